@@ -1,0 +1,140 @@
+"""Attention over cached prefixes: one `attend()` over several kernels, and rotary positions.
+
+No kernel needs a mask over an image block: its tokens see the whole prefix and the whole block. Only text that follows
+is causal. Knows shapes; knows neither layers nor requests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from flashu_core.config import RopeScaling
+from flashu_core.errors import KernelUnavailableError
+
+KernelName = Literal["sdpa", "flash-attn"]
+# (query (B, L, H, D), key (B, K, S, D), value (B, K, S, D), causal) -> (B, L, H, D); a causal query is aligned so that
+# the last one sees every key.
+Kernel = Callable[[Tensor, Tensor, Tensor, bool], Tensor]
+
+
+def attend(
+    query: Tensor,
+    keys: Sequence[Tensor],
+    values: Sequence[Tensor],
+    *,
+    block: int,
+    kernel: Kernel,
+) -> Tensor:
+    """Attention of several rows over keys of different lengths.
+
+    Args:
+        query: (R, L, H, D), the last L positions of each row.
+        keys, values: for each group of consecutive rows that share a length, (rows, K, S, D), own positions included.
+        block: the first `block` of the L positions see each other fully; those after them are causal.
+        kernel: what computes it.
+
+    Returns:
+        (R, L, H, D)
+    """
+    length = query.shape[1]
+    mixed = []
+    for part, key, value in zip(query.split([key.shape[0] for key in keys]), keys, values, strict=True):
+        if block >= length:
+            mixed.append(kernel(part, key, value, False))
+            continue
+        seen = key.shape[2] - length + block
+        if block > 0:
+            mixed_block = kernel(part[:, :block], key[:, :, :seen], value[:, :, :seen], False)
+            mixed.append(torch.cat([mixed_block, kernel(part[:, block:], key, value, True)], dim=1))
+        else:
+            mixed.append(kernel(part, key, value, True))
+    return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+
+
+def sdpa(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
+    """torch's scaled dot-product attention.
+
+    The query heads that share a key-value head are folded into the query's length, so grouped heads need no copies of
+    keys: without a mask every query is independent of its neighbours.
+    """
+    batch, length, heads, size = query.shape
+    shared, total = key.shape[1], key.shape[2]
+    groups = heads // shared
+    folded = query.view(batch, length, shared, groups, size).permute(0, 2, 3, 1, 4).reshape(batch, shared, -1, size)
+    mask = None
+    if causal and length > 1:
+        seen = torch.ones(length, total, dtype=torch.bool, device=query.device).tril(total - length)
+        mask = seen.repeat(groups, 1)
+    mixed = functional.scaled_dot_product_attention(folded, key, value, attn_mask=mask)
+    return mixed.view(batch, shared, groups, length, size).permute(0, 3, 1, 2, 4).reshape(batch, length, heads, size)
+
+
+def _load_flash_attention() -> Kernel:
+    try:
+        from flash_attn import flash_attn_func
+    except ImportError as error:
+        raise KernelUnavailableError(
+            "attention 'flash-attn' needs the package flash-attn (pip install 'flashu-server[flash]'); use 'sdpa'"
+        ) from error
+
+    def flash(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
+        mixed: Tensor = flash_attn_func(query, key.transpose(1, 2), value.transpose(1, 2), causal=causal)
+        return mixed
+
+    return flash
+
+
+def load_kernel(name: KernelName) -> Kernel:
+    """The kernel of that name.
+
+    Raises:
+        KernelUnavailableError: its package is missing, or there is no such kernel.
+    """
+    if name == "sdpa":
+        return sdpa
+    if name == "flash-attn":
+        return _load_flash_attention()
+    raise KernelUnavailableError(f"there is no attention kernel {name!r}; use 'sdpa' or 'flash-attn'")
+
+
+def rotary(
+    positions: Tensor, head_size: int, theta: float, scaling: RopeScaling | None, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of rotary positions.
+
+    Args:
+        positions: (R, L) integers.
+        head_size: width of an attention head.
+        theta: base of the frequencies.
+        scaling: Llama 3's stretching, or none.
+        dtype: of the result; angles are computed in float32.
+
+    Returns:
+        Two tensors (R, L, 1, head_size / 2).
+    """
+    exponents = torch.arange(0, head_size, 2, dtype=torch.float32, device=positions.device) / head_size
+    frequencies = theta**-exponents
+    if scaling is not None:
+        frequencies = _stretched(frequencies, scaling)
+    angles = positions.float()[..., None, None] * frequencies
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def _stretched(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
+    wavelengths = 2 * math.pi / frequencies
+    turns = scaling.original_positions / wavelengths
+    smooth = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
+    smooth = smooth.clamp(0, 1)
+    return frequencies * (smooth + (1 - smooth) / scaling.factor)
+
+
+def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Turns queries or keys (R, L, heads, D) to their positions; the halves of D are the pairs' parts."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)

@@ -1,0 +1,1 @@
+"""Show-o2's parts, written for inference: they hold weights and know levers, never requests or techniques."""

@@ -1,0 +1,66 @@
+"""Grouped-query self-attention of the decoders: projections, positions, and where keys and values are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from flashu_core.attention import Kernel, attend, rotate
+from flashu_core.kv_cache import KeyValueCache
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every layer of one pass shares.
+
+    Attributes:
+        cosine, sine: rotary positions of the pass's tokens, (R, L, 1, D/2).
+        caches: one for each group of consecutive rows; together they hold R rows.
+        block: the first `block` tokens see each other fully, the rest are causal.
+        kernel: the attention kernel.
+    """
+
+    cosine: Tensor
+    sine: Tensor
+    caches: Sequence[KeyValueCache]
+    block: int
+    kernel: Kernel
+
+
+class SelfAttention(nn.Module):
+    """Upstream: Qwen2Attention, and the diffusion head's attention with its normed queries and keys."""
+
+    def __init__(self, width: int, heads: int, key_value_heads: int, *, bias: bool, norm: bool = False) -> None:
+        super().__init__()
+        size = width // heads
+        self.head_size = size
+        self.q_proj = nn.Linear(width, heads * size, bias=bias)
+        self.k_proj = nn.Linear(width, key_value_heads * size, bias=bias)
+        self.v_proj = nn.Linear(width, key_value_heads * size, bias=bias)
+        self.o_proj = nn.Linear(heads * size, width, bias=False)
+        self.q_norm = nn.RMSNorm(size, eps=1e-6) if norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(size, eps=1e-6) if norm else nn.Identity()
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (R, L, H, D), keys and values (R, L, K, D) of x (R, L, width), before positions."""
+        heads = (*x.shape[:-1], -1, self.head_size)
+        query, key, value = self.q_proj(x).view(heads), self.k_proj(x).view(heads), self.v_proj(x).view(heads)
+        return self.q_norm(query), self.k_norm(key), value
+
+    def forward(self, x: Tensor, layer: int, context: Context) -> Tensor:
+        """Mixes x (R, L, width) over the caches, writing its keys and values beyond their ends."""
+        query, key, value = self.project(x)
+        query = rotate(query, context.cosine, context.sine)
+        key = rotate(key, context.cosine, context.sine).transpose(1, 2)  # (R, K, L, D)
+        value = value.transpose(1, 2)
+        rows = [cache.rows for cache in context.caches]
+        seen = [
+            cache.extend(layer, own_key, own_value)
+            for cache, own_key, own_value in zip(context.caches, key.split(rows), value.split(rows), strict=True)
+        ]
+        mixed = attend(
+            query, [keys for keys, _ in seen], [values for _, values in seen], block=context.block, kernel=context.kernel
+        )
+        return self.o_proj(mixed.flatten(2))  # type: ignore[no-any-return]

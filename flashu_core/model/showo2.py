@@ -1,0 +1,109 @@
+"""Show-o2, assembled: the passes the pathways are made of.
+
+It knows levers (what to compute, over which caches), never a technique's or a request's name, and holds weights only;
+all running state is in the caches it is handed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flashu_core.attention import Kernel, rotary, sdpa
+from flashu_core.config import ModelConfig
+from flashu_core.kv_cache import KeyValueCache
+from flashu_core.model.backbone import Backbone
+from flashu_core.model.head import Head, TimeEmbedding, velocity_to_latents
+from flashu_core.model.self_attention import Context
+from flashu_core.model.vision import Vision
+
+
+class Showo2(nn.Module):
+    """Upstream: Showo2Qwen2_5."""
+
+    def __init__(self, config: ModelConfig, kernel: Kernel = sdpa) -> None:
+        super().__init__()
+        self.config = config
+        self.kernel = kernel
+        width = config.backbone.hidden_size
+        self.backbone = Backbone(config.backbone)
+        self.vision = Vision(config)
+        self.time_embed = TimeEmbedding(config.head.hidden_size)
+        same = width == config.head.hidden_size
+        self.time_embed_proj = nn.Identity() if same else nn.Linear(config.head.hidden_size, width)
+        self.head = Head(config.head, width, config.patch_values)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.backbone.norm.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' type."""
+        return self.backbone.norm.weight.dtype
+
+    def backbone_cache(self, rows: int, capacity: int) -> KeyValueCache:
+        """An empty cache for the backbone's layers."""
+        config = self.config.backbone
+        return self._cache(config.layers, rows, config.key_value_heads, capacity, config.hidden_size // config.heads)
+
+    def head_cache(self, rows: int, capacity: int) -> KeyValueCache:
+        """An empty cache for the head's blocks."""
+        config = self.config.head
+        return self._cache(config.blocks, rows, config.key_value_heads, capacity, config.hidden_size // config.heads)
+
+    def _cache(self, layers: int, rows: int, heads: int, capacity: int, head_size: int) -> KeyValueCache:
+        return KeyValueCache.empty(
+            layers=layers,
+            rows=rows,
+            heads=heads,
+            capacity=capacity,
+            head_size=head_size,
+            dtype=self.dtype,
+            device=self.device,
+        )
+
+    def embed(self, ids: Sequence[int]) -> Tensor:
+        """Token ids to embeddings (1, L, width)."""
+        return self.backbone.embed_tokens(torch.tensor([ids], device=self.device))  # type: ignore[no-any-return]
+
+    def time_tokens(self, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Times (R,) to what modulates the head (R, head width) and the time tokens (R, 1, backbone width)."""
+        time = self.time_embed(times)
+        return time, self.time_embed_proj(time)[:, None]
+
+    def image_block(self, features: Tensor, time_token: Tensor) -> Tensor:
+        """Image tokens (R, N, width) with their time token before them, where the model has one."""
+        return torch.cat([time_token, features], dim=1) if self.config.time_token else features
+
+    def run_backbone(self, x: Tensor, caches: Sequence[KeyValueCache], *, block: int) -> Tensor:
+        """Tokens (R, L, width) that follow the caches to hidden states after the final norm, (R, L, width)."""
+        config = self.config.backbone
+        positions = _following(x.shape[1], caches, x.device)
+        cosine, sine = rotary(positions, config.hidden_size // config.heads, config.rope_theta, None, x.dtype)
+        return self.backbone(x, Context(cosine, sine, caches, block, self.kernel))  # type: ignore[no-any-return]
+
+    def run_head(self, hidden: Tensor, time: Tensor | None, caches: Sequence[KeyValueCache], *, block: int) -> Tensor:
+        """Hidden states (R, L, width) that follow the caches to the head's state, (R, L, head width)."""
+        config = self.config.head
+        positions = _following(hidden.shape[1], caches, hidden.device)
+        size = config.hidden_size // config.heads
+        cosine, sine = rotary(positions, size, config.rope_theta, config.rope_scaling, hidden.dtype)
+        return self.head(hidden, time, Context(cosine, sine, caches, block, self.kernel))  # type: ignore[no-any-return]
+
+    def velocity(self, state: Tensor, time: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The head's state of an image block and its time to velocities in float32, (R, C, H, W)."""
+        tokens = self.head.final(state[:, self.config.block_extra :], time).float()
+        return velocity_to_latents(tokens, *grid, self.config.patch_size, self.config.velocity_layout)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states (..., width) to scores of the next token in float32, (..., vocabulary)."""
+        return self.backbone.lm_head(hidden).float()  # type: ignore[no-any-return]
+
+
+def _following(length: int, caches: Sequence[KeyValueCache], device: torch.device) -> Tensor:
+    starts = [cache.length for cache in caches for _ in range(cache.rows)]
+    return torch.tensor(starts, device=device)[:, None] + torch.arange(length, device=device)

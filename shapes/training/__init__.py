@@ -1,0 +1,1 @@
+"""The recipe that makes the embedded checkpoint: data, optimiser, the two training runs and their reports."""

@@ -1,0 +1,115 @@
+"""Captions are true: an independent little parser reads them back and compares them with the scene."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from random import Random
+
+from shapes.captions import caption
+from shapes.scene import Scene, Thing, sample_scene
+from shapes.vocabulary import corpus, split, words
+
+NUMBERS = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4}
+PHRASE = re.compile(
+    r"(a|one|two|three|four) (?:(small|large) )?(?:(red|green|blue|yellow|purple|cyan) )?"
+    r"(circle|square|triangle)(s?)"
+)
+RELATION = re.compile(r"(.+?)(?: to the)? (left of|right of|above|below) (.+)")
+WITH = re.compile(r"(.+) with (.+?)(?: to the)? (left of|right of|above|below) it")
+REGION = re.compile(r"(.+) (?:on|at|in) the (left|right|top|bottom|centre)")
+
+
+def read_phrase(text: str, scene: Scene) -> list[Thing]:
+    """The things a phrase means; asserts that there are exactly as many as it says."""
+    match = PHRASE.fullmatch(text)
+    assert match, text
+    number, size, colour, form, plural = match.groups()
+    meant = [
+        thing
+        for thing in scene.things
+        if thing.form == form and size in (None, thing.size) and colour in (None, thing.colour)
+    ]
+    assert len(meant) == NUMBERS[number] and bool(plural) == (len(meant) > 1), text
+    return meant
+
+
+def check(text: str, scene: Scene) -> str:
+    """Asserts that a caption is true of its scene and tells what kind of caption it was."""
+    assert re.fullmatch(r"[a-z]+(,? [a-z]+)*", text), text
+    text = text.removeprefix("a picture of ")
+    background = re.fullmatch(r"(.+) on a (white|grey|black) background", text)
+    if background:
+        text = background[1]
+        assert background[2] == scene.background
+    with_it = WITH.fullmatch(text)
+    related = (with_it[2], with_it[3], with_it[1]) if with_it else None
+    plain = RELATION.fullmatch(text)
+    if related is None and plain:
+        related = (plain[1], plain[2], plain[3])
+    if related:
+        (first,), (second,) = read_phrase(related[0], scene), read_phrase(related[2], scene)
+        across, down = second.x - first.x, second.y - first.y
+        ahead, aside = (across, down) if related[1] in ("left of", "right of") else (down, across)
+        assert (ahead if related[1] in ("left of", "above") else -ahead) >= 0.22
+        assert abs(ahead) > 1.3 * abs(aside)
+        assert len(scene.things) == 2
+        return "relation"
+    place = REGION.fullmatch(text)
+    if place:
+        (only,) = read_phrase(place[1], scene)
+        across, down = only.x - 0.5, only.y - 0.5
+        toward = {"left": -across, "right": across, "top": -down, "bottom": down}
+        if place[2] == "centre":
+            assert max(toward.values()) <= 0.08
+        else:
+            assert toward[place[2]] == max(toward.values()) >= 0.15
+        return "region"
+    means = [read_phrase(part, scene) for part in re.split(r", | and ", text)]
+    assert Counter(id(thing) for group in means for thing in group) == Counter(map(id, scene.things))
+    return "background" if background else "plain"
+
+
+def test_captions_are_true_of_their_scenes() -> None:
+    rng = Random(0)
+    kinds = Counter(check(caption(scene, rng), scene) for scene in (sample_scene(rng) for _ in range(5000)))
+    assert min(kinds[kind] for kind in ("relation", "region", "background", "plain")) > 100
+
+
+def test_the_check_itself_catches_untruths() -> None:
+    rng = Random(1)
+    caught = 0
+    for _ in range(300):
+        scene, other = sample_scene(rng), sample_scene(rng)
+        try:
+            check(caption(scene, rng), other)
+        except (AssertionError, ValueError):
+            caught += 1
+    assert caught > 270
+
+
+def test_colour_is_mentioned_mostly_and_left_out_sometimes() -> None:
+    rng = Random(2)
+    texts = [caption(sample_scene(rng), rng) for _ in range(2000)]
+    coloured = sum(bool(re.search("red|green|blue|yellow|purple|cyan", text)) for text in texts)
+    assert 0.7 < coloured / 2000 < 0.9
+    assert 0.2 < sum("small" in text or "large" in text for text in texts) / 2000 < 0.5
+
+
+def test_either_thing_may_come_first() -> None:
+    scene = sample_scene(Random(3))
+    rng = Random(4)
+    while len(scene.things) != 2 or scene.things[0].form == scene.things[1].form:
+        scene = sample_scene(rng)
+    first = scene.things[0].form
+    starts = sum(
+        text.index(first) < text.index(scene.things[1].form)
+        for text in (caption(scene, rng) for _ in range(200))
+    )
+    assert 50 < starts < 150
+
+
+def test_vocabulary_is_exactly_what_is_used() -> None:
+    used = {word for line in corpus(Random(5), 10000) for word in split(line)}
+    assert used == set(words())
+    assert list(words()) == sorted(set(words())) and len(words()) < 80
