@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flashu_core.config import RopeScaling
+from flashu_core.config import AttentionName, RopeScaling
 from flashu_core.errors import KernelUnavailableError
 
-KernelName = Literal["sdpa", "flash-attn"]
 # (query (B, L, H, D), key (B, K, S, D), value (B, K, S, D), causal) -> (B, L, H, D); a causal query is aligned so that
 # the last one sees every key.
 Kernel = Callable[[Tensor, Tensor, Tensor, bool], Tensor]
@@ -90,7 +88,7 @@ def _load_flash_attention() -> Kernel:
     return flash
 
 
-def load_kernel(name: KernelName) -> Kernel:
+def load_kernel(name: AttentionName) -> Kernel:
     """The kernel of that name.
 
     Raises:

@@ -105,6 +105,7 @@ class ModelConfig:
         velocity_layout: "flat" keeps the published models' order of the final layer's output; "patches" puts each
             token's output at its own place in the latents.
         time_shift: the shift of the time grid towards noise.
+        points, guidance: what a request that names none is drawn with.
     """
 
     backbone: BackboneConfig
@@ -117,6 +118,8 @@ class ModelConfig:
     understanding_block: UnderstandingBlock = "image"
     velocity_layout: VelocityLayout = "flat"
     time_shift: float = 3.0
+    points: int = 50
+    guidance: float = 5.0
 
     def __post_init__(self) -> None:
         if not self.grids or any(rows < 1 or columns < 1 for rows, columns in self.grids):
@@ -168,6 +171,8 @@ def model_config_from_json(raw: Mapping[str, Any], backbone: Mapping[str, Any] |
             understanding_block=raw.get("understanding_block", "image"),
             velocity_layout=raw.get("velocity_layout", "flat"),
             time_shift=float(raw.get("time_shift", 3.0)),
+            points=int(raw.get("default_points", 50)),
+            guidance=float(raw.get("default_guidance", 5.0)),
         )
     except KeyError as error:
         raise ConfigurationError(f"config.json has no {error.args[0]!r}") from error
@@ -256,6 +261,8 @@ def model_config_to_json(config: ModelConfig) -> dict[str, Any]:
         "understanding_block": config.understanding_block,
         "velocity_layout": config.velocity_layout,
         "time_shift": config.time_shift,
+        "default_points": config.points,
+        "default_guidance": config.guidance,
         "llm_config": {
             "hidden_size": backbone.hidden_size,
             "num_hidden_layers": backbone.layers,
@@ -392,3 +399,29 @@ WAN_VAE = VaeConfig(
         3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.916,
     ),
 )  # fmt: skip
+
+
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+AttentionName = Literal["sdpa", "flash-attn"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineConfig:
+    """How an engine runs, whatever it loads.
+
+    Attributes:
+        device: "auto" takes the first GPU, else the CPU; or a torch device such as "cuda:1".
+        dtype: "auto" is bfloat16 on GPUs and on CPUs with bf16 matrix instructions, else float32.
+        attention: the attention kernel.
+        max_batch: pictures, or answers, that advance together at most.
+        max_prompt_tokens: tokens of a user's text at most.
+    """
+
+    device: str = "auto"
+    dtype: DtypeName = "auto"
+    attention: AttentionName = "sdpa"
+    max_batch: int = 8
+    max_prompt_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        _positive("engine", max_batch=self.max_batch, max_prompt_tokens=self.max_prompt_tokens)

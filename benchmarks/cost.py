@@ -1,0 +1,105 @@
+"""Prints what one picture and one answer cost: `python -m benchmarks.cost --size 1.5b --policy exact --json`.
+
+It shows what `flops` counts, beside the original's way of computing the same. The totals are of denoising; the
+autoencoder, which no technique touches and the published comparisons leave out, is a line of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks import flops, machine
+from flashu_core.config import MODELS
+from flashu_core.policies import POLICIES
+
+TERA = 1e12
+
+
+def measure(
+    size: str, policy: str, *, points: int, guidance: float, prompt_tokens: int, question_tokens: int
+) -> dict[str, Any]:
+    """The costs of a model under a policy, in FLOPs; `prompt_tokens` as in `flops.generation_cost`."""
+    config = MODELS[size]
+    cost = flops.generation_cost(
+        config, POLICIES[policy], points=points, guidance=guidance, prompt_tokens=prompt_tokens
+    )
+    evaluation = flops.reference_evaluation_cost(config, prompt_tokens=prompt_tokens)
+    original = evaluation * (points - 1)
+    answer = flops.answer_cost(config, question_tokens=question_tokens)
+    return {
+        "size": size,
+        "policy": policy,
+        "points": points,
+        "guidance": guidance,
+        "prompt_tokens": prompt_tokens,
+        "question_tokens": question_tokens,
+        "parameters": flops.parameters(config),
+        "generation": {
+            "parts": {**cost.parts, "vae_decode": cost.vae_decode},
+            "evaluations": list(cost.evaluation.values()),
+            "total": cost.denoising,
+            "total_with_vae": cost.denoising + cost.vae_decode,
+        },
+        "reference": {
+            "padded": flops.padded_length(config, prompt_tokens),
+            "evaluation": evaluation,
+            "total": original,
+        },
+        "fewer": original / cost.denoising,
+        "answer": {**answer.parts, "reference_token": answer.reference_token},
+    }
+
+
+def _table(found: dict[str, Any]) -> str:
+    generation, reference = found["generation"], found["reference"]
+    lines = [
+        f"{found['size']}, policy {found['policy']}, {found['points']} points, guidance {found['guidance']:g}, prompt of "
+        f"{found['prompt_tokens']} tokens with begin of sequence and image_start",
+        "parameters  " + ", ".join(f"{name} {value / 1e9:.3f} B" for name, value in found["parameters"].items()),
+        "",
+        "one picture, TFLOP",
+        *(f"  {name:<28}{value / TERA:>10.3f}" for name, value in generation["parts"].items()),
+        f"  {'total without vae_decode':<28}{generation['total'] / TERA:>10.3f}",
+        f"  {'total with vae_decode':<28}{generation['total_with_vae'] / TERA:>10.3f}",
+        f"  {'each distinct evaluation':<28}" + "".join(f"{v / TERA:>10.3f}" for v in generation["evaluations"]),
+        f"  {'original, padded to ' + str(reference['padded']):<28}{reference['total'] / TERA:>10.3f}"
+        f"  ({reference['evaluation'] / TERA:.3f} an evaluation), {found['fewer']:.2f} times the engine's",
+        "",
+        f"one answer, question of {found['question_tokens']} tokens, TFLOP",
+        *(f"  {name:<28}{value / TERA:>10.4f}" for name, value in found["answer"].items()),
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Counts and prints; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
+    parser.add_argument("--size", choices=sorted(MODELS), default="1.5b")
+    parser.add_argument("--policy", choices=sorted(POLICIES), default="exact")
+    parser.add_argument("--points", type=int, default=50)
+    parser.add_argument("--guidance", type=float, default=5.0)
+    parser.add_argument("--prompt-tokens", type=int, default=64)
+    parser.add_argument("--question-tokens", type=int, default=64)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--save", metavar="NAME", help="also write benchmarks/results/NAME.json")
+    options = parser.parse_args(arguments)
+    found = measure(
+        options.size,
+        options.policy,
+        points=options.points,
+        guidance=options.guidance,
+        prompt_tokens=options.prompt_tokens,
+        question_tokens=options.question_tokens,
+    )
+    found["machine"] = machine.describe()
+    if options.save:
+        machine.save(options.save, found)
+    print(json.dumps(found, indent=2) if options.json else _table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,240 @@
+"""Counts the arithmetic of the engine's passes without doing it, on models that have shapes but no values.
+
+A multiplication and its addition count as two. Matrix products, convolutions and attention are counted; norms,
+activations and other work on single elements are not. It knows the passes, not how results are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.random_weights import on_meta
+from flashu_core import sampler
+from flashu_core.config import WAN_VAE, ModelConfig
+from flashu_core.model import reference
+from flashu_core.model.showo2 import Showo2
+from flashu_core.model.vae import Vae
+from flashu_core.pathways import generate, understand
+from flashu_core.plan import Policy, StepPlan, make_schedule
+from flashu_core.timing import Spans
+
+# The published code pads every sequence to this length; longer pictures to the next multiple of 128.
+PADDED = 1024
+PADDED_STEP = 128
+NULL_TOKENS = 2  # begin of sequence, image_start
+SYSTEM_TOKENS = 16  # begin of sequence, the system's words, image_start
+
+
+class _Zeros(TorchDispatchMode):
+    """Reads every number as 0: a drawn token must have some value, and here no tensor has any."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
+            return 0
+        return func(*args, **(kwargs or {}))
+
+
+class CountingSpans(Spans):
+    """Spans that count instead of measuring."""
+
+    __slots__ = ("_counter", "flops")
+
+    def __init__(self, counter: FlopCounterMode) -> None:
+        super().__init__(torch.device("cpu"))
+        self._counter = counter
+        self.flops: dict[str, int] = {}
+
+    @contextmanager
+    def span(self, name: str) -> Iterator[None]:
+        """Counts the `with` block under that name."""
+        before = self._counter.get_total_flops()
+        yield
+        self.flops[name] = self.flops.get(name, 0) + self._counter.get_total_flops() - before
+
+
+@contextmanager
+def counting() -> Iterator[CountingSpans]:
+    """Counts what runs inside, on the meta device."""
+    counter = FlopCounterMode(display=False)
+    # Fused attention has no formula on every device and version; as two matrix products it counts the same.
+    with _Zeros(), sdpa_kernel(SDPBackend.MATH), counter, torch.inference_mode():
+        yield CountingSpans(counter)
+
+
+def count(work: Callable[[], object]) -> int:
+    """Floating-point operations of a call."""
+    with counting() as spans, spans.span("all"):
+        work()
+    return spans.flops["all"]
+
+
+def meta_model(config: ModelConfig) -> Showo2:
+    """A Show-o2 without values."""
+    return on_meta(lambda: Showo2(config), torch.bfloat16)
+
+
+def parameters(config: ModelConfig) -> dict[str, int]:
+    """Parameters of each part and in total; tied ones count once."""
+    model = meta_model(config)
+    parts = {
+        name: sum(parameter.numel() for parameter in part.parameters())
+        for name, part in (("backbone", model.backbone), ("vision", model.vision), ("head", model.head))
+    }
+    return {**parts, "total": sum(parameter.numel() for parameter in model.parameters())}
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationCost:
+    """FLOPs of drawing pictures with the engine.
+
+    Attributes:
+        parts: `prefix`, and all evaluations' `features`, `backbone`, `head`, `guidance`.
+        evaluation: FLOPs of one evaluation for each distinct plan, in the order they first run.
+        vae_decode: apart, for denoising is what the techniques change.
+    """
+
+    parts: Mapping[str, int]
+    evaluation: Mapping[StepPlan, int]
+    vae_decode: int
+
+    @property
+    def denoising(self) -> int:
+        """Everything but the autoencoder."""
+        return sum(self.parts.values())
+
+
+def generation_cost(
+    config: ModelConfig, policy: Policy, *, points: int, guidance: float, prompt_tokens: int, images: int = 1
+) -> GenerationCost:
+    """What the engine computes to draw `images` pictures of one prompt on the model's default grid.
+
+    Args:
+        prompt_tokens: ids of the prompt in all, with begin of sequence and image_start. The null prompt has two; the
+            engine reads it once in its life, here it counts in full.
+    """
+    model = meta_model(config)
+    latents = torch.empty(latent_shape(config, images), device="meta")
+    schedule = make_schedule(policy, points=points, guidance=guidance)
+    times = sampler.time_grid(points, config.time_shift)
+    with counting() as spans:
+        with spans.span("prefix"):
+            text = generate.read_prompt(model, [0] * prompt_tokens)
+            null = generate.read_prompt(model, [0] * NULL_TOKENS)
+        state = generate.begin(model, text=text, null=null, noise=latents, schedule=schedule, times=times)
+    parts = dict(spans.flops)
+    known: dict[StepPlan, Mapping[str, int]] = {}
+    for plan in schedule:
+        if plan in known:
+            state.evaluation += 1  # the same plan costs the same: counted, not run again
+        else:
+            with counting() as spans:
+                generate.advance(model, [state], spans)
+            known[plan] = spans.flops
+        for name, flops in known[plan].items():
+            parts[name] = parts.get(name, 0) + flops
+    return GenerationCost(
+        parts=parts,
+        evaluation={plan: sum(flops.values()) for plan, flops in known.items()},
+        vae_decode=vae_decode_cost(config, images),
+    )
+
+
+def latent_shape(config: ModelConfig, images: int) -> tuple[int, int, int, int]:
+    """Shape of the latents of pictures on the default grid."""
+    rows, columns = config.grids[0]
+    return images, config.latent_channels, rows * config.patch_size, columns * config.patch_size
+
+
+def padded_length(config: ModelConfig, prompt_tokens: int) -> int:
+    """Length to which the original pads a generation sequence."""
+    rows, columns = config.grids[0]
+    needed = prompt_tokens + rows * columns + config.block_extra + 2  # image_end and end of sequence
+    return max(PADDED, -(-needed // PADDED_STEP) * PADDED_STEP)
+
+
+def reference_evaluation_cost(config: ModelConfig, *, prompt_tokens: int, images: int = 1) -> int:
+    """One evaluation the original's way: both branches whole, padded, picture embedded twice, logits for all."""
+    model = meta_model(config)
+    length = padded_length(config, prompt_tokens)
+    ids = torch.zeros(2 * images, length, dtype=torch.long, device="meta")
+    latents = torch.empty(latent_shape(config, 2 * images), device="meta")
+    offsets = [prompt_tokens] * images + [NULL_TOKENS] * images
+    times = torch.empty(2 * images, device="meta")
+    return count(lambda: reference.velocities(model, ids, offsets, latents, times, with_logits=True))
+
+
+def vae_decode_cost(config: ModelConfig, images: int = 1) -> int:
+    """Latents to pixels, with Wan 2.1's autoencoder."""
+    vae = _meta_vae()
+    latents = torch.empty(latent_shape(config, images), device="meta")
+    return count(lambda: vae.decode(latents))
+
+
+def _meta_vae() -> Vae:
+    return on_meta(lambda: Vae(WAN_VAE), torch.bfloat16)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCost:
+    """FLOPs of answering a question about a picture.
+
+    Attributes:
+        parts: `system` (once in an engine's life), `vae_encode`, `features`, `prefill`, `token` (one decoded token).
+        reference_token: one token the original's way, the whole sequence anew.
+    """
+
+    parts: Mapping[str, int] = field(default_factory=dict)
+    reference_token: int = 0
+
+
+def answer_cost(config: ModelConfig, *, question_tokens: int) -> AnswerCost:
+    """What reading a picture and its question costs, and each token after that.
+
+    Args:
+        question_tokens: ids after the picture in all, with image_end and the words that open the answer.
+    """
+    model, vae = meta_model(config), _meta_vae()
+    _, channels, height, width = latent_shape(config, 1)
+    pixels = torch.empty(1, 3, height * WAN_VAE.compression, width * WAN_VAE.compression, device="meta")
+    with counting() as spans:
+        with spans.span("vae_encode"):
+            vae.encode(pixels)
+        with spans.span("system"):
+            system = understand.read_system(model, [0] * SYSTEM_TOKENS)
+        state = understand.begin(
+            model,
+            system=system,
+            latents=torch.empty(1, channels, height, width, device="meta"),
+            suffix=[0] * question_tokens,
+            decoding=understand.Decoding(eos=-1, max_new_tokens=2),
+            generator=torch.Generator(),
+            spans=spans,
+        )
+        understand.advance(model, [state], spans)
+    parts = dict(spans.flops)
+    parts["token"] = parts.pop("decode")
+    return AnswerCost(parts=parts, reference_token=_reference_token(model, question_tokens))
+
+
+def _reference_token(model: Showo2, question_tokens: int) -> int:
+    config = model.config
+    rows, columns = config.grids[0]
+    block = rows * columns + config.block_extra
+    length = SYSTEM_TOKENS + block + question_tokens
+
+    def token() -> Tensor:
+        embeddings = torch.empty(1, length, config.backbone.hidden_size, dtype=torch.bfloat16, device="meta")
+        return reference.answer_logits(model, embeddings, (SYSTEM_TOKENS + config.block_extra, block))
+
+    return count(token)

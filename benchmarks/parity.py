@@ -1,0 +1,259 @@
+"""Compares the engine with golden data: `python -m benchmarks.parity DIR...`.
+
+It runs the engine's own passes (prompt, evaluations, prefill, decoding, autoencoder) in float32 and reports the largest
+absolute difference of every expected tensor. It exits with 1 where one is above the limit and with 2 where a folder
+cannot be read; what it does not check it lists.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks import golden, machine
+from benchmarks.golden import GoldenError, ModelCase, Reading, VaeCase
+from flashu_core import sampler
+from flashu_core.model import reference
+from flashu_core.model.showo2 import Showo2
+from flashu_core.pathways import generate, understand
+from flashu_core.plan import StepPlan, make_schedule
+from flashu_core.timing import Spans
+
+LIMIT = 1e-4
+# The guidance each of the golden runs was made with; their names hold the points of their grids.
+GUIDANCE = {"sample50": 5.0, "sample8": 7.5}
+NO_TOKEN = -1  # as end token: decoding runs to its length
+
+
+@dataclass(slots=True)
+class Report:
+    """What the checks of one folder found; `used` are the expected tensors that some check has read."""
+
+    expected: dict[str, Tensor]
+    differences: list[tuple[str, float]] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+
+    def has(self, name: str) -> bool:
+        """Whether the folder holds that tensor."""
+        return name in self.expected
+
+    def take(self, name: str) -> Tensor:
+        """A tensor that a check starts from."""
+        if name not in self.expected:
+            raise GoldenError(f"there is no {name!r} to compute from")
+        self.used.add(name)
+        return self.expected[name]
+
+    def compare(self, name: str, found: Tensor, label: str | None = None) -> None:
+        """Notes the difference from an expected tensor; of whole numbers it is how many differ."""
+        self.differences.append((label or name, difference(found, self.take(name))))
+
+
+def difference(found: Tensor, expected: Tensor) -> float:
+    """The largest absolute difference, or how many whole numbers differ; infinite where shapes or NaNs do not agree."""
+    if found.shape != expected.shape:
+        return math.inf
+    if not expected.is_floating_point():
+        return float((found != expected).sum())
+    largest = (found.double() - expected.double()).abs().max().item() if expected.numel() else 0.0
+    return math.inf if math.isnan(largest) else float(largest)
+
+
+def check(case: ModelCase | VaeCase) -> Report:
+    """Runs every check the folder has tensors for.
+
+    Raises:
+        GoldenError: it has none, or lacks what one starts from.
+    """
+    report = Report(dict(case.expected))
+    if isinstance(case, VaeCase):
+        _autoencoder(case, report)
+    else:
+        _forward(case, report)
+        _samples(case, report)
+        for name in ("vqa", "vqa_trained_block"):
+            _reading(case, name, report)
+    if not report.differences:
+        raise GoldenError(f"{case.path / golden.EXPECTED} holds nothing that is checked")
+    return report
+
+
+def _spans() -> Spans:
+    return Spans(torch.device("cpu"))
+
+
+def _branches(case: ModelCase) -> tuple[list[generate.Branch], generate.Branch]:
+    return [generate.read_prompt(case.model, ids) for ids in case.prompts], generate.read_prompt(case.model, case.null)
+
+
+def _forward(case: ModelCase, report: Report) -> None:
+    if not report.has("forward.velocity"):
+        return
+    noise, times = report.take("forward.noise"), report.take("forward.t")
+    texts, null = _branches(case)
+    count = len(texts)
+    if times.shape != (2 * count,):
+        raise GoldenError(f"forward.t is {list(times.shape)}; {count} prompts need [{2 * count}]")
+    # One Euler step of length 1 from zero guidance (null alone) or full (text alone) adds just that branch's velocity.
+    batch = [
+        generate.begin(
+            case.model,
+            text=texts[row % count],
+            null=null,
+            noise=noise[row % count][None],
+            schedule=(StepPlan(guidance=1.0 if row < count else 0.0),),
+            times=torch.stack([time.double(), time.double() + 1]),
+        )
+        for row, time in enumerate(times)
+    ]
+    before = torch.cat([generation.latents for generation in batch])
+    generate.advance(case.model, batch, _spans())
+    report.compare("forward.velocity", torch.cat([generation.latents for generation in batch]) - before)
+    report.compare("forward.velocity", _reference(case, noise, times), "forward.velocity (reference)")
+
+
+@torch.inference_mode()
+def _reference(case: ModelCase, noise: Tensor, times: Tensor) -> Tensor:
+    patch = case.config.patch_size
+    block = (noise.shape[-2] // patch) * (noise.shape[-1] // patch) + case.config.block_extra
+    rows = [*case.prompts, *[case.null] * len(case.prompts)]
+    length = max(len(row) for row in rows) + block + 2
+    ids = [[*row, *[case.image_pad] * block, *[case.pad] * (length - block - len(row))] for row in rows]
+    latents = torch.cat([noise, noise])
+    return reference.velocities(case.model, torch.tensor(ids), [len(row) for row in rows], latents, times)
+
+
+def _samples(case: ModelCase, report: Report) -> None:
+    for name, guidance in GUIDANCE.items():
+        points = int(name.removeprefix("sample"))
+        times = sampler.time_grid(points, case.config.time_shift)
+        if report.has(f"{name}.t"):
+            report.compare(f"{name}.t", times)
+        if not report.has(f"{name}.latents"):
+            continue
+        noise = report.take("forward.noise")
+        texts, null = _branches(case)
+        schedule = make_schedule((), points=points, guidance=guidance)
+        batch = [
+            generate.begin(
+                case.model, text=text, null=null, noise=latents[None], schedule=schedule, times=times
+            )
+            for text, latents in zip(texts, noise, strict=True)
+        ]
+        while not batch[0].done:
+            generate.advance(case.model, batch, _spans())
+        report.compare(f"{name}.latents", torch.cat([generation.latents for generation in batch]))
+
+
+def _reading(case: ModelCase, name: str, report: Report) -> None:
+    parts = ("image_embeds", "first_logits", "forced_logits", "tokens")
+    if not any(report.has(f"{name}.{part}") for part in parts):
+        return
+
+    def source(part: str) -> Tensor:
+        # Both runs read the same picture and are forced to the same tokens, stored once.
+        return report.take(f"{name}.{part}" if report.has(f"{name}.{part}") else f"vqa.{part}")
+
+    latents, reading = source("latents"), case.reading(name)
+    model = case.with_block(reading.block)
+    if report.has(f"{name}.image_embeds"):
+        with torch.inference_mode():
+            report.compare(f"{name}.image_embeds", model.vision(latents))
+    if report.has(f"{name}.first_logits"):
+        report.compare(f"{name}.first_logits", _begin(model, reading, latents, 1).logits)
+    if report.has(f"{name}.forced_logits"):
+        report.compare(f"{name}.forced_logits", _forced(model, reading, latents, source("forced_tokens")))
+    if report.has(f"{name}.tokens"):
+        expected = report.take(f"{name}.tokens")
+        state = _begin(model, reading, latents, expected.numel())
+        while not state.done:
+            understand.advance(model, [state], _spans())
+        report.compare(f"{name}.tokens", torch.tensor(state.tokens, dtype=expected.dtype))
+
+
+def _begin(model: Showo2, reading: Reading, latents: Tensor, tokens: int) -> understand.Understanding:
+    return understand.begin(
+        model,
+        system=understand.read_system(model, reading.before),
+        latents=latents,
+        suffix=reading.after,
+        decoding=understand.Decoding(eos=NO_TOKEN, max_new_tokens=tokens),
+        generator=torch.Generator(),
+        spans=_spans(),
+    )
+
+
+def _forced(model: Showo2, reading: Reading, latents: Tensor, tokens: Tensor) -> Tensor:
+    state = _begin(model, reading, latents, tokens.numel() + 1)
+    logits = [state.logits]
+    for token in tokens.tolist():
+        state.tokens[-1] = token  # instead of the one the engine drew
+        understand.advance(model, [state], _spans())
+        logits.append(state.logits)
+    return torch.stack(logits)
+
+
+@torch.inference_mode()
+def _autoencoder(case: VaeCase, report: Report) -> None:
+    vae = case.vae
+    computed: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+        "latents_mean": ("image", vae.encode),
+        "latents_logvar": ("image", lambda pixels: vae.posterior(pixels)[1]),
+        "decoded": ("latents", vae.decode),
+    }
+    for name, (source, compute) in computed.items():
+        if report.has(name):
+            report.compare(name, compute(report.take(source)))
+
+
+def _lines(path: Path, report: Report) -> Iterator[str]:
+    yield str(path)
+    for name, found in report.differences:
+        yield f"  {name:<36} {found:>10.2e}  {'ok' if found <= LIMIT else 'FAILED'}"
+    if left := list(golden.unused(report.expected, report.used)):
+        yield f"  not checked: {', '.join(left)}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Checks every folder; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.parity", description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="holds meta.json, or folders that do")
+    parser.add_argument("--save", metavar="NAME", help="also write benchmarks/results/NAME.json")
+    options = parser.parse_args(arguments)
+    found: dict[str, dict[str, float | None]] = {}
+    unreadable = 0
+    for folder in options.folders:
+        try:
+            paths = golden.find(folder)
+        except GoldenError as error:
+            paths, unreadable = [], unreadable + 1
+            print(f"cannot be read: {error}")
+        for path in paths:
+            try:
+                report = check(golden.read(path))
+            except GoldenError as error:
+                unreadable += 1
+                print(f"cannot be read: {error}")
+                continue
+            print("\n".join(_lines(path, report)))
+            # JSON has no infinity.
+            found[str(path)] = {name: x if math.isfinite(x) else None for name, x in report.differences}
+    values = [math.inf if value is None else value for tensors in found.values() for value in tensors.values()]
+    worst = max(values, default=math.inf)
+    passed = not unreadable and worst <= LIMIT
+    summary = {"worst": worst if math.isfinite(worst) else None, "tensors": len(values), "passed": passed}
+    if options.save:
+        machine.save(options.save, {**summary, "differences": found, "machine": machine.describe()})
+    print(json.dumps(summary))
+    return 2 if unreadable else int(not passed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

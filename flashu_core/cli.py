@@ -1,0 +1,197 @@
+"""The command line: draw, ask and convert from a terminal. Other packages add their own commands (`serve`, `eval`) as
+entry points of the group `flashu.commands`, so this one imports neither a web framework nor a grader."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from PIL import Image, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from flashu_core.config import AttentionName, DtypeName, EngineConfig
+from flashu_core.convert import convert as convert_checkpoint
+from flashu_core.engine import Engine
+from flashu_core.errors import FlashUError, InvalidRequestError
+from flashu_core.types import Event, GenerateRequest, Progress, Text, UnderstandRequest
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Show-o2: draw pictures, ask about them.")
+
+Model = Annotated[str | None, typer.Option(help="A folder or hub id; the embedded model by default.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[DtypeName, typer.Option(help="Type of the weights.")]
+Attention = Annotated[AttentionName, typer.Option(help="Attention kernel.")]
+Seed = Annotated[int | None, typer.Option(help="Same seed, same result.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of a table.")]
+
+
+def _load(model: str | None, device: str, dtype: DtypeName, attention: AttentionName) -> Engine:
+    console = Console(stderr=True)
+    begun = time.monotonic()
+    with console.status("loading"):
+        engine = Engine.load(model, EngineConfig(device=device, dtype=dtype, attention=attention))
+    seconds = time.monotonic() - begun
+    info = engine.info
+    millions = info.parameters / 1e6
+    console.print(f"{info.name}: {millions:.1f} M parameters, {info.dtype} on {info.device}, loaded in {seconds:.1f} s")
+    return engine
+
+
+def _show_timings(timings: Mapping[str, float], schedule: Mapping[str, int]) -> None:
+    table = Table("component", "ms", box=None)
+    for name, value in timings.items():
+        table.add_row(name, f"{value:.1f}")
+    console = Console(stderr=True)
+    console.print(table)
+    console.print("  ".join(f"{name} {count}" for name, count in schedule.items()))
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG, JPEG or WebP, by its ending.")] = Path("out.png"),
+    *,
+    negative_prompt: Annotated[str, typer.Option(help="What to stay away from.")] = "",
+    n: Annotated[int, typer.Option(help="How many pictures; more than one get -1, -2, ... before the ending.")] = 1,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, one of the model's sizes.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Points of the time grid.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
+    seed: Seed = None,
+    acceleration: Annotated[str, typer.Option(help="Policy.")] = "exact",
+    model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    attention: Attention = "sdpa",
+    as_json: AsJson = False,
+) -> None:
+    """Draw a picture from a prompt."""
+    width, height = _size(size)
+    request = GenerateRequest(
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        images=n,
+        width=width,
+        height=height,
+        points=steps,
+        guidance=guidance,
+        seed=seed,
+        policy=acceleration,
+    )
+    engine = _load(model, device, dtype, attention)
+    columns = (TextColumn("drawing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("drawing", total=None)
+
+        def show(event: Event) -> None:
+            if isinstance(event, Progress):
+                bar.update(task, completed=event.evaluation, total=event.of)
+
+        result = engine.generate(request, show)
+    paths = [output if n == 1 else output.with_stem(f"{output.stem}-{index + 1}") for index in range(n)]
+    for path, image in zip(paths, result.images, strict=True):
+        Image.fromarray(image).save(path)
+    if as_json:
+        record = {"files": [str(path) for path in paths], "seeds": result.seeds, "timings_ms": dict(result.timings)}
+        print(json.dumps({**record, "schedule": dict(result.schedule)}))
+        return
+    _show_timings(result.timings, result.schedule)
+    for path, drawn in zip(paths, result.seeds, strict=True):
+        Console(stderr=True).print(f"{path} (seed {drawn})")
+
+
+@app.command()
+def ask(
+    image: Annotated[Path, typer.Argument(help="A picture file.")],
+    question: Annotated[str, typer.Argument(help="What to ask about it.")],
+    *,
+    max_new_tokens: Annotated[int, typer.Option(help="Length of the answer at most.")] = 128,
+    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Share of probability that is drawn from.")] = 1.0,
+    seed: Seed = None,
+    acceleration: Annotated[str, typer.Option(help="Policy.")] = "exact",
+    model: Model = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    attention: Attention = "sdpa",
+    as_json: AsJson = False,
+) -> None:
+    """Ask a question about a picture."""
+    request = UnderstandRequest(
+        question=question,
+        image=_read_picture(image),
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        policy=acceleration,
+    )
+    engine = _load(model, device, dtype, attention)
+
+    def show(event: Event) -> None:
+        if isinstance(event, Text) and not as_json:
+            print(event.text, end="", flush=True)
+
+    result = engine.ask(request, show)
+    if as_json:
+        record = {"answer": result.answer, "finish_reason": result.finish_reason, "timings_ms": dict(result.timings)}
+        print(json.dumps({**record, "schedule": dict(result.schedule)}))
+        return
+    print()
+    _show_timings(result.timings, result.schedule)
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="A published checkpoint: a folder or hub id.")],
+    destination: Annotated[Path, typer.Argument(help="A new folder.")],
+    *,
+    vae: Annotated[str, typer.Option(help="Wan2.1_VAE.pth.")],
+    tokenizer: Annotated[str | None, typer.Option(help="Folder or hub id; that of the language model by default.")] = None,
+    language_model: Annotated[
+        str | None, typer.Option(help="Folder or hub id; the one the checkpoint names by default.")
+    ] = None,
+    dtype: Dtype = "bfloat16",
+) -> None:
+    """Make this project's checkpoint folder of a published one."""
+    convert_checkpoint(
+        source, destination, vae=vae, tokenizer=tokenizer, language_model=language_model, dtype=dtype
+    )
+    Console(stderr=True).print(f"wrote {destination}")
+
+
+def _size(text: str | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return None, None
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise InvalidRequestError(f"size is {text!r}; write WIDTHxHEIGHT, such as 432x432", parameter="size")
+    return int(width), int(height)
+
+
+def _read_picture(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError) as error:
+        raise InvalidRequestError(f"{path} cannot be read as a picture: {error}", parameter="image") from error
+
+
+def main() -> None:
+    """Runs the command line; errors of ours are one line and exit status 2."""
+    for command in entry_points(group="flashu.commands"):
+        app.command(command.name)(command.load())
+    try:
+        app()
+    except FlashUError as error:
+        print(f"flashu: {error}", file=sys.stderr)
+        sys.exit(2)

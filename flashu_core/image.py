@@ -1,0 +1,38 @@
+"""Pixels between people and the autoencoder: uint8 arrays on one side, tensors in [-1, 1] on the other."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from flashu_core.types import Pixels
+
+
+def fit(pixels: Pixels, height: int, width: int) -> Tensor:
+    """Resizes a picture so that it covers the target, crops its centre.
+
+    Args:
+        pixels: uint8 (H, W, 3).
+        height, width: of the result.
+
+    Returns:
+        (1, 3, height, width) float32 in [-1, 1].
+    """
+    rows, columns = pixels.shape[:2]
+    scale = max(height / rows, width / columns)
+    size = (max(round(columns * scale), width), max(round(rows * scale), height))
+    image = Image.fromarray(pixels)
+    if image.size != size:
+        # Pillow's bicubic filter widens with the scale when shrinking, which is the antialiasing the model was fed.
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    cropped = np.array(image.crop((left, top, left + width, top + height)))
+    return torch.from_numpy(cropped).permute(2, 0, 1)[None].float().div(127.5).sub(1)
+
+
+def to_pixels(images: Tensor) -> tuple[Pixels, ...]:
+    """Decoded images (B, 3, H, W), nominally in [-1, 1], to uint8 arrays (H, W, 3)."""
+    scaled = images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8)
+    return tuple(scaled.permute(0, 2, 3, 1).cpu().numpy())

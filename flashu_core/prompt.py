@@ -1,0 +1,63 @@
+"""How token ids and image blocks become sequences: Show-o2's two templates.
+
+Pure functions from text to ids. An image block (the time token and the image tokens) stands between the parts given
+here; embedding it is the pathways' work.
+"""
+
+from __future__ import annotations
+
+from flashu_core.errors import InvalidRequestError
+from flashu_core.tokenizer import Tokenizer
+
+_SYSTEM = "system\nYou are a helpful assistant.<|im_end|>"
+_USER = "\n<|im_start|>user\n"
+_ASSISTANT = "\n<|im_start|>assistant\n"
+
+
+def generation_prefix(tokenizer: Tokenizer, text: str, *, limit: int, parameter: str = "prompt") -> list[int]:
+    """`bos text image_start`: what precedes the image block. Empty text gives guidance's null prompt.
+
+    Raises:
+        InvalidRequestError: the text has more than `limit` tokens.
+    """
+    special = tokenizer.special
+    return [special.bos, *_encode(tokenizer, text, limit, parameter), special.image_start]
+
+
+def understanding_prefix(tokenizer: Tokenizer) -> list[int]:
+    """`bos system user image_start`: the same for every question."""
+    special = tokenizer.special
+    system, user = tokenizer.encode_template(_SYSTEM), tokenizer.encode_template(_USER)
+    return [special.bos, *system, *user, special.image_start]
+
+
+def understanding_suffix(tokenizer: Tokenizer, question: str, *, limit: int) -> list[int]:
+    """`image_end question assistant`: what follows the image block.
+
+    Raises:
+        InvalidRequestError: the question has more than `limit` tokens.
+    """
+    asked = _encode(tokenizer, question, limit, "question")
+    return [tokenizer.special.image_end, *asked, *tokenizer.encode_template(_ASSISTANT)]
+
+
+def _encode(tokenizer: Tokenizer, text: str, limit: int, parameter: str) -> list[int]:
+    # A token stands for at most some tens of bytes: text far beyond the limit is refused without encoding it.
+    if len(text) > limit * 64:
+        raise InvalidRequestError(
+            f"the {parameter} has {len(text)} characters; at most {limit} tokens are allowed: shorten it",
+            parameter=parameter,
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(
+            f"the {parameter} holds a lone surrogate at character {error.start}; send valid Unicode",
+            parameter=parameter,
+        ) from error
+    ids = tokenizer.encode(text)
+    if len(ids) > limit:
+        raise InvalidRequestError(
+            f"the {parameter} has {len(ids)} tokens; at most {limit} are allowed: shorten it", parameter=parameter
+        )
+    return ids

@@ -1,0 +1,218 @@
+"""What goes into the engine and what comes out: frozen requests, events and results. Holds no tensors and no logic
+beyond checking values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flashu_core.errors import FlashUError, InvalidRequestError
+
+Task = Literal["generate", "vqa"]
+FinishReason = Literal["stop", "length"]
+Pixels = NDArray[np.uint8]
+
+SEEDS = 2**63  # seeds are 0 to this, not included
+MOST_IMAGES = 8
+MOST_POINTS = 1000
+MOST_GUIDANCE = 100.0
+MOST_NEW_TOKENS = 4096
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    # Written so that a NaN fails too.
+    if not low <= value <= high:
+        raise InvalidRequestError(f"{name} is {value}; it must be from {low} to {high}", parameter=name)
+
+
+def _seed(value: int | None) -> None:
+    if value is not None and not 0 <= value < SEEDS:
+        raise InvalidRequestError(f"seed is {value}; it must be from 0 to {SEEDS - 1}", parameter="seed")
+
+
+def _deadline(value: float | None) -> None:
+    if value is not None and not math.isfinite(value):
+        raise InvalidRequestError(f"the deadline is {value}; it must be finite", parameter="timeout_s")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerateRequest:
+    """A prompt to draw.
+
+    Attributes:
+        images: how many pictures, each with a seed of its own (`seed`, `seed + 1`, ...).
+        width, height: pixels; the model's default size where both are None.
+        points: points of the time grid; N points are N - 1 evaluations. None: the model's default.
+        guidance: how far to move from the negative prompt's velocity to the prompt's. None: the model's default.
+        seed: None draws one.
+        policy: name of the acceleration policy.
+        priority: lower runs first.
+        deadline: monotonic seconds after which nobody wants the result.
+
+    Raises:
+        InvalidRequestError: a value is out of range.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    images: int = 1
+    width: int | None = None
+    height: int | None = None
+    points: int | None = None
+    guidance: float | None = None
+    seed: int | None = None
+    policy: str = "exact"
+    priority: int = 0
+    deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        _within("images", self.images, 1, MOST_IMAGES)
+        if self.points is not None:
+            _within("points", self.points, 2, MOST_POINTS)
+        if self.guidance is not None:
+            _within("guidance", self.guidance, 0.0, MOST_GUIDANCE)
+        if (self.width is None) != (self.height is None):
+            raise InvalidRequestError("width and height must be given together", parameter="size")
+        _seed(self.seed)
+        _deadline(self.deadline)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class UnderstandRequest:
+    """A question about a picture.
+
+    Attributes:
+        image: uint8 (H, W, 3) of any size; the engine resizes and crops it.
+        max_new_tokens: length of the answer at most.
+        temperature: 0 picks the likeliest token.
+        top_p: the smallest set of likeliest tokens with this much probability is drawn from.
+
+    Raises:
+        InvalidRequestError: a value is out of range, or the image has another form.
+    """
+
+    question: str
+    image: Pixels
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    policy: str = "exact"
+    priority: int = 0
+    deadline: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3 or not self.image.size:
+            raise InvalidRequestError(
+                f"the image is {self.image.dtype} of shape {self.image.shape}; it must be uint8 (height, width, 3)",
+                parameter="image",
+            )
+        _within("max_new_tokens", self.max_new_tokens, 1, MOST_NEW_TOKENS)
+        _within("temperature", self.temperature, 0.0, 10.0)
+        if not 0.0 < self.top_p <= 1.0:
+            raise InvalidRequestError(f"top_p is {self.top_p}; it must be above 0 and at most 1", parameter="top_p")
+        _seed(self.seed)
+        _deadline(self.deadline)
+
+
+Request = GenerateRequest | UnderstandRequest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class GenerateResult:
+    """Pictures and what they took.
+
+    Attributes:
+        images: uint8 (height, width, 3) each.
+        seeds: one for each picture.
+        schedule: counts of what ran: evaluations, backbone_passes, head_passes, ...
+        timings: milliseconds per component: `tokenize`, `prefix`, `features`, `backbone`, `head`, `guidance`,
+            `vae_decode`, and `total` (from the first unit of work to the last).
+    """
+
+    images: tuple[Pixels, ...]
+    seeds: tuple[int, ...]
+    points: int
+    guidance: float
+    policy: str
+    schedule: Mapping[str, int]
+    timings: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnderstandResult:
+    """An answer and what it took; `timings` as for pictures: `tokenize`, `vae_encode`, `features`, `prefill`,
+    `decode`, `time_to_first_token`, `total`."""
+
+    answer: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    policy: str
+    schedule: Mapping[str, int]
+    timings: Mapping[str, float]
+
+
+Result = GenerateResult | UnderstandResult
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An evaluation of a picture ended."""
+
+    request: int
+    evaluation: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """More of an answer; the pieces of one request, joined, are its answer."""
+
+    request: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finished:
+    """A request ended well."""
+
+    request: int
+    result: Result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failed:
+    """A request ended without a result: cancelled, too late, or an error of its own."""
+
+    request: int
+    error: FlashUError
+
+
+Event = Progress | Text | Finished | Failed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelInfo:
+    """What a loaded model can do, for those who only see the engine.
+
+    Attributes:
+        sizes: pictures it draws, as (width, height) in pixels, the default first.
+        points, guidance: the defaults of sampling.
+    """
+
+    name: str
+    parameters: int
+    dtype: str
+    device: str
+    sizes: tuple[tuple[int, int], ...]
+    points: int
+    guidance: float
+    policies: tuple[str, ...]
+    max_prompt_tokens: int
+    details: Mapping[str, str] = field(default_factory=dict)

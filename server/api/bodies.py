@@ -1,0 +1,87 @@
+"""Reads request bodies: JSON and multipart forms into the schemas. It knows media types and how hostile bodies look;
+the byte and time limits are the middleware's."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import BaseModel
+from pydantic_core import from_json
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from flashu_core import InvalidRequestError
+from server.errors import InvalidJsonError, UnsupportedMediaTypeError
+
+JSON = "application/json"
+FORM = "multipart/form-data"
+_MOST_JSON_VALUES = 100_000  # no body of ours has so many; ten million small lists would fill the memory
+_MOST_FORM_FIELDS = 32
+_MOST_FIELD_BYTES = 256 * 1024
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+def media_type(request: Request, *allowed: str) -> str:
+    """The request's media type, one of `allowed`.
+
+    Raises:
+        UnsupportedMediaTypeError: it is another one, or its text is not UTF-8.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    # Other charsets are refused because some of Python's take quadratic time.
+    charset = options.get(b"charset", b"utf-8").lower()
+    name = kind.decode("latin-1").lower()
+    if name not in allowed or charset not in (b"utf-8", b"utf8", b"us-ascii"):
+        raise UnsupportedMediaTypeError(allowed)
+    return name
+
+
+async def read_json(request: Request, schema: type[Body]) -> Body:
+    """The JSON body as `schema`.
+
+    Raises:
+        InvalidJsonError, pydantic.ValidationError
+    """
+    data = await request.body()
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > _MOST_JSON_VALUES:
+        raise InvalidJsonError("the JSON holds too many values; send one flat object of the documented fields")
+    try:
+        # Not the standard library's: that one takes NaN and recurses without a bound.
+        value = from_json(data, allow_inf_nan=False)
+    except ValueError:
+        raise InvalidJsonError("the body is not valid JSON (UTF-8, no NaN or Infinity, nested by little)") from None
+    return schema.model_validate(value)
+
+
+async def read_form(request: Request, schema: type[Body], *, file: str) -> tuple[Body, bytes]:
+    """The form's fields as `schema`, and the bytes of its one file.
+
+    Raises:
+        InvalidRequestError: a field comes twice, or the file is missing.
+        HTTPException: 400 where the form itself is damaged.
+        pydantic.ValidationError
+    """
+    content: bytes | None = None
+    fields: dict[str, str] = {}
+    try:
+        async with request.form(max_files=1, max_fields=_MOST_FORM_FIELDS, max_part_size=_MOST_FIELD_BYTES) as form:
+            for name, value in form.multi_items():
+                if name in fields or (name == file and content is not None):
+                    raise InvalidRequestError("a form field comes twice; send each once", parameter=name[:64])
+                if isinstance(value, UploadFile):
+                    if name != file:
+                        raise InvalidRequestError(f"the file must be in the field {file}", parameter=name[:64])
+                    content = await value.read()
+                elif name == file:
+                    raise InvalidRequestError(f"{file} must be a file in a form (with a filename)", parameter=file)
+                else:
+                    fields[name] = value
+    except (UnicodeError, LookupError):
+        raise HTTPException(400, "the multipart form is damaged") from None
+    body = schema.model_validate_strings(fields)
+    if content is None:
+        raise InvalidRequestError(f"{file} is missing; send the picture as a file in this field", parameter=file)
+    return body, content

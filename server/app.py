@@ -1,0 +1,137 @@
+"""Puts the server together: middleware, routes, error handlers and the worker's life. It knows all the parts and does
+nothing itself; `run` serves the app with uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from flashu_core import Engine, EngineConfig
+from server import __version__
+from server.api.native import native_routes
+from server.api.probes import probe_routes
+from server.api.services import Services
+from server.boundary import RequestBoundary
+from server.errors import HANDLED, problem_of
+from server.image_pool import ImagePool
+from server.limits import BodyLimits
+from server.metrics import Metrics
+from server.settings import Settings
+from server.worker import EngineLike, Worker
+
+_REJECTIONS = frozenset({408, 413, 503, 504})
+
+
+def create_app(settings: Settings, load_engine: Callable[[], EngineLike]) -> FastAPI:
+    """The ASGI app. Its lifespan starts the worker; loading goes on in the background while the probes answer.
+
+    Args:
+        load_engine: called once, in the worker's thread.
+    """
+    worker = Worker(load_engine, max_queue=settings.max_queue, max_active=settings.max_active)
+    metrics = Metrics()
+    metrics.watch_queue(lambda: worker.running, lambda: worker.waiting)
+    images = ImagePool(threads=settings.image_threads)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        worker.start()
+        try:
+            yield
+        finally:
+            await worker.stop()
+            images.close()
+
+    # No documentation pages: they load scripts from elsewhere. The document itself is at /openapi.json.
+    app = FastAPI(
+        title="FlashU Server",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    services = Services(settings=settings, worker=worker, images=images, metrics=metrics)
+    app.state.services = services
+    app.include_router(native_routes(services))
+    app.include_router(probe_routes(services))
+    app.add_middleware(BodyLimits, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+    app.add_middleware(RequestBoundary, metrics=metrics)  # added last, so outermost
+
+    async def answer(_: Request, error: Exception) -> Response:
+        problem = problem_of(error)
+        if problem.status in _REJECTIONS:
+            metrics.reject(problem.code)
+        return problem.response()
+
+    for kind in HANDLED:
+        app.add_exception_handler(kind, answer)
+    return app
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that tells the worker of SIGTERM at once, and the terminal when requests are taken."""
+
+    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
+        super().__init__(config)
+        self._worker = worker
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._announcing: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        self._announcing = asyncio.create_task(self._announce())
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        if self._loop is not None:  # not here and now: the signal may have interrupted who holds the lock
+            self._loop.call_soon_threadsafe(self._worker.begin_drain)
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._announcing is not None:
+            self._announcing.cancel()
+        await super().shutdown(sockets)
+
+    async def _announce(self) -> None:
+        info = await self._worker.loaded()
+        if info is not None:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            print(f"{info.name} is ready on http://{shown}:{port}", flush=True)
+
+
+def run(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then lets requests in flight end within `shutdown_timeout_s`."""
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    config = EngineConfig(
+        device=settings.device,
+        dtype=settings.dtype,
+        attention=settings.attention,
+        max_batch=settings.max_batch,
+        max_prompt_tokens=settings.max_prompt_tokens,
+    )
+    app = create_app(settings, lambda: Engine.load(settings.model, config))
+    options = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http="h11",  # the only one whose cap on headers holds
+        ws="none",
+        lifespan="on",
+        log_level=settings.log_level,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+    )
+    services: Services = app.state.services
+    _Server(options, services.worker).run()

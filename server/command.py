@@ -1,0 +1,47 @@
+"""`flashu serve`: the command line of the server. It turns options into `Settings` and runs; what is not given comes
+from `FLASHU_*` variables or the defaults. The engine's command line finds it as an entry point."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from server.app import run
+from server.settings import Attention, Dtype, Settings
+
+
+def serve(
+    model: Annotated[
+        str | None, typer.Argument(help="A folder or hub id; the embedded model by default.", show_default=False)
+    ] = None,
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help="Type of the weights.")] = None,
+    attention: Annotated[Attention | None, typer.Option(help="Attention kernel.")] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Sequences evaluated together at most.")] = None,
+    max_queue: Annotated[int | None, typer.Option(help="Requests waiting at most.")] = None,
+    shutdown_timeout: Annotated[int | None, typer.Option(help="Seconds for requests in flight at the end.")] = None,
+) -> None:
+    """Serve pictures and answers over HTTP."""
+    given = {
+        "model": model,
+        "host": host,
+        "port": port,
+        "device": device,
+        "dtype": dtype,
+        "attention": attention,
+        "max_batch": max_batch,
+        "max_queue": max_queue,
+        "shutdown_timeout_s": shutdown_timeout,
+    }
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise typer.BadParameter(f"{name}: {first['msg']}") from None
+    run(settings)

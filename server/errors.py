@@ -1,0 +1,192 @@
+"""The one place where an exception becomes an HTTP status and the one error body. It knows the engine's exceptions,
+this server's own and those of pydantic and starlette; it decides nothing else and shows no text it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Literal
+
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from flashu_core import CancelledError, DeadlineExceededError, FlashUError, InvalidRequestError
+
+CLIENT_GONE = 499  # nginx's number for a client that left; nobody reads the answer, the metrics do
+_PARAMETERS = {  # the engine's names of what the routes call otherwise
+    "images": "n",
+    "points": "num_inference_steps",
+    "guidance": "guidance_scale",
+    "policy": "acceleration",
+    "width": "size",
+    "height": "size",
+    "deadline": "timeout_s",
+}
+_CODES = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
+_STATUS_CODES = {
+    400: "invalid_value",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+class ServerError(Exception):
+    """An error of the server's own; the message is safe to show to a client."""
+
+
+class InvalidJsonError(ServerError):
+    """The body is not the JSON that the routes take."""
+
+
+class OverloadedError(ServerError):
+    """No room for one more request; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UnavailableError(ServerError):
+    """The worker takes no requests in this state."""
+
+    def __init__(self, reason: Literal["loading", "draining", "failed"]) -> None:
+        super().__init__(
+            {
+                "loading": "the model is still loading; retry later",
+                "draining": "the server is shutting down; retry on another one",
+                "failed": "the model is not running; retry later",
+            }[reason]
+        )
+        self.reason = reason
+        self.retry_after = 30 if reason == "failed" else 5
+
+
+class InternalError(ServerError):
+    """A fault of ours. What happened is in the log, never in the message."""
+
+    def __init__(self) -> None:
+        super().__init__("internal error; the log has the details under this request id")
+
+
+class BodyTooLargeError(ServerError):
+    """The body has more bytes than allowed."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is over the limit of {limit} bytes; send a smaller one")
+
+
+class BodyTimeoutError(ServerError):
+    """The body did not arrive in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the body did not arrive within {seconds:g} s; send it faster")
+
+
+class UnsupportedMediaTypeError(ServerError):
+    """The body is of a type the route does not read."""
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"the Content-Type is not one this route reads; send {' or '.join(allowed)}")
+
+
+class ClientGoneError(ServerError):
+    """The client closed the connection before its answer was ready."""
+
+    def __init__(self) -> None:
+        super().__init__("the client closed the connection")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a client is told: a status, a stable code, and a message."""
+
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> JSONResponse:
+        return JSONResponse(self.body(), self.status, headers=dict(self.headers))
+
+
+def problem_of(error: Exception) -> Problem:
+    """The answer to a request that ended in `error`; anything unknown is a 500 of fixed words."""
+    match error:
+        case ValidationError():
+            return _validation_problem(error)
+        case InvalidRequestError():
+            name = error.parameter
+            return Problem(400, "invalid_value", str(error), _PARAMETERS.get(name, name) if name else None)
+        case DeadlineExceededError():
+            return Problem(504, "deadline_exceeded", str(error), "timeout_s")
+        case CancelledError():
+            return Problem(503, "cancelled", str(error), headers={"Retry-After": "1"})
+        case InvalidJsonError():
+            return Problem(400, "invalid_json", str(error))
+        case RecursionError():
+            return Problem(400, "invalid_json", "the JSON is nested too deeply; send one flat object")
+        case BodyTooLargeError():
+            return Problem(413, "body_too_large", str(error), headers={"Connection": "close"})
+        case BodyTimeoutError():
+            return Problem(408, "body_timeout", str(error), headers={"Connection": "close"})
+        case UnsupportedMediaTypeError():
+            return Problem(415, "unsupported_media_type", str(error))
+        case OverloadedError():
+            return Problem(503, "queue_full", str(error), headers={"Retry-After": str(error.retry_after)})
+        case UnavailableError():
+            return Problem(503, error.reason, str(error), headers={"Retry-After": str(error.retry_after)})
+        case ClientGoneError() | ClientDisconnect():
+            return Problem(CLIENT_GONE, "client_gone", "the client closed the connection")
+        case HTTPException() if error.status_code < 500:
+            code = _STATUS_CODES.get(error.status_code, "invalid_request")
+            words = HTTPStatus(error.status_code).phrase if error.status_code in (404, 405) else str(error.detail)
+            return Problem(error.status_code, code, words, headers=error.headers or {})
+        case _:
+            return Problem(500, "internal_error", str(InternalError()))
+
+
+# Those that starlette can hand to a handler one class at a time; the rest end at the boundary as a 500.
+HANDLED: tuple[type[Exception], ...] = (
+    FlashUError,
+    ServerError,
+    ValidationError,
+    HTTPException,
+    ClientDisconnect,
+    RecursionError,
+)
+
+
+def _validation_problem(error: ValidationError) -> Problem:
+    # The first one is enough, and there may be as many as the body has keys.
+    first = error.errors(include_url=False, include_context=False)[0]
+    param = ".".join(_shown(part) for part in first["loc"]) or None
+    message = "the body must be a JSON object" if param is None else f"{param}: {_words(first['type'], first['msg'])}"
+    return Problem(400, _CODES.get(first["type"], "invalid_value"), message + _value(first["input"]), param)
+
+
+def _words(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "there is no such field; remove it"
+    return message[:1].lower() + message[1:]
+
+
+def _value(value: Any) -> str:
+    # Numbers only: text may be private or long, and Python refuses to print the largest integers.
+    if isinstance(value, (bool, float)) or (isinstance(value, int) and value.bit_length() <= 128):
+        return f" (it is {value!r})"
+    return ""
+
+
+def _shown(part: str | int) -> str:
+    # A name that the client made up: short, and of characters that can be encoded.
+    return str(part)[:64].encode("utf-8", "replace").decode()

@@ -1,0 +1,181 @@
+"""Bodies of the native routes and what they answer. It knows names, types and ranges that hold for any model; what a
+certain model can draw is checked against its `ModelInfo` later. Numbers are strict: no booleans, strings, NaN."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+from typing_extensions import Self
+
+from flashu_core import GenerateRequest, Pixels, UnderstandRequest
+
+TEXT_CHARACTERS = 32_768  # far over what any model's prompt holds; keeps megabytes away from the tokenizer
+OutputFormat = Literal["png", "jpeg", "webp"]
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "must not be empty")
+    return text
+
+
+Text = Annotated[str, StringConstraints(max_length=TEXT_CHARACTERS)]
+FilledText = Annotated[Text, AfterValidator(_not_blank)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Priority = Annotated[int, Field(ge=-100, le=100)]
+Timeout = Annotated[float, Field(gt=0, le=3600)]
+PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class GenerateBody(_Body):
+    """What to draw."""
+
+    prompt: FilledText
+    """What the picture shows; blank is refused."""
+    negative_prompt: Text = ""
+    """What the picture is guided away from."""
+    n: Annotated[int, Field(ge=1, le=8)] = 1
+    """How many pictures."""
+    size: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")] | None = None
+    """WIDTHxHEIGHT in pixels, one of those the model has (`GET /v1/models`); null takes its default."""
+    num_inference_steps: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """Points of the time grid; null takes the model's default."""
+    guidance_scale: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Strength of guidance; null takes the model's default."""
+    seed: Seed | None = None
+    """Of the first picture, the next ones count up; null draws one."""
+    acceleration: PolicyName = "exact"
+    """Name of the acceleration policy."""
+    output_format: OutputFormat = "png"
+    """File format of the pictures."""
+    output_compression: Annotated[int, Field(ge=0, le=100)] = 90
+    """Quality of jpeg and webp; png has no loss and ignores it."""
+    response_format: Literal["b64_json", "binary"] = "b64_json"
+    """JSON with base64, or the file itself (one picture only)."""
+    priority: Priority = 0
+    """Lower runs first."""
+    timeout_s: Timeout | None = None
+    """Seconds after which the result is of no use; null takes the server's default."""
+
+    @model_validator(mode="after")
+    def _binary_is_one_picture(self) -> Self:
+        if self.response_format == "binary" and self.n != 1:
+            raise PydanticCustomError("binary", "response_format binary holds one picture; set n to 1 or use b64_json")
+        return self
+
+    def pixels(self) -> tuple[int, int] | None:
+        """(width, height) where a size was named."""
+        if self.size is None:
+            return None
+        width, height = self.size.split("x")
+        return int(width), int(height)
+
+    def to_request(self, deadline: float) -> GenerateRequest:
+        width, height = self.pixels() or (None, None)
+        return GenerateRequest(
+            prompt=self.prompt,
+            negative_prompt=self.negative_prompt,
+            images=self.n,
+            width=width,
+            height=height,
+            points=self.num_inference_steps,
+            guidance=self.guidance_scale,
+            seed=self.seed,
+            policy=self.acceleration,
+            priority=self.priority,
+            deadline=deadline,
+        )
+
+
+class VqaFields(_Body):
+    """A question and how to answer it, without the picture: the fields of the multipart form."""
+
+    question: FilledText
+    """What is asked about the picture; blank is refused."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 128
+    """Length of the answer at most."""
+    temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """0 takes the likeliest token."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of probability that tokens are drawn from."""
+    seed: Seed | None = None
+    """Of the draws; null draws one."""
+    acceleration: PolicyName = "exact"
+    """Name of the acceleration policy."""
+    priority: Priority = 0
+    """Lower runs first."""
+    timeout_s: Timeout | None = None
+    """Seconds after which the answer is of no use; null takes the server's default."""
+
+    def to_request(self, image: Pixels, deadline: float) -> UnderstandRequest:
+        return UnderstandRequest(
+            question=self.question,
+            image=image,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            policy=self.acceleration,
+            priority=self.priority,
+            deadline=deadline,
+        )
+
+
+class VqaBody(VqaFields):
+    """A question about a picture."""
+
+    image: Annotated[str, StringConstraints(min_length=1)]
+    """PNG, JPEG, WEBP or GIF as base64 or as a data URL."""
+
+
+class _Answer(BaseModel):
+    id: str
+    acceleration: str
+    timings_ms: dict[str, float]
+    schedule: dict[str, int]
+
+
+class PictureOut(BaseModel):
+    b64_json: str
+    seed: int
+
+
+class GenerateAnswer(_Answer):
+    task: Literal["generate"] = "generate"
+    images: list[PictureOut]
+    size: str
+    output_format: OutputFormat
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class VqaAnswer(_Answer):
+    task: Literal["vqa"] = "vqa"
+    answer: str
+    finish_reason: Literal["stop", "length"]
+    usage: Usage
+
+
+class ErrorDetail(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorBody(BaseModel):
+    """The one body of every error."""
+
+    error: ErrorDetail

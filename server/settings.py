@@ -1,0 +1,100 @@
+"""What an operator can set: each field here is also the environment variable `FLASHU_<NAME>`. It knows values and
+their limits, not what is done with them."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Literal
+
+from pydantic import Field
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "FLASHU_"
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Attention = Literal["sdpa", "flash-attn"]
+# Kubernetes and Docker links put these next to ours when a Service or container is called "flashu".
+_SERVICE_LINK = re.compile(r"(_SERVICE_(HOST|PORT)(_\w+)?|_PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)$")
+
+
+class _UnknownOptions(PydanticBaseSettingsSource):
+    """Hands over every `FLASHU_*` variable that is no field, so that a mistyped option is refused and not ignored:
+    pydantic-settings by itself looks only for names it knows."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        known = self.settings_cls.model_fields
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if name.upper().startswith(PREFIX)
+            and name[len(PREFIX) :].lower() not in known
+            and not _SERVICE_LINK.search(name.upper())
+        }
+
+
+class Settings(BaseSettings):
+    """Settings of one server process; arguments win over the environment, the environment over the defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
+        use_attribute_docstrings=True,
+    )
+
+    model: str | None = None
+    """Folder or hub id of the checkpoint; nothing means the embedded model."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    device: str = "auto"
+    """Where the model runs: auto, cpu, cuda, ..."""
+    dtype: Dtype = "auto"
+    """Type of the weights."""
+    attention: Attention = "sdpa"
+    """Attention kernel."""
+    max_batch: int = Field(default=8, ge=1, le=256)
+    """Sequences the engine evaluates together at most."""
+    max_prompt_tokens: int = Field(default=256, ge=1, le=32768)
+    """Tokens of a prompt or question at most."""
+    max_active: int = Field(default=8, ge=1, le=256)
+    """Requests inside the engine at most; the others wait in the queue."""
+    max_queue: int = Field(default=32, ge=0, le=10_000)
+    """Requests waiting at most; one more is refused with 503."""
+    request_timeout_s: float = Field(default=300.0, gt=0, le=3600)
+    """Deadline of a request that names none, in seconds from its arrival."""
+    max_body_bytes: int = Field(default=20 * 2**20, ge=1024, le=2**30)
+    """Bytes of a request's body at most."""
+    body_timeout_s: float = Field(default=30.0, gt=0, le=3600)
+    """Seconds a client has to send the whole body."""
+    max_pixels: int = Field(default=16_000_000, ge=64, le=2**28)
+    """Pixels of a sent picture at most (width times height)."""
+    min_side: int = Field(default=8, ge=1, le=4096)
+    """Width and height of a sent picture at least."""
+    image_decode_timeout_s: float = Field(default=10.0, gt=0, le=300)
+    """Seconds that decoding one sent picture may take."""
+    image_threads: int = Field(default=2, ge=1, le=64)
+    """Threads that decode and encode pictures."""
+    log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
+    """Least severity that is logged."""
+    shutdown_timeout_s: int = Field(default=30, ge=1, le=3600)
+    """Seconds that requests in flight get to end after SIGTERM."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _UnknownOptions(settings_cls)

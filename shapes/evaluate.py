@@ -1,0 +1,157 @@
+"""Grades a checkpoint on the world of scenes: pictures in the six categories of GenEval, answers by exact match.
+
+It sees the engine's public face only, and scenes and prompts of grading seeds, which training never draws.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from flashu_core import (
+    Engine,
+    EngineConfig,
+    Failed,
+    Finished,
+    GenerateRequest,
+    GenerateResult,
+    Request,
+    Result,
+    UnderstandRequest,
+    UnderstandResult,
+)
+from shapes.grading import Proportion, Score, judge, score, wilson
+from flashu_core.machine import describe_machine
+from shapes.prompts import Prompt, grading_prompts, grading_questions
+from shapes.questions import exact_match
+from shapes.render import render
+from shapes.training.report import sheet
+
+GRADING_SEED = 1
+
+
+def run_all(engine: Engine, requests: Sequence[Request], description: str) -> Iterator[tuple[int, Result]]:
+    """Runs many requests in the engine's batches; gives (index, result) as they end."""
+    waiting = list(enumerate(requests))[::-1]
+    running: dict[int, int] = {}
+    for _ in track(range(len(requests)), description=description, console=Console(stderr=True)):
+        ended = None
+        while ended is None:
+            while waiting and len(running) < engine.config.max_batch:
+                index, request = waiting.pop()
+                running[engine.submit(request)] = index
+            for event in engine.step():
+                if isinstance(event, Failed):
+                    raise event.error
+                if isinstance(event, Finished):
+                    ended = True
+                    yield running.pop(event.request), event.result
+
+
+def grade_pictures(
+    engine: Engine, prompts: Sequence[Prompt], *, policy: str, guidance: float | None = None, points: int | None = None
+) -> tuple[Score, list[tuple[Prompt, GenerateResult, bool]]]:
+    """Draws each prompt once, its place in the list as its seed, and judges the pictures."""
+    requests = [
+        GenerateRequest(prompt=prompt.text, seed=index, policy=policy, guidance=guidance, points=points)
+        for index, prompt in enumerate(prompts)
+    ]
+    judged: list[tuple[Prompt, GenerateResult, bool]] = []
+    for index, result in run_all(engine, requests, f"pictures {policy}"):
+        if isinstance(result, GenerateResult):
+            judged.append((prompts[index], result, judge(prompts[index], result.images[0])))
+    return score((prompt.category, good) for prompt, _, good in judged), judged
+
+
+def grade_answers(engine: Engine, count: int, *, policy: str) -> tuple[Proportion, dict[str, Proportion]]:
+    """Asks `count` questions about rendered scenes; the share answered exactly, in all and by kind of question."""
+    asked = grading_questions(count, GRADING_SEED)
+    side = engine.info.sizes[0][0]
+    requests = [
+        UnderstandRequest(question=question.text, image=render(scene, side), max_new_tokens=8, policy=policy)
+        for scene, question in asked
+    ]
+    right: dict[str, list[bool]] = {}
+    for index, result in run_all(engine, requests, f"answers {policy}"):
+        question = asked[index][1]
+        if isinstance(result, UnderstandResult):
+            right.setdefault(question.kind, []).append(exact_match(result.answer, question.answer))
+    kinds = {kind: _share(values) for kind, values in sorted(right.items())}
+    return _share([value for values in right.values() for value in values]), kinds
+
+
+def _share(values: Sequence[bool]) -> Proportion:
+    mean = sum(values) / len(values)
+    low, high = wilson(mean, len(values))
+    return Proportion(mean=mean, low=low, high=high, count=len(values))
+
+
+def _plain(value: Proportion) -> dict[str, float]:
+    return {
+        "mean": round(value.mean, 4),
+        "low": round(value.low, 4),
+        "high": round(value.high, 4),
+        "count": value.count,
+    }
+
+
+def evaluate(
+    model: Annotated[str | None, typer.Option(help="A folder or hub id; the embedded model by default.")] = None,
+    *,
+    policies: Annotated[str, typer.Option(help="Names, separated by commas.")] = "exact",
+    prompts: Annotated[int, typer.Option(help="Prompts to draw.")] = 300,
+    questions: Annotated[int, typer.Option(help="Questions to ask.")] = 1000,
+    guidance: Annotated[float | None, typer.Option(help="Guidance scale; the model's own by default.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Points of the time grid; the model's own by default.")] = None,
+    batch: Annotated[int, typer.Option(help="Requests that advance together.")] = 16,
+    output: Annotated[Path | None, typer.Option(help="A JSON file for the figures.")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="A PNG sheet of the first pictures.")] = None,
+) -> None:
+    """Grade a model on the world of scenes."""
+    engine = Engine.load(model, EngineConfig(max_batch=batch))
+    asked = grading_prompts(prompts, GRADING_SEED)
+    record: dict[str, Any] = {
+        "model": engine.info.name,
+        "digest": engine.info.details["digest"],
+        "machine": describe_machine(),
+        "dtype": engine.info.dtype,
+        "points": steps or engine.info.points,
+        "guidance": engine.info.guidance if guidance is None else guidance,
+        "policies": {},
+    }
+    table = Table("policy", "overall", "answers", *_category_names(asked))
+    for policy in policies.split(","):
+        begun = time.monotonic()
+        drawn, judged = grade_pictures(engine, asked, policy=policy, guidance=guidance, points=steps)
+        middle = time.monotonic()
+        answered, kinds = grade_answers(engine, questions, policy=policy)
+        record["policies"][policy] = {
+            "overall": _plain(drawn.overall),
+            "categories": {name: _plain(value) for name, value in drawn.categories.items()},
+            "answers": _plain(answered),
+            "answers_by_kind": {name: _plain(value) for name, value in kinds.items()},
+            "seconds": {"pictures": round(middle - begun, 1), "answers": round(time.monotonic() - middle, 1)},
+        }
+        means = [f"{drawn.categories[name].mean:.3f}" for name in _category_names(asked)]
+        table.add_row(policy, f"{drawn.overall.mean:.3f}", f"{answered.mean:.3f}", *means)
+        if pictures is not None:
+            shown = judged[:: max(len(judged) // 36, 1)][:36]
+            labels = [("+ " if good else "- ") + prompt.text for prompt, _, good in shown]
+            sheet([result.images[0] for _, result, _ in shown], labels, pictures)
+    Console(stderr=True).print(table)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record["policies"]))
+
+
+def _category_names(prompts: Sequence[Prompt]) -> list[str]:
+    return list(dict.fromkeys(prompt.category for prompt in prompts))

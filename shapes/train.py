@@ -1,0 +1,80 @@
+"""The recipe of the embedded checkpoint, from nothing to a graded folder: `python -m shapes.train --help`.
+
+Autoencoder, latents, unified model, export: each part resumes where it stopped, so the command can simply be run again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from flashu_core.config import model_config_from_json, vae_config_from_json
+from flashu_core.convert import save_checkpoint
+from flashu_core.model.vae import Vae
+from flashu_core.tokenizer import Tokenizer
+from shapes.tokenizer import build_tokenizer
+from shapes.training.data import encode_scenes
+from shapes.training.files import read_json
+from shapes.training.train_model import Trainer
+from shapes.training.train_vae import train as train_vae
+
+
+def load_vae(folder: Path) -> Vae:
+    """The autoencoder that `train_vae` left in a folder, in float32."""
+    vae = Vae(vae_config_from_json(read_json(folder / "vae.json")))
+    weights = torch.load(folder / "vae.pt", weights_only=True)
+    vae.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The run's tokenizer, made at its first start and kept: its ids must not change while it goes on."""
+    if not (folder / "tokenizer.json").exists():
+        build_tokenizer().save(folder)
+    return Tokenizer.from_folder(folder)
+
+
+def export(folder: Path, destination: Path, *, name: str) -> None:
+    """Writes the averaged weights as a checkpoint in this project's layout, in bfloat16."""
+    vae_folder = folder / "vae"
+    save_checkpoint(
+        destination,
+        name=name,
+        model_config=model_config_from_json(read_json(folder / "config.json")),
+        model_weights=torch.load(folder / "average.pt", weights_only=True),
+        vae_config=vae_config_from_json(read_json(vae_folder / "vae.json")),
+        vae_weights=torch.load(vae_folder / "vae.pt", weights_only=True),
+        tokenizer=load_tokenizer(folder),
+        dtype=torch.bfloat16,
+    )
+
+
+def main(
+    folder: Annotated[Path, typer.Option(help="States, curves and sheets go here; run again to resume.")] = Path("runs/shapes-64"),
+    *,
+    size: Annotated[int, typer.Option(help="Side of the pictures in pixels, a multiple of 16.")] = 64,
+    vae_minutes: Annotated[float, typer.Option(help="Wall time of the autoencoder's training.")] = 20.0,
+    minutes: Annotated[float, typer.Option(help="Wall time of the unified model's training, in all.")] = 240.0,
+    scenes: Annotated[int, typer.Option(help="Scenes whose latents are kept.")] = 60_000,
+    pictures: Annotated[int, typer.Option(help="Captions in a step.")] = 128,
+    asked: Annotated[int, typer.Option(help="Pictures asked about in a step, four questions each.")] = 16,
+    destination: Annotated[Path | None, typer.Option(help="Where the checkpoint goes; none is written without.")] = None,
+) -> None:
+    """Train the embedded model, or go on training it."""
+    torch.set_flush_denormal(True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "vae" / "vae.pt").exists():
+        train_vae(folder / "vae", width=16, pixels=size, minutes=vae_minutes)
+    vae = load_vae(folder / "vae")
+    latents = encode_scenes(vae, folder / "latents.pt", count=scenes, pixels=size)
+    trainer = Trainer(folder, load_tokenizer(folder), vae, latents, pixels=size, pictures=pictures, asked=asked)
+    trainer.run(minutes)
+    if destination is not None:
+        export(folder, destination, name=f"shapes-{size}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

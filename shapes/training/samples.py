@@ -1,0 +1,60 @@
+"""Sheets of pictures drawn by a model in training, from prompts that stay the same through the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from flashu_core.image import to_pixels
+from flashu_core.model.showo2 import Showo2
+from flashu_core.model.vae import Vae
+from flashu_core.pathways import generate
+from flashu_core.plan import make_schedule
+from flashu_core.prompt import generation_prefix
+from flashu_core.sampler import noise, time_grid
+from flashu_core.timing import Spans
+from flashu_core.tokenizer import Tokenizer
+from shapes.training.report import sheet
+
+PROMPTS = (
+    *("a red circle", "a small blue square", "a large green triangle", "a yellow circle on a black background"),
+    *("a red circle and a blue square", "a green triangle and a purple circle", "a cyan square and a red triangle"),
+    *("a red circle left of a blue square", "a large red circle left of a small blue square"),
+    *("a yellow triangle above a green square", "two red circles", "three green triangles"),
+)
+
+
+def draw_samples(
+    model: Showo2,
+    vae: Vae,
+    tokenizer: Tokenizer,
+    path: Path,
+    *,
+    prompts: Sequence[str] = PROMPTS,
+    points: int = 25,
+    guidance: float = 3.0,
+) -> None:
+    """Draws each prompt once and writes the sheet."""
+    config = model.config
+    schedule, times = make_schedule((), points=points, guidance=guidance), time_grid(points, config.time_shift)
+    rows, columns = config.grids[0]
+    shape = (1, config.latent_channels, rows * config.patch_size, columns * config.patch_size)
+    null = generate.read_prompt(model, generation_prefix(tokenizer, "", limit=100))
+    batch = [
+        generate.begin(
+            model,
+            text=generate.read_prompt(model, generation_prefix(tokenizer, prompt, limit=100)),
+            null=null,
+            noise=noise(seed, shape),
+            schedule=schedule,
+            times=times,
+        )
+        for seed, prompt in enumerate(prompts)
+    ]
+    while not batch[0].done:
+        generate.advance(model, batch, Spans(model.device))
+    with torch.inference_mode():
+        images = to_pixels(vae.decode(torch.cat([generation.latents for generation in batch])))
+    sheet(images, prompts, path)
