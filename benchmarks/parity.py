@@ -142,9 +142,7 @@ def _samples(case: ModelCase, report: Report) -> None:
         texts, null = _branches(case)
         schedule = make_schedule((), points=points, guidance=guidance)
         batch = [
-            generate.begin(
-                case.model, text=text, null=null, noise=latents[None], schedule=schedule, times=times
-            )
+            generate.begin(case.model, text=text, null=null, noise=latents[None], schedule=schedule, times=times)
             for text, latents in zip(texts, noise, strict=True)
         ]
         while not batch[0].done:

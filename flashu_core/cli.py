@@ -156,16 +156,16 @@ def convert(
     destination: Annotated[Path, typer.Argument(help="A new folder.")],
     *,
     vae: Annotated[str, typer.Option(help="Wan2.1_VAE.pth.")],
-    tokenizer: Annotated[str | None, typer.Option(help="Folder or hub id; that of the language model by default.")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Folder or hub id; that of the language model by default.")
+    ] = None,
     language_model: Annotated[
         str | None, typer.Option(help="Folder or hub id; the one the checkpoint names by default.")
     ] = None,
     dtype: Dtype = "bfloat16",
 ) -> None:
     """Make this project's checkpoint folder of a published one."""
-    convert_checkpoint(
-        source, destination, vae=vae, tokenizer=tokenizer, language_model=language_model, dtype=dtype
-    )
+    convert_checkpoint(source, destination, vae=vae, tokenizer=tokenizer, language_model=language_model, dtype=dtype)
     Console(stderr=True).print(f"wrote {destination}")
 
 

@@ -17,7 +17,8 @@ from tokenizers import Tokenizer as Backend
 from torch import Tensor, nn
 
 from flashu_core.checkpoint import check_vocabulary, load_checkpoint
-from flashu_core.config import ModelConfig, VaeConfig, model_config_to_json, vae_config_to_json
+from flashu_core.config import ModelConfig, VaeConfig
+from flashu_core.config_file import model_config_to_json, vae_config_to_json
 from flashu_core.errors import CheckpointError
 from flashu_core.layouts import (
     CONFIG,

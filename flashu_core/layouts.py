@@ -15,13 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flashu_core.config import (
-    ModelConfig,
-    VaeConfig,
-    model_config_from_json,
-    model_config_to_json,
-    vae_config_from_json,
-)
+from flashu_core.config import ModelConfig, VaeConfig
+from flashu_core.config_file import model_config_from_json, model_config_to_json, vae_config_from_json
 from flashu_core.errors import CheckpointError, ConfigurationError
 from flashu_core.hub import locate
 from flashu_core.tokenizer import Tokenizer

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 
@@ -134,4 +135,7 @@ def run(settings: Settings) -> None:
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
     services: Services = app.state.services
-    _Server(options, services.worker).run()
+    # uvicorn raises the signals again when all is done; by then they have been obeyed, and the exit status is 0.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    with contextlib.suppress(KeyboardInterrupt):
+        _Server(options, services.worker).run()

@@ -3,7 +3,7 @@ from `FLASHU_*` variables or the defaults. The engine's command line finds it as
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -27,7 +27,7 @@ def serve(
     shutdown_timeout: Annotated[int | None, typer.Option(help="Seconds for requests in flight at the end.")] = None,
 ) -> None:
     """Serve pictures and answers over HTTP."""
-    given = {
+    given: dict[str, Any] = {
         "model": model,
         "host": host,
         "port": port,

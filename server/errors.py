@@ -170,13 +170,17 @@ def _validation_problem(error: ValidationError) -> Problem:
     # The first one is enough, and there may be as many as the body has keys.
     first = error.errors(include_url=False, include_context=False)[0]
     param = ".".join(_shown(part) for part in first["loc"]) or None
-    message = "the body must be a JSON object" if param is None else f"{param}: {_words(first['type'], first['msg'])}"
-    return Problem(400, _CODES.get(first["type"], "invalid_value"), message + _value(first["input"]), param)
+    message = _words(first["type"], first["msg"]) + _value(first["input"])
+    if param is not None:
+        message = f"{param}: {message}"
+    return Problem(400, _CODES.get(first["type"], "invalid_value"), message, param)
 
 
 def _words(kind: str, message: str) -> str:
     if kind == "extra_forbidden":
         return "there is no such field; remove it"
+    if kind == "model_type":
+        return "the body must be a JSON object"
     return message[:1].lower() + message[1:]
 
 

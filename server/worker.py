@@ -4,14 +4,12 @@ deadlines, nothing of HTTP; the event loop and the thread meet under one lock an
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from flashu_core import (
@@ -25,6 +23,7 @@ from flashu_core import (
     Result,
 )
 from server.errors import InternalError, OverloadedError, UnavailableError
+from server.job import Job
 
 _log = logging.getLogger("flashu.worker")
 _JOIN_S = 5.0
@@ -43,20 +42,6 @@ class EngineLike(Protocol):
     def submit(self, request: Request) -> int: ...
     def cancel(self, request: int) -> None: ...
     def step(self) -> list[Event]: ...
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A request on its way; `number` counts arrivals, `identity` is the engine's."""
-
-    request: Request
-    number: int
-    arrived: float
-    future: asyncio.Future[tuple[Result, float]]
-    loop: asyncio.AbstractEventLoop
-    started: float = 0.0
-    identity: int = -1
-    abandoned: bool = False
 
 
 class Worker:
@@ -82,8 +67,8 @@ class Worker:
         self._changed = threading.Condition()  # guards everything below
         self._state: State = "loading"
         self._stopping = False
-        self._waiting: list[_Job] = []
-        self._active: dict[int, _Job] = {}  # changed by the worker's thread only
+        self._waiting: list[Job] = []
+        self._active: dict[int, Job] = {}  # changed by the worker's thread only
         self._arrivals = 0
         self._service_seconds = 1.0  # what a request takes inside the engine, smoothed
         self._loaded: Future[ModelInfo | None] = Future()  # None: it failed
@@ -153,7 +138,7 @@ class Worker:
         with self._changed:
             self.check_open()
             self._arrivals += 1
-            job = _Job(request, self._arrivals, self._clock(), loop.create_future(), loop)
+            job = Job(request, self._arrivals, self._clock(), loop.create_future(), loop)
             self._waiting.append(job)
             self._changed.notify()
         try:
@@ -182,7 +167,7 @@ class Worker:
             if self._thread.is_alive():
                 _log.warning("the worker is still busy after %g s; leaving it behind", _JOIN_S)
 
-    def _abandon(self, job: _Job) -> None:
+    def _abandon(self, job: Job) -> None:
         job.future.cancel()  # nothing where it has ended
         with self._changed:
             job.abandoned = True
@@ -201,7 +186,7 @@ class Worker:
         try:
             engine = self._load()
             engine.warm_up()
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it was, the probes must go on answering
             _log.exception("the model did not load")
             with self._changed:
                 self._state = "failed"
@@ -213,7 +198,7 @@ class Worker:
                 self._state = "ready"
         try:
             self._serve(engine)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the worker's boundary: those who wait must be told
             _log.exception("the engine broke; no more requests are taken")
             with self._changed:
                 self._state = "failed"
@@ -237,28 +222,28 @@ class Worker:
     def _may_take(self) -> bool:
         return bool(self._waiting) and len(self._active) < self._max_active
 
-    def _take(self) -> list[_Job]:
+    def _take(self) -> list[Job]:
         """The next jobs, lowest priority number first, then in order of arrival."""
         taken = sorted(self._waiting, key=lambda job: (job.request.priority, job.number))
         taken = taken[: self._max_active - len(self._active)]
         self._waiting = [job for job in self._waiting if job not in taken]
         return taken
 
-    def _submit(self, engine: EngineLike, job: _Job) -> None:
+    def _submit(self, engine: EngineLike, job: Job) -> None:
         if job.abandoned:
             return
         job.started = self._clock()
         deadline = job.request.deadline
         if deadline is not None and deadline <= job.started:
-            _fail(job, _too_late())
+            job.fail(_too_late())
             return
         try:
             identity = engine.submit(job.request)
         except FlashUError as error:
-            _fail(job, error)
-        except Exception:
+            job.fail(error)
+        except Exception:  # noqa: BLE001 - the request's boundary: the others must not notice
             _log.exception("the engine could not take a request")
-            _fail(job, InternalError())
+            job.fail(InternalError())
         else:
             with self._changed:
                 job.identity = identity
@@ -291,50 +276,33 @@ class Worker:
                 job = self._leave(identity)
                 if job is not None:
                     self._service_seconds += 0.2 * (self._clock() - job.started - self._service_seconds)
-                    _succeed(job, result)
+                    job.succeed(result)
             case Failed(request=identity, error=error):
                 job = self._leave(identity)
                 if job is not None:
-                    _fail(job, error)
+                    job.fail(error)
             case _:  # progress and text: nobody streams yet
                 pass
 
-    def _leave(self, identity: int) -> _Job | None:
+    def _leave(self, identity: int) -> Job | None:
         with self._changed:
             return self._active.pop(identity, None)
 
-    def _take_active(self) -> list[_Job]:
+    def _take_active(self) -> list[Job]:
         with self._changed:
             jobs = list(self._active.values())
             self._active = {}
         return jobs
 
-    def _take_waiting(self) -> list[_Job]:
+    def _take_waiting(self) -> list[Job]:
         with self._changed:
             jobs, self._waiting = self._waiting, []
         return jobs
 
-    def _fail_all(self, jobs: list[_Job], error: Exception) -> None:
+    def _fail_all(self, jobs: list[Job], error: Exception) -> None:
         for job in jobs:
-            _fail(job, error)
+            job.fail(error)
 
 
 def _too_late() -> DeadlineExceededError:
     return DeadlineExceededError("the result was not ready within timeout_s; allow more time")
-
-
-def _succeed(job: _Job, result: Result) -> None:
-    _settle(job, lambda: job.future.set_result((result, job.started - job.arrived)))
-
-
-def _fail(job: _Job, error: Exception) -> None:
-    _settle(job, lambda: job.future.set_exception(error))
-
-
-def _settle(job: _Job, settle: Callable[[], None]) -> None:
-    def unless_done() -> None:
-        if not job.future.done():
-            settle()
-
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        job.loop.call_soon_threadsafe(unless_done)

@@ -28,8 +28,8 @@ from flashu_core import (
     UnderstandRequest,
     UnderstandResult,
 )
-from shapes.grading import Proportion, Score, judge, score, wilson
 from flashu_core.machine import describe_machine
+from shapes.grading import Proportion, Score, judge, score, wilson
 from shapes.prompts import Prompt, grading_prompts, grading_questions
 from shapes.questions import exact_match
 from shapes.render import render

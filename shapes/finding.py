@@ -74,10 +74,7 @@ def _colour_labels(image: NDArray[np.uint8]) -> NDArray[np.int8]:
     chroma = image.astype(np.float32) @ _CHROMA
     edge = max(1, min(image.shape[:2]) // 32)
     border = np.concatenate(
-        [
-            strip.reshape(-1, 2)
-            for strip in (chroma[:edge], chroma[-edge:], chroma[:, :edge], chroma[:, -edge:])
-        ]
+        [strip.reshape(-1, 2) for strip in (chroma[:edge], chroma[-edge:], chroma[:, :edge], chroma[:, -edge:])]
     )
     # An edge pixel is a blend of thing and background, and without brightness the blend is just a paler
     # version of the thing's own hue: half its saturation marks the outline, whatever the background.
@@ -133,9 +130,7 @@ def components(labels: NDArray[np.int8]) -> list[tuple[int, NDArray[np.intp], ND
     return patches
 
 
-def _classified(
-    label: int, rows: NDArray[np.intp], columns: NDArray[np.intp], height: int, width: int
-) -> Found:
+def _classified(label: int, rows: NDArray[np.intp], columns: NDArray[np.intp], height: int, width: int) -> Found:
     """The patch with the form that fits it best, if any fits well."""
     top, left = int(rows.min()), int(columns.min())
     tall, wide = int(rows.max()) + 1 - top, int(columns.max()) + 1 - left

@@ -64,13 +64,11 @@ def _matching(want: Wanted, prompt: Prompt, found: Sequence[Found]) -> list[Foun
 
 
 def _exactly(wanted: Sequence[Wanted], found: Sequence[Found]) -> bool:
-    counts = {form: 0 for form in {want.form for want in wanted}}
+    counts = dict.fromkeys({want.form for want in wanted}, 0)
     for want in wanted:
         counts[want.form] += want.count
     blobs = any(each.form is None and each.area >= _BLOB_AREA for each in found)
-    return not blobs and all(
-        sum(each.form == form for each in found) == count for form, count in counts.items()
-    )
+    return not blobs and all(sum(each.form == form for each in found) == count for form, count in counts.items())
 
 
 def _pair_holds(prompt: Prompt, a: Found, b: Found) -> bool:

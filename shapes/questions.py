@@ -150,9 +150,7 @@ def _what_shape(scene: Scene, rng: Random) -> list[Question]:
 def _how_many(scene: Scene, rng: Random) -> list[Question]:
     numbers: Counter[str] = Counter()
     for thing in scene.things:
-        numbers.update(
-            ["objects", f"{thing.form}s", f"{thing.colour} objects", f"{thing.colour} {thing.form}s"]
-        )
+        numbers.update(["objects", f"{thing.form}s", f"{thing.colour} objects", f"{thing.colour} {thing.form}s"])
     numbers.update(f"{size} objects" for size in SIZES for thing in scene.things if thing.size == size)
     zeros = [f"{form}s" for form in FORMS] + [f"{colour} objects" for colour in COLOURS]
     by_number: dict[int, list[str]] = {}
@@ -194,9 +192,7 @@ def _relations(rng: Random, first: str, found: Relation, second: str) -> list[Qu
     claimed = found if true else OPPOSITES[found]
     wording = rng.choice([claimed, LONG_RELATIONS[claimed]])
     return [
-        Question(
-            kind="where", text=f"is the {first} {wording} the {second}?", answer="yes" if true else "no"
-        ),
+        Question(kind="where", text=f"is the {first} {wording} the {second}?", answer="yes" if true else "no"),
         Question(
             kind="where",
             text=f"where is the {first}, {_AXES[found]} the {second}?",

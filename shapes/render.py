@@ -16,9 +16,7 @@ from shapes.things import BACKGROUND_RGB, COLOUR_RGB, Form, Scene
 SMALLEST_PIXELS = 8
 
 
-def coverage(
-    form: Form, across: NDArray[np.float32], down: NDArray[np.float32], extent: float
-) -> NDArray[np.float32]:
+def coverage(form: Form, across: NDArray[np.float32], down: NDArray[np.float32], extent: float) -> NDArray[np.float32]:
     """How much of each pixel a form covers, in 0..1.
 
     `across` (columns,) and `down` (rows,) are pixel centres relative to the form's centre, and `extent` is

@@ -92,9 +92,7 @@ def is_held_out(scene: Scene, held_out: frozenset[Kind] = HELD_OUT) -> bool:
     return len(kinds) > 1 and not kinds.isdisjoint(held_out)
 
 
-def placed_scene(
-    rng: Random, looks: Sequence[tuple[Kind, Size]], *, background: Background | None = None
-) -> Scene:
+def placed_scene(rng: Random, looks: Sequence[tuple[Kind, Size]], *, background: Background | None = None) -> Scene:
     """A scene of 1-4 things with the given kinds and sizes at random places; raises ValueError otherwise."""
     if not 1 <= len(looks) <= MOST_THINGS:
         raise ValueError(f"a scene has 1 to {MOST_THINGS} things, not {len(looks)}")

@@ -11,7 +11,7 @@ from typing import Annotated
 import torch
 import typer
 
-from flashu_core.config import model_config_from_json, vae_config_from_json
+from flashu_core.config_file import model_config_from_json, vae_config_from_json
 from flashu_core.convert import save_checkpoint
 from flashu_core.model.vae import Vae
 from flashu_core.tokenizer import Tokenizer
@@ -53,7 +53,9 @@ def export(folder: Path, destination: Path, *, name: str) -> None:
 
 
 def main(
-    folder: Annotated[Path, typer.Option(help="States, curves and sheets go here; run again to resume.")] = Path("runs/shapes-64"),
+    folder: Annotated[Path, typer.Option(help="States, curves and sheets go here; run again to resume.")] = Path(
+        "runs/shapes-64"
+    ),
     *,
     size: Annotated[int, typer.Option(help="Side of the pictures in pixels, a multiple of 16.")] = 64,
     vae_minutes: Annotated[float, typer.Option(help="Wall time of the autoencoder's training.")] = 20.0,
@@ -61,7 +63,9 @@ def main(
     scenes: Annotated[int, typer.Option(help="Scenes whose latents are kept.")] = 60_000,
     pictures: Annotated[int, typer.Option(help="Captions in a step.")] = 128,
     asked: Annotated[int, typer.Option(help="Pictures asked about in a step, four questions each.")] = 16,
-    destination: Annotated[Path | None, typer.Option(help="Where the checkpoint goes; none is written without.")] = None,
+    destination: Annotated[
+        Path | None, typer.Option(help="Where the checkpoint goes; none is written without.")
+    ] = None,
 ) -> None:
     """Train the embedded model, or go on training it."""
     torch.set_flush_denormal(True)

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from flashu_core.checkpoint import Checkpoint, choose_dtype, load_checkpoint
-from flashu_core.config import MODELS, WAN_VAE, ModelConfig, model_config_to_json
+from flashu_core.config import MODELS, WAN_VAE, ModelConfig
+from flashu_core.config_file import model_config_to_json
 from flashu_core.errors import CheckpointError, ConfigurationError
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae

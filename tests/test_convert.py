@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from flashu_core.checkpoint import load_checkpoint
-from flashu_core.config import MODELS, WAN_VAE, model_config_to_json
+from flashu_core.config import MODELS, WAN_VAE
+from flashu_core.config_file import model_config_to_json
 from flashu_core.convert import convert, save_checkpoint
 from flashu_core.errors import CheckpointError
 from flashu_core.model.showo2 import Showo2

@@ -58,9 +58,7 @@ def hidden_states(model: Showo2, embeddings: Tensor, mask: Tensor, positions: Te
     return backbone.norm(x)  # type: ignore[no-any-return]
 
 
-def head_states(
-    model: Showo2, hidden: Tensor, time: Tensor, image: Tensor, mask: Tensor, positions: Tensor
-) -> Tensor:
+def head_states(model: Showo2, hidden: Tensor, time: Tensor, image: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
     """Hidden states (B, S, width) through the head's blocks; `image` (B, S) marks the positions that are modulated."""
     config = model.head.config
     x = model.head.diff_proj(hidden)
@@ -117,10 +115,10 @@ def velocities(
     starts = torch.tensor(offsets, device=ids.device)[:, None]
     image = (positions >= starts) & (positions < starts + size)
     state = head_states(model, hidden, time, image, mask, positions)
-    tokens = torch.stack([row[offset + config.block_extra : offset + size] for row, offset in zip(state, offsets, strict=True)])
-    return velocity_to_latents(
-        model.head.final(tokens, time).float(), *grid, config.patch_size, config.velocity_layout
+    tokens = torch.stack(
+        [row[offset + config.block_extra : offset + size] for row, offset in zip(state, offsets, strict=True)]
     )
+    return velocity_to_latents(model.head.final(tokens, time).float(), *grid, config.patch_size, config.velocity_layout)
 
 
 def answer_logits(model: Showo2, embeddings: Tensor, block: tuple[int, int]) -> Tensor:

@@ -61,6 +61,10 @@ class SelfAttention(nn.Module):
             for cache, own_key, own_value in zip(context.caches, key.split(rows), value.split(rows), strict=True)
         ]
         mixed = attend(
-            query, [keys for keys, _ in seen], [values for _, values in seen], block=context.block, kernel=context.kernel
+            query,
+            [keys for keys, _ in seen],
+            [values for _, values in seen],
+            block=context.block,
+            kernel=context.kernel,
         )
         return self.o_proj(mixed.flatten(2))  # type: ignore[no-any-return]

@@ -109,9 +109,7 @@ class Upsample(nn.Module):
 
 
 def _middle(channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        ResidualBlock(channels, channels), PixelAttention(channels), ResidualBlock(channels, channels)
-    )
+    return nn.Sequential(ResidualBlock(channels, channels), PixelAttention(channels), ResidualBlock(channels, channels))
 
 
 def _output(channels: int, out_channels: int) -> nn.Sequential:

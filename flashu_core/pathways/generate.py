@@ -30,9 +30,7 @@ class Branch:
     def fork(self, rows: int, block: int) -> Branch:
         """A copy for `rows` pictures with room for an image block of that many tokens."""
         capacity = self.backbone.length + block
-        return Branch(
-            self.backbone.fork(rows=rows, capacity=capacity), self.head.fork(rows=rows, capacity=capacity)
-        )
+        return Branch(self.backbone.fork(rows=rows, capacity=capacity), self.head.fork(rows=rows, capacity=capacity))
 
 
 @dataclass(slots=True)
@@ -44,7 +42,7 @@ class Generation:
         times: the grid; evaluation i goes from times[i] to times[i + 1].
         latents: (images, C, H, W) float32.
         text, null: the branches, one row for each image.
-        evaluation: how many have run.
+        evaluation: how many have run; backbone_passes, head_passes: how often each ran for them.
     """
 
     schedule: Schedule
@@ -55,6 +53,7 @@ class Generation:
     null: Branch
     evaluation: int = 0
     backbone_passes: int = 0
+    head_passes: int = 0
     spans: list[Spans] = field(default_factory=list)
 
     @property
@@ -84,9 +83,7 @@ def read_prompt(model: Showo2, ids: Sequence[int]) -> Branch:
     return branch
 
 
-def begin(
-    model: Showo2, *, text: Branch, null: Branch, noise: Tensor, schedule: Schedule, times: Tensor
-) -> Generation:
+def begin(model: Showo2, *, text: Branch, null: Branch, noise: Tensor, schedule: Schedule, times: Tensor) -> Generation:
     """The state before the first evaluation.
 
     Args:
@@ -145,6 +142,7 @@ def advance(model: Showo2, batch: Sequence[Generation], spans: Spans) -> None:
     for generation in batch:
         generation.evaluation += 1
         generation.backbone_passes += 1
+        generation.head_passes += 1
         generation.spans.append(spans)
 
 

@@ -38,6 +38,7 @@ class Understanding:
         tokens: the answer so far, without the end token.
         logits: scores of the next token, (vocabulary,).
         ended: whether the end token came.
+        decode_passes: tokens decoded after the prefill's own.
     """
 
     decoding: Decoding
@@ -47,6 +48,7 @@ class Understanding:
     prompt_tokens: int
     tokens: list[int] = field(default_factory=list)
     ended: bool = False
+    decode_passes: int = 0
     spans: list[Spans] = field(default_factory=list)
 
     @property
@@ -129,14 +131,13 @@ def advance(model: Showo2, batch: Sequence[Understanding], spans: Spans) -> None
             state.logits = row
             _draw(state)
     for state in batch:
+        state.decode_passes += 1
         state.spans.append(spans)
 
 
 def _draw(state: Understanding) -> None:
     decoding = state.decoding
-    token = draw_token(
-        state.logits, temperature=decoding.temperature, top_p=decoding.top_p, generator=state.generator
-    )
+    token = draw_token(state.logits, temperature=decoding.temperature, top_p=decoding.top_p, generator=state.generator)
     if token == decoding.eos:
         state.ended = True
     else:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.requests import Request
 
 from flashu_core import GenerateResult, InvalidRequestError, ModelInfo, Pixels, UnderstandResult

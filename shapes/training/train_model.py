@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from flashu_core.config import BackboneConfig, HeadConfig, ModelConfig, VisionConfig, model_config_to_json
+from flashu_core.config import BackboneConfig, HeadConfig, ModelConfig, VisionConfig
+from flashu_core.config_file import model_config_to_json
 from flashu_core.model import reference
 from flashu_core.model.head import velocity_to_latents
 from flashu_core.model.showo2 import Showo2
@@ -232,7 +233,9 @@ class Trainer:
             flow = self.losses.flow(captions.ids, captions.lengths, data, noise, times)
         flow.backward()
         with torch.autocast("cpu", torch.bfloat16):
-            answer, right = self.losses.answers(questions.ids, questions.targets, self.latents[questions.scenes].float())
+            answer, right = self.losses.answers(
+                questions.ids, questions.targets, self.latents[questions.scenes].float()
+            )
         (0.25 * answer).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step(scale)

@@ -103,8 +103,7 @@ def test_either_thing_may_come_first() -> None:
         scene = sample_scene(rng)
     first = scene.things[0].form
     starts = sum(
-        text.index(first) < text.index(scene.things[1].form)
-        for text in (caption(scene, rng) for _ in range(200))
+        text.index(first) < text.index(scene.things[1].form) for text in (caption(scene, rng) for _ in range(200))
     )
     assert 50 < starts < 150
 

@@ -44,13 +44,9 @@ def brute_force(text: str, scene: Scene) -> str:
         assert (match[2] == "is") == (len(things) == 1)
         (found,) = {t.colour if match[1] == "colour" else t.form for t in things}
         return found
-    if match := re.fullmatch(
-        rf"is the {SUBJECT} (?:to the )?(left|right|above|below)(?: of)? the {SUBJECT}\?", text
-    ):
+    if match := re.fullmatch(rf"is the {SUBJECT} (?:to the )?(left|right|above|below)(?: of)? the {SUBJECT}\?", text):
         return "yes" if ahead(one(match[1], scene), match[2], one(match[3], scene)) > 0.2 else "no"
-    if match := re.fullmatch(
-        rf"where is the {SUBJECT}, (left or right of|above or below) the {SUBJECT}\?", text
-    ):
+    if match := re.fullmatch(rf"where is the {SUBJECT}, (left or right of|above or below) the {SUBJECT}\?", text):
         first, second = one(match[1], scene), one(match[3], scene)
         options = ["left", "right"] if "left" in match[2] else ["above", "below"]
         (answer,) = [word for word in options if ahead(first, word, second) >= 0.22]

@@ -61,9 +61,7 @@ def test_edges_are_smooth() -> None:
 def test_moving_a_thing_by_whole_pixels_moves_its_picture() -> None:
     def at(x: float) -> np.ndarray:
         return render(
-            Scene(
-                things=(Thing(form="triangle", colour="blue", size="small", x=x, y=0.5),), background="grey"
-            )
+            Scene(things=(Thing(form="triangle", colour="blue", size="small", x=x, y=0.5),), background="grey")
         )
 
     assert (np.roll(at(0.25), 16, axis=1) == at(0.5)).all()

@@ -1,0 +1,202 @@
+"""The keys of a checkpoint's `config.json`: read into and written from the configurations of `config`.
+
+The published files lack the parts' sizes; this project's own hold them under keys of the same style. It opens no file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flashu_core.config import BackboneConfig, HeadConfig, ModelConfig, RopeScaling, VaeConfig, VisionConfig
+from flashu_core.errors import ConfigurationError
+
+
+def model_config_from_json(raw: Mapping[str, Any], backbone: Mapping[str, Any] | None = None) -> ModelConfig:
+    """Reads a checkpoint's `config.json`.
+
+    Args:
+        raw: the file's content. The published files lack the parts' sizes; this project's own hold them under
+            `llm_config`, `head_config` and `vision_config`.
+        backbone: the configuration of the language model that `llm_model_path` names, where `raw` has no `llm_config`.
+
+    Raises:
+        ConfigurationError: a key is missing or a value cannot be used.
+    """
+    try:
+        llm = raw.get("llm_config") or backbone
+        if llm is None:
+            raise ConfigurationError(
+                "config.json has no llm_config: give the language model's folder or hub id "
+                f"(llm_model_path says {raw.get('llm_model_path')!r})"
+            )
+        grid = (int(raw["image_latent_height"]), int(raw["image_latent_width"]))
+        grids = tuple((int(rows), int(columns)) for rows, columns in raw.get("image_grids", ())) or _grids_of(grid)
+        return ModelConfig(
+            backbone=_backbone(llm, raw.get("llm_vocab_size")),
+            vision=_vision(raw.get("vision_config"), raw),
+            head=_head(raw.get("head_config"), raw),
+            grids=grids,
+            latent_channels=int(raw["image_latent_dim"]),
+            patch_size=int(raw["patch_size"]),
+            time_token=bool(raw["add_time_embeds"]),
+            understanding_block=raw.get("understanding_block", "image"),
+            velocity_layout=raw.get("velocity_layout", "flat"),
+            time_shift=float(raw.get("time_shift", 3.0)),
+            points=int(raw.get("default_points", 50)),
+            guidance=float(raw.get("default_guidance", 5.0)),
+        )
+    except KeyError as error:
+        raise ConfigurationError(f"config.json has no {error.args[0]!r}") from error
+
+
+def _grids_of(grid: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    # The HQ checkpoint draws 512 and 1024 px whichever of the two its file names first.
+    pair = ((32, 32), (64, 64))
+    return (grid, *(other for other in pair if other != grid)) if grid in pair else (grid,)
+
+
+def _rope_theta(raw: Mapping[str, Any], default: float) -> float:
+    parameters = raw.get("rope_parameters") or {}
+    return float(raw.get("rope_theta", parameters.get("rope_theta", default)))
+
+
+def _backbone(raw: Mapping[str, Any], vocabulary: int | None) -> BackboneConfig:
+    return BackboneConfig(
+        hidden_size=int(raw["hidden_size"]),
+        layers=int(raw["num_hidden_layers"]),
+        heads=int(raw["num_attention_heads"]),
+        key_value_heads=int(raw["num_key_value_heads"]),
+        ffn_size=int(raw["intermediate_size"]),
+        vocabulary=int(vocabulary or raw["vocab_size"]),
+        rope_theta=_rope_theta(raw, 1e6),
+        norm_eps=float(raw.get("rms_norm_eps", 1e-6)),
+        tied_embeddings=bool(raw.get("tie_word_embeddings", False)),
+    )
+
+
+def _vision(raw: Mapping[str, Any] | None, whole: Mapping[str, Any]) -> VisionConfig:
+    if raw is None:
+        return VisionConfig(hidden_size=int(whole.get("clip_latent_dim", 1152)))
+    return VisionConfig(
+        hidden_size=int(raw["hidden_size"]),
+        layers=int(raw["num_hidden_layers"]),
+        heads=int(raw["num_attention_heads"]),
+        ffn_size=int(raw["intermediate_size"]),
+        norm_eps=float(raw.get("layer_norm_eps", 1e-6)),
+        position_grid=int(raw["position_grid"]),
+    )
+
+
+def _head(raw: Mapping[str, Any] | None, whole: Mapping[str, Any]) -> HeadConfig:
+    blocks = int(whole["num_diffusion_layers"])
+    if raw is None:
+        return HeadConfig(blocks=blocks, query_key_norm=bool(whole.get("add_qk_norm", True)))
+    scaling = raw.get("rope_scaling")
+    return HeadConfig(
+        hidden_size=int(raw["hidden_size"]),
+        blocks=blocks,
+        heads=int(raw["num_attention_heads"]),
+        key_value_heads=int(raw["num_key_value_heads"]),
+        ffn_size=int(raw["intermediate_size"]),
+        norm_eps=float(raw.get("rms_norm_eps", 1e-5)),
+        rope_theta=_rope_theta(raw, 5e5),
+        rope_scaling=None
+        if scaling is None
+        else RopeScaling(
+            factor=float(scaling["factor"]),
+            low_freq_factor=float(scaling["low_freq_factor"]),
+            high_freq_factor=float(scaling["high_freq_factor"]),
+            original_positions=int(scaling["original_max_position_embeddings"]),
+        ),
+        query_key_norm=bool(raw.get("qk_norm", whole.get("add_qk_norm", True))),
+    )
+
+
+def model_config_to_json(config: ModelConfig) -> dict[str, Any]:
+    """The content of `config.json` in this project's own layout; `model_config_from_json` reads it back."""
+    backbone, vision, head = config.backbone, config.vision, config.head
+    scaling = head.rope_scaling
+    return {
+        "_class_name": "Showo2Qwen2_5",
+        "llm_vocab_size": backbone.vocabulary,
+        "image_latent_dim": config.latent_channels,
+        "image_latent_height": config.grids[0][0],
+        "image_latent_width": config.grids[0][1],
+        "image_grids": [list(grid) for grid in config.grids],
+        "patch_size": config.patch_size,
+        "hidden_size": backbone.hidden_size,
+        "clip_latent_dim": vision.hidden_size,
+        "num_diffusion_layers": head.blocks,
+        "add_time_embeds": config.time_token,
+        "add_qk_norm": head.query_key_norm,
+        "understanding_block": config.understanding_block,
+        "velocity_layout": config.velocity_layout,
+        "time_shift": config.time_shift,
+        "default_points": config.points,
+        "default_guidance": config.guidance,
+        "llm_config": {
+            "hidden_size": backbone.hidden_size,
+            "num_hidden_layers": backbone.layers,
+            "num_attention_heads": backbone.heads,
+            "num_key_value_heads": backbone.key_value_heads,
+            "intermediate_size": backbone.ffn_size,
+            "vocab_size": backbone.vocabulary,
+            "rope_theta": backbone.rope_theta,
+            "rms_norm_eps": backbone.norm_eps,
+            "tie_word_embeddings": backbone.tied_embeddings,
+        },
+        "head_config": {
+            "hidden_size": head.hidden_size,
+            "num_attention_heads": head.heads,
+            "num_key_value_heads": head.key_value_heads,
+            "intermediate_size": head.ffn_size,
+            "rms_norm_eps": head.norm_eps,
+            "rope_theta": head.rope_theta,
+            "rope_scaling": None
+            if scaling is None
+            else {
+                "rope_type": "llama3",
+                "factor": scaling.factor,
+                "low_freq_factor": scaling.low_freq_factor,
+                "high_freq_factor": scaling.high_freq_factor,
+                "original_max_position_embeddings": scaling.original_positions,
+            },
+            "qk_norm": head.query_key_norm,
+        },
+        "vision_config": {
+            "hidden_size": vision.hidden_size,
+            "num_hidden_layers": vision.layers,
+            "num_attention_heads": vision.heads,
+            "intermediate_size": vision.ffn_size,
+            "layer_norm_eps": vision.norm_eps,
+            "position_grid": vision.position_grid,
+        },
+    }
+
+
+def vae_config_from_json(raw: Mapping[str, Any]) -> VaeConfig:
+    """Reads the `vae` part of this project's `config.json` (the keys of the original's arguments)."""
+    try:
+        return VaeConfig(
+            width=int(raw["dim"]),
+            latent_channels=int(raw["z_dim"]),
+            multipliers=tuple(int(value) for value in raw["dim_mult"]),
+            residual_blocks=int(raw["num_res_blocks"]),
+            latents_mean=tuple(float(value) for value in raw["latents_mean"]),
+            latents_std=tuple(float(value) for value in raw["latents_std"]),
+        )
+    except KeyError as error:
+        raise ConfigurationError(f"the vae's configuration has no {error.args[0]!r}") from error
+
+
+def vae_config_to_json(config: VaeConfig) -> dict[str, Any]:
+    """The counterpart of `vae_config_from_json`."""
+    return {
+        "dim": config.width,
+        "z_dim": config.latent_channels,
+        "dim_mult": list(config.multipliers),
+        "num_res_blocks": config.residual_blocks,
+        "latents_mean": list(config.latents_mean),
+        "latents_std": list(config.latents_std),
+    }

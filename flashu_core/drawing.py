@@ -1,0 +1,179 @@
+"""A generation request on its way through the engine: accepted, its prompt read, evaluated, its latents decoded.
+
+The stages here turn one unit of the scheduler's into calls of the generation pathway and events. They know no queue and
+no other task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from flashu_core import prompt, sampler
+from flashu_core.errors import InvalidRequestError
+from flashu_core.image import to_pixels
+from flashu_core.model.showo2 import Showo2
+from flashu_core.model.vae import Vae
+from flashu_core.pathways import generate
+from flashu_core.plan import Schedule, make_schedule
+from flashu_core.policies import find_policy
+from flashu_core.scheduler import Entry, Stage
+from flashu_core.timing import Spans, total_milliseconds
+from flashu_core.tokenizer import Tokenizer
+from flashu_core.types import SEEDS, Event, Finished, GenerateRequest, GenerateResult, ModelInfo, Pixels, Progress
+
+
+@dataclass(slots=True)
+class Drawing:
+    """One request: what it will do is settled when it is accepted; `state` is there once its prompt is read."""
+
+    identity: int
+    request: GenerateRequest
+    seed: int
+    points: int
+    guidance: float
+    size: tuple[int, int]  # width, height in pixels
+    schedule: Schedule
+    text_ids: Sequence[int]
+    null_ids: Sequence[int]
+    begun: float = 0.0
+    state: generate.Generation | None = None
+    spans: list[Spans] = field(default_factory=list)
+
+    @property
+    def entry(self) -> Entry:
+        """What the scheduler needs to know."""
+        stage: Stage = "prefix"
+        if self.state is not None:
+            stage = "vae_decode" if self.state.done else "evaluate"
+        return Entry(
+            request=self.identity,
+            task="generate",
+            stage=stage,
+            key=self.size,
+            rows=self.request.images,
+            priority=self.request.priority,
+        )
+
+
+class Drawer:
+    """Runs the stages of generation on one model.
+
+    Args:
+        model, vae, tokenizer: what was loaded.
+        info: its sizes and defaults.
+        clock: seconds, for the whole of a request.
+    """
+
+    def __init__(
+        self, model: Showo2, vae: Vae, tokenizer: Tokenizer, info: ModelInfo, clock: Callable[[], float]
+    ) -> None:
+        self.model = model
+        self.vae = vae
+        self.tokenizer = tokenizer
+        self.info = info
+        self._clock = clock
+        self._null: generate.Branch | None = None
+
+    def accept(self, identity: int, request: GenerateRequest, seed: int) -> Drawing:
+        """Settles a request's size, schedule and tokens.
+
+        Raises:
+            InvalidRequestError: this model cannot do it.
+        """
+        size = self.info.sizes[0]
+        if request.width is not None and request.height is not None:
+            size = (request.width, request.height)
+        if size not in self.info.sizes:
+            known = ", ".join(f"{width}x{height}" for width, height in self.info.sizes)
+            raise InvalidRequestError(
+                f"size {size[0]}x{size[1]} is not one this model draws; use one of: {known}", parameter="size"
+            )
+        points = self.info.points if request.points is None else request.points
+        guidance = self.info.guidance if request.guidance is None else request.guidance
+        return Drawing(
+            identity=identity,
+            request=request,
+            seed=seed,
+            points=points,
+            guidance=guidance,
+            size=size,
+            schedule=make_schedule(find_policy(request.policy), points=points, guidance=guidance),
+            text_ids=self._ids(request.prompt, "prompt"),
+            null_ids=self._ids(request.negative_prompt, "negative_prompt"),
+        )
+
+    def _ids(self, text: str, parameter: str) -> list[int]:
+        return prompt.generation_prefix(self.tokenizer, text, limit=self.info.max_prompt_tokens, parameter=parameter)
+
+    def read_prompts(self, drawings: Sequence[Drawing], spans: Spans) -> list[Event]:
+        """Reads the prompts and draws the noise that evaluations start from."""
+        config = self.model.config
+        for drawing in drawings:
+            drawing.begun = self._clock()
+            with spans.span("prefix"):
+                width, height = (side // self.vae.config.compression for side in drawing.size)
+                shape = (1, config.latent_channels, height, width)
+                drawing.state = generate.begin(
+                    self.model,
+                    text=generate.read_prompt(self.model, drawing.text_ids),
+                    null=self._null_branch(drawing),
+                    noise=torch.cat([sampler.noise(seed, shape) for seed in _seeds(drawing)]),
+                    schedule=drawing.schedule,
+                    times=sampler.time_grid(drawing.points, config.time_shift),
+                )
+            drawing.spans.append(spans)
+        return []
+
+    def _null_branch(self, drawing: Drawing) -> generate.Branch:
+        if drawing.request.negative_prompt:
+            return generate.read_prompt(self.model, drawing.null_ids)
+        if self._null is None:
+            self._null = generate.read_prompt(self.model, drawing.null_ids)
+        return self._null
+
+    def evaluate(self, drawings: Sequence[Drawing], spans: Spans) -> list[Event]:
+        """Runs the next evaluation of each."""
+        states = [drawing.state for drawing in drawings if drawing.state is not None]
+        generate.advance(self.model, states, spans)
+        return [
+            Progress(drawing.identity, state.evaluation, len(state.schedule))
+            for drawing, state in zip(drawings, states, strict=True)
+        ]
+
+    def decode(self, drawings: Sequence[Drawing], spans: Spans) -> list[Event]:
+        """Turns latents into pictures: the end of each request."""
+        events: list[Event] = []
+        for drawing in drawings:
+            state = drawing.state
+            assert state is not None
+            with spans.span("vae_decode"), torch.inference_mode():
+                images = to_pixels(self.vae.decode(state.latents))
+            timings = total_milliseconds([*drawing.spans, *state.spans, spans])
+            timings["total"] = (self._clock() - drawing.begun) * 1000
+            events.append(Finished(drawing.identity, _result(drawing, state, images, timings)))
+        return events
+
+
+def _seeds(drawing: Drawing) -> list[int]:
+    return [(drawing.seed + index) % SEEDS for index in range(drawing.request.images)]
+
+
+def _result(
+    drawing: Drawing, state: generate.Generation, images: tuple[Pixels, ...], timings: Mapping[str, float]
+) -> GenerateResult:
+    return GenerateResult(
+        images=images,
+        seeds=tuple(_seeds(drawing)),
+        points=drawing.points,
+        guidance=drawing.guidance,
+        policy=drawing.request.policy,
+        schedule={
+            "evaluations": state.evaluation,
+            "backbone_passes": state.backbone_passes,
+            "head_passes": state.head_passes,
+        },
+        timings=timings,
+    )

@@ -1,0 +1,77 @@
+"""The bodies' names, types and ranges."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from server.schemas import GenerateBody, VqaFields
+
+BAD_GENERATE = [
+    {},
+    {"prompt": ""},
+    {"prompt": " \n"},
+    {"prompt": None},
+    {"prompt": "x" * 40_000},
+    {"prompt": "a\ud800"},
+    {"prompt": "a", "n": 0},
+    {"prompt": "a", "n": 9},
+    {"prompt": "a", "n": True},
+    {"prompt": "a", "n": 1.0},
+    {"prompt": "a", "n": "1"},
+    {"prompt": "a", "n": 10**9},
+    {"prompt": "a", "seed": -1},
+    {"prompt": "a", "seed": 2**63},
+    {"prompt": "a", "size": "64"},
+    {"prompt": "a", "size": "64x"},
+    {"prompt": "a", "size": "064x64"},
+    {"prompt": "a", "size": "64x64\n"},
+    {"prompt": "a", "num_inference_steps": 1},
+    {"prompt": "a", "num_inference_steps": 1001},
+    {"prompt": "a", "guidance_scale": float("nan")},
+    {"prompt": "a", "guidance_scale": float("inf")},
+    {"prompt": "a", "guidance_scale": -0.1},
+    {"prompt": "a", "guidance_scale": True},
+    {"prompt": "a", "output_format": "gif"},
+    {"prompt": "a", "output_compression": 101},
+    {"prompt": "a", "response_format": "binary", "n": 2},
+    {"prompt": "a", "priority": 101},
+    {"prompt": "a", "timeout_s": 0},
+    {"prompt": "a", "timeout_s": float("nan")},
+    {"prompt": "a", "acceleration": ""},
+    {"prompt": "a", "steps": 3},
+]
+
+
+@pytest.mark.parametrize("body", BAD_GENERATE)
+def test_out_of_range_is_refused(body: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        GenerateBody.model_validate(body)
+
+
+def test_everything_reaches_the_request() -> None:
+    body = GenerateBody.model_validate(
+        {
+            "prompt": "a",
+            "negative_prompt": "b",
+            "n": 3,
+            "size": "96x64",
+            "num_inference_steps": 7,
+            "guidance_scale": 2,
+            "seed": 2**63 - 1,
+            "acceleration": "flashu",
+            "priority": -5,
+        }
+    )
+    request = body.to_request(12.5)
+    assert (request.prompt, request.negative_prompt, request.images, request.points) == ("a", "b", 3, 7)
+    assert (request.width, request.height, request.guidance, request.seed) == (96, 64, 2.0, 2**63 - 1)
+    assert (request.policy, request.priority, request.deadline) == ("flashu", -5, 12.5)
+
+
+def test_a_form_has_strings_for_numbers_and_the_same_ranges() -> None:
+    fields = VqaFields.model_validate_strings({"question": "a", "seed": "5", "temperature": "0.5"})
+    assert (fields.seed, fields.temperature) == (5, 0.5)
+    for name, value in [("seed", "True"), ("seed", "-1"), ("temperature", "nan"), ("top_p", "0"), ("what", "1")]:
+        with pytest.raises(ValidationError):
+            VqaFields.model_validate_strings({"question": "a", name: value})
