@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 from PIL import Image, UnidentifiedImageError
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from flashu_core.checkpoint import choose_dtype
 from flashu_core.config import AttentionName, DtypeName, EngineConfig
 from flashu_core.convert import convert as convert_checkpoint
 from flashu_core.engine import Engine
@@ -165,7 +167,14 @@ def convert(
     dtype: Dtype = "bfloat16",
 ) -> None:
     """Make this project's checkpoint folder of a published one."""
-    convert_checkpoint(source, destination, vae=vae, tokenizer=tokenizer, language_model=language_model, dtype=dtype)
+    convert_checkpoint(
+        source,
+        destination,
+        vae=vae,
+        tokenizer=tokenizer,
+        language_model=language_model,
+        dtype=choose_dtype(dtype, torch.device("cpu")),
+    )
     Console(stderr=True).print(f"wrote {destination}")
 
 
@@ -188,8 +197,12 @@ def _read_picture(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 def main() -> None:
     """Runs the command line; errors of ours are one line and exit status 2."""
-    for command in entry_points(group="flashu.commands"):
-        app.command(command.name)(command.load())
+    called = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    own = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    if called not in own:
+        for command in entry_points(group="flashu.commands"):
+            if called is None or command.name == called:
+                app.command(command.name)(command.load())
     try:
         app()
     except FlashUError as error:

@@ -30,7 +30,7 @@ from flashu_core import (
 )
 from flashu_core.machine import describe_machine
 from shapes.grading import Proportion, Score, judge, score, wilson
-from shapes.prompts import Prompt, grading_prompts, grading_questions
+from shapes.prompts import Category, Prompt, grading_prompts, grading_questions
 from shapes.questions import exact_match
 from shapes.render import render
 from shapes.training.report import sheet
@@ -153,5 +153,5 @@ def evaluate(
     print(json.dumps(record["policies"]))
 
 
-def _category_names(prompts: Sequence[Prompt]) -> list[str]:
+def _category_names(prompts: Sequence[Prompt]) -> list[Category]:
     return list(dict.fromkeys(prompt.category for prompt in prompts))

@@ -27,7 +27,7 @@ def load_vae(folder: Path) -> Vae:
     vae = Vae(vae_config_from_json(read_json(folder / "vae.json")))
     weights = torch.load(folder / "vae.pt", weights_only=True)
     vae.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    return vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return vae.eval().requires_grad_(False)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

@@ -22,7 +22,7 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, layer: int, context: Context) -> Tensor:  # (R, L, width)
         x = x + self.self_attn(self.input_layernorm(x), layer, context)
-        return x + self.mlp(self.post_attention_layernorm(x))  # type: ignore[no-any-return]
+        return x + self.mlp(self.post_attention_layernorm(x))
 
 
 class Backbone(nn.Module):
@@ -42,4 +42,4 @@ class Backbone(nn.Module):
         """Embedded tokens (R, L, width) to hidden states after the final norm, (R, L, width)."""
         for index, layer in enumerate(self.layers):
             x = layer(x, index, context)
-        return self.norm(x)  # type: ignore[no-any-return]
+        return self.norm(x)

@@ -16,4 +16,4 @@ class GatedFFN(nn.Module):
         self.down_proj = nn.Linear(ffn_size, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))  # type: ignore[no-any-return]
+        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))

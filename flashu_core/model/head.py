@@ -29,7 +29,7 @@ class TimeEmbedding(nn.Module):
         exponents = torch.arange(half, dtype=torch.float32, device=times.device) / half
         angles = times.float()[:, None] * torch.exp(-math.log(10_000.0) * exponents)
         waves = torch.cat([angles.cos(), angles.sin()], dim=-1)
-        return self.mlp(waves.to(self.mlp[0].weight.dtype))  # type: ignore[no-any-return]
+        return self.mlp(waves.to(self.mlp[0].get_parameter("weight").dtype))
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -55,11 +55,11 @@ class HeadBlock(nn.Module):
         """x (R, L, width); time (R, width) modulates every position, None modulates none."""
         if time is None:
             x = x + self.self_attn(self.input_layernorm(x), layer, context)
-            return x + self.mlp(self.post_attention_layernorm(x))  # type: ignore[no-any-return]
+            return x + self.mlp(self.post_attention_layernorm(x))
         modulation = self.adaLN_modulation(time)[:, None]
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = modulation.chunk(6, dim=-1)
         x = x + gate * self.self_attn(modulate(self.input_layernorm(x), shift, scale), layer, context)
-        return x + ffn_gate * self.mlp(modulate(self.post_attention_layernorm(x), ffn_shift, ffn_scale))  # type: ignore[no-any-return]
+        return x + ffn_gate * self.mlp(modulate(self.post_attention_layernorm(x), ffn_shift, ffn_scale))
 
 
 class FinalLayer(nn.Module):
@@ -73,7 +73,7 @@ class FinalLayer(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:  # (R, L, width), (R, width) -> (R, L, patch values)
         shift, scale = self.adaLN_modulation(time)[:, None].chunk(2, dim=-1)
-        return self.linear(modulate(self.norm_final(x), shift, scale))  # type: ignore[no-any-return]
+        return self.linear(modulate(self.norm_final(x), shift, scale))
 
 
 class Head(nn.Module):
@@ -96,7 +96,7 @@ class Head(nn.Module):
         x = self.diff_proj(hidden)
         for index, block in enumerate(self.blocks):
             x = block(x, time, index, context)
-        return x  # type: ignore[no-any-return]
+        return x
 
 
 def velocity_to_latents(tokens: Tensor, rows: int, columns: int, patch: int, layout: str) -> Tensor:

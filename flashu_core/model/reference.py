@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from flashu_core.attention import rotary, rotate
-from flashu_core.model.head import modulate, velocity_to_latents
+from flashu_core.model.backbone import DecoderLayer
+from flashu_core.model.head import HeadBlock, modulate, velocity_to_latents
 from flashu_core.model.self_attention import SelfAttention
 from flashu_core.model.showo2 import Showo2
 
@@ -43,7 +44,7 @@ def _mix(attention: SelfAttention, x: Tensor, cosine: Tensor, sine: Tensor, mask
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    return attention.o_proj(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+    return attention.o_proj(mixed.transpose(1, 2).flatten(2))
 
 
 def hidden_states(model: Showo2, embeddings: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
@@ -53,9 +54,10 @@ def hidden_states(model: Showo2, embeddings: Tensor, mask: Tensor, positions: Te
     x = embeddings
     cosine, sine = rotary(positions, config.hidden_size // config.heads, config.rope_theta, None, x.dtype)
     for layer in backbone.layers:
+        assert isinstance(layer, DecoderLayer)
         x = x + _mix(layer.self_attn, layer.input_layernorm(x), cosine, sine, mask)
         x = x + layer.mlp(layer.post_attention_layernorm(x))
-    return backbone.norm(x)  # type: ignore[no-any-return]
+    return backbone.norm(x)
 
 
 def head_states(model: Showo2, hidden: Tensor, time: Tensor, image: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
@@ -66,6 +68,7 @@ def head_states(model: Showo2, hidden: Tensor, time: Tensor, image: Tensor, mask
     cosine, sine = rotary(positions, size, config.rope_theta, config.rope_scaling, x.dtype)
     inside = image[..., None]
     for block in model.head.blocks:
+        assert isinstance(block, HeadBlock)
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = block.adaLN_modulation(time)[:, None].chunk(6, dim=-1)
         normed = block.input_layernorm(x)
         normed = torch.where(inside, modulate(normed, shift, scale), normed)
@@ -73,7 +76,7 @@ def head_states(model: Showo2, hidden: Tensor, time: Tensor, image: Tensor, mask
         normed = block.post_attention_layernorm(x)
         normed = torch.where(inside, modulate(normed, ffn_shift, ffn_scale), normed)
         x = x + torch.where(inside, ffn_gate, 1.0).to(x.dtype) * block.mlp(normed)
-    return x  # type: ignore[no-any-return]
+    return x
 
 
 def place(embeddings: Tensor, inserts: Tensor, offsets: Sequence[int]) -> Tensor:

@@ -67,4 +67,4 @@ class SelfAttention(nn.Module):
             block=context.block,
             kernel=context.kernel,
         )
-        return self.o_proj(mixed.flatten(2))  # type: ignore[no-any-return]
+        return self.o_proj(mixed.flatten(2))

@@ -68,7 +68,7 @@ class Showo2(nn.Module):
 
     def embed(self, ids: Sequence[int]) -> Tensor:
         """Token ids to embeddings (1, L, width)."""
-        return self.backbone.embed_tokens(torch.tensor([ids], device=self.device))  # type: ignore[no-any-return]
+        return self.backbone.embed_tokens(torch.tensor([ids], device=self.device))
 
     def time_tokens(self, times: Tensor) -> tuple[Tensor, Tensor]:
         """Times (R,) to what modulates the head (R, head width) and the time tokens (R, 1, backbone width)."""
@@ -84,7 +84,7 @@ class Showo2(nn.Module):
         config = self.config.backbone
         positions = _following(x.shape[1], caches, x.device)
         cosine, sine = rotary(positions, config.hidden_size // config.heads, config.rope_theta, None, x.dtype)
-        return self.backbone(x, Context(cosine, sine, caches, block, self.kernel))  # type: ignore[no-any-return]
+        return self.backbone(x, Context(cosine, sine, caches, block, self.kernel))
 
     def run_head(self, hidden: Tensor, time: Tensor | None, caches: Sequence[KeyValueCache], *, block: int) -> Tensor:
         """Hidden states (R, L, width) that follow the caches to the head's state, (R, L, head width)."""
@@ -92,7 +92,7 @@ class Showo2(nn.Module):
         positions = _following(hidden.shape[1], caches, hidden.device)
         size = config.hidden_size // config.heads
         cosine, sine = rotary(positions, size, config.rope_theta, config.rope_scaling, hidden.dtype)
-        return self.head(hidden, time, Context(cosine, sine, caches, block, self.kernel))  # type: ignore[no-any-return]
+        return self.head(hidden, time, Context(cosine, sine, caches, block, self.kernel))
 
     def velocity(self, state: Tensor, time: Tensor, grid: tuple[int, int]) -> Tensor:
         """The head's state of an image block and its time to velocities in float32, (R, C, H, W)."""
@@ -101,7 +101,7 @@ class Showo2(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., width) to scores of the next token in float32, (..., vocabulary)."""
-        return self.backbone.lm_head(hidden).float()  # type: ignore[no-any-return]
+        return self.backbone.lm_head(hidden).float()
 
 
 def _following(length: int, caches: Sequence[KeyValueCache], device: torch.device) -> Tensor:

@@ -8,6 +8,7 @@ normalised latents; knows nothing of transformers or image files.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.shortcut(x) + self.residual(x)  # type: ignore[no-any-return]
+        return self.shortcut(x) + self.residual(x)
 
 
 class PixelAttention(nn.Module):
@@ -70,7 +71,7 @@ class PixelAttention(nn.Module):
         query, key, value = qkv.transpose(-1, -2).unbind(1)  # (B, 1, HW, C) each
         mixed = functional.scaled_dot_product_attention(query, key, value)
         mixed = mixed.transpose(-1, -2).reshape(batch, channels, height, width)
-        return x + self.proj(mixed)  # type: ignore[no-any-return]
+        return x + self.proj(mixed)
 
 
 class Downsample(nn.Module):
@@ -81,7 +82,7 @@ class Downsample(nn.Module):
         self.resample = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(channels, channels, 3, stride=2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.resample(x)  # type: ignore[no-any-return]
+        return self.resample(x)
 
 
 class Double(nn.Module):
@@ -105,7 +106,7 @@ class Upsample(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.resample(x)  # type: ignore[no-any-return]
+        return self.resample(x)
 
 
 def _middle(channels: int) -> nn.Sequential:
@@ -124,7 +125,7 @@ class Encoder(nn.Module):
         widths = [config.width * multiplier for multiplier in (1, *config.multipliers)]
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1)
         levels: list[nn.Module] = []
-        for index, (width, out_width) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for index, (width, out_width) in enumerate(pairwise(widths)):
             for _ in range(config.residual_blocks):
                 levels.append(ResidualBlock(width, out_width))
                 width = out_width
@@ -135,7 +136,7 @@ class Encoder(nn.Module):
         self.head = _output(widths[-1], 2 * config.latent_channels)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.head(self.middle(self.downsamples(self.conv1(pixels))))  # type: ignore[no-any-return]
+        return self.head(self.middle(self.downsamples(self.conv1(pixels))))
 
 
 class Decoder(nn.Module):
@@ -148,7 +149,7 @@ class Decoder(nn.Module):
         self.conv1 = nn.Conv2d(config.latent_channels, widths[0], 3, padding=1)
         self.middle = _middle(widths[0])
         levels: list[nn.Module] = []
-        for index, (width, out_width) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        for index, (width, out_width) in enumerate(pairwise(widths)):
             if index > 0:
                 width //= 2  # the upsampling before this level halved the channels
             for _ in range(config.residual_blocks + 1):
@@ -161,11 +162,11 @@ class Decoder(nn.Module):
 
     def coarse(self, latents: Tensor) -> Tensor:
         """The part that mixes all positions: it runs on the whole image, at latent resolution."""
-        return self.middle(self.conv1(latents))  # type: ignore[no-any-return]
+        return self.middle(self.conv1(latents))
 
     def fine(self, features: Tensor) -> Tensor:
         """The purely convolutional part, which any tile with enough halo computes exactly."""
-        return self.head(self.upsamples(features))  # type: ignore[no-any-return]
+        return self.head(self.upsamples(features))
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.fine(self.coarse(latents))

@@ -27,7 +27,7 @@ class VisionAttention(nn.Module):
             projection(x).view(shape).transpose(1, 2) for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         mixed = functional.scaled_dot_product_attention(query, key, value)
-        return self.out_proj(mixed.transpose(1, 2).reshape(batch, tokens, width))  # type: ignore[no-any-return]
+        return self.out_proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
 
 
 class VisionFFN(nn.Module):
@@ -39,7 +39,7 @@ class VisionFFN(nn.Module):
         self.fc2 = nn.Linear(ffn_size, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(functional.gelu(self.fc1(x), approximate="tanh"))  # type: ignore[no-any-return]
+        return self.fc2(functional.gelu(self.fc1(x), approximate="tanh"))
 
 
 class VisionLayer(nn.Module):
@@ -55,7 +55,7 @@ class VisionLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.self_attn(self.layer_norm1(x))
-        return x + self.mlp(self.layer_norm2(x))  # type: ignore[no-any-return]
+        return x + self.mlp(self.layer_norm2(x))
 
 
 class PatchEmbedder(nn.Module):
@@ -66,7 +66,7 @@ class PatchEmbedder(nn.Module):
         self.proj = nn.Conv2d(config.latent_channels, width, config.patch_size, stride=config.patch_size)
 
     def forward(self, latents: Tensor) -> Tensor:  # (B, C, H, W) -> (B, N, width)
-        return self.proj(latents).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+        return self.proj(latents).flatten(2).transpose(1, 2)
 
 
 class Vision(nn.Module):
@@ -104,4 +104,4 @@ class Vision(nn.Module):
         semantic = self.image_embedder_und(latents) + self.positions(rows, columns)
         for layer in self.layers:
             semantic = layer(semantic)
-        return self.fusion_proj(torch.cat([semantic, self.image_embedder_gen(latents)], dim=-1))  # type: ignore[no-any-return]
+        return self.fusion_proj(torch.cat([semantic, self.image_embedder_gen(latents)], dim=-1))

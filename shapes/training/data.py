@@ -119,7 +119,9 @@ class QuestionSource:
 
     def __iter__(self) -> Iterator[Questions]:
         while True:
-            ids, targets, scenes = [], [], []
+            ids: list[list[list[int]]] = []
+            targets: list[list[list[int]]] = []
+            scenes: list[int] = []
             while len(scenes) < self.batch:
                 index = self.rng.randrange(self.scenes)
                 scene = sample_scene(training_rng(index))

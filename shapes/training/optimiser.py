@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,8 @@ class Optimiser:
     def __init__(
         self, model: nn.Module, *, matrix_rate: float, rate: float, plain: tuple[str, ...], decay: float = 0.01
     ) -> None:
-        matrices, others = [], []
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for name, parameter in model.named_parameters():
             is_matrix = parameter.dim() == 2 and not any(part in name for part in plain)
             (matrices if is_matrix else others).append(parameter)
@@ -39,7 +40,7 @@ class Optimiser:
                 continue
             for group in optimiser.param_groups:
                 group["lr"] = peak * scale
-            optimiser.step()
+            optimiser.step()  # type: ignore[no-untyped-call]
             optimiser.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
@@ -68,16 +69,19 @@ def warm_flat_fall(done: float, *, warm: float = 0.01, fall: float = 0.35) -> fl
     return 1.0 if done < 1 - fall else max((1 - done) / fall, 0.0)
 
 
-class MovingAverage:
+M = TypeVar("M", bound=nn.Module)
+
+
+class MovingAverage(Generic[M]):
     """An exponential moving average of a model's weights, in float32."""
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: M, decay: float) -> None:
         self.decay = decay
-        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        self.model: M = copy.deepcopy(model).requires_grad_(False).eval()
         self.updates = 0
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
+    def update(self, model: M) -> None:
         """Moves towards `model`; early updates move faster so that the start is forgotten."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))

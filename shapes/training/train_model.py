@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from flashu_core.config import BackboneConfig, HeadConfig, ModelConfig, VisionConfig
 from flashu_core.config_file import model_config_to_json
 from flashu_core.model import reference
-from flashu_core.model.head import velocity_to_latents
+from flashu_core.model.head import HeadBlock, velocity_to_latents
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
 from flashu_core.tokenizer import Tokenizer
@@ -72,8 +72,11 @@ def initialise(model: Showo2) -> None:
     nn.init.normal_(model.backbone.embed_tokens.weight, std=0.1)
     with torch.no_grad():
         for block in model.head.blocks:
+            assert isinstance(block, HeadBlock)
             width = config.head.hidden_size
-            block.adaLN_modulation[1].bias.view(6, width)[2::3] = 1.0  # gates start open, as text sees them
+            block.adaLN_modulation[-1].get_parameter("bias").view(6, width)[2::3] = (
+                1.0  # gates start open, as text sees them
+            )
         model.vision.position_embedding.weight.copy_(
             sine_cosine_positions(config.vision.position_grid, config.vision.hidden_size)
         )
@@ -113,7 +116,7 @@ class Losses(nn.Module):
     def answers(self, ids: Tensor, targets: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the answers' tokens, and the share of them that are right."""
         model = self.model
-        batch, asked, length = ids.shape
+        batch, _, length = ids.shape
         _, token = model.time_tokens(torch.ones(batch))
         picture = model.image_block(model.vision(latents), token)
         system = model.backbone.embed_tokens(self.system).expand(batch, -1, -1)
@@ -211,7 +214,7 @@ class Trainer:
         last = saved = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
         with Progress(*columns) as progress:
-            task = progress.add_task("model", total=total, completed=self.spent)
+            task = progress.add_task("model", total=total, completed=int(self.spent))
             while self.spent < total:
                 values = self._update(next(self.captions), next(self.questions), warm_flat_fall(self.spent / total))
                 now = time.monotonic()

@@ -60,11 +60,11 @@ def train(folder: Path, *, width: int, pixels: int, minutes: float, batch: int =
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
     folder.mkdir(parents=True, exist_ok=True)
-    vae = Vae(untrained_config(width)).to(memory_format=torch.channels_last)
+    vae = Vae(untrained_config(width))
     with torch.no_grad():
         # Latents start nearly without noise, and the prior comes in slowly: both at once from the first step end with
         # latents that say nothing.
-        vae.conv1.bias[vae.config.latent_channels :] = -5.0
+        vae.conv1.get_parameter("bias")[vae.config.latent_channels :] = -5.0
     average = MovingAverage(vae, 0.995)
     optimiser = Optimiser(vae, matrix_rate=0.0, rate=2e-3, plain=("",), decay=0.0)
     step, spent = 0, 0.0
@@ -105,7 +105,7 @@ def train(folder: Path, *, width: int, pixels: int, minutes: float, batch: int =
 
     last, saved = time.monotonic(), time.monotonic()
     with Progress() as progress:
-        task = progress.add_task("vae", total=minutes * 60, completed=spent)
+        task = progress.add_task("vae", total=minutes * 60, completed=int(spent))
         while spent < minutes * 60:
             chosen = images[torch.randint(0, scenes, (batch,), generator=generator)]
             target = to_signed(chosen).contiguous(memory_format=torch.channels_last)

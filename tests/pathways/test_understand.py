@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+import torch
+
+from flashu_core.checkpoint import Checkpoint
+from flashu_core.model import reference
+from flashu_core.model.showo2 import Showo2
+from flashu_core.pathways import understand
+from flashu_core.sampler import noise
+from flashu_core.timing import Spans
+
+CPU = torch.device("cpu")
+SYSTEM, SUFFIX = [1, 60, 61, 62, 3], [4, 70, 71, 72]
+LATENTS = noise(5, (1, 16, 8, 8))
+
+
+def begin(model: Showo2, *, tokens: int, eos: int = -1, temperature: float = 0.0) -> understand.Understanding:
+    return understand.begin(
+        model,
+        system=understand.read_system(model, SYSTEM),
+        latents=LATENTS,
+        suffix=SUFFIX,
+        decoding=understand.Decoding(eos=eos, max_new_tokens=tokens, temperature=temperature),
+        generator=torch.Generator().manual_seed(0),
+        spans=Spans(CPU),
+    )
+
+
+@torch.inference_mode()
+def reference_answer(model: Showo2, tokens: int) -> list[int]:
+    """Every token from the whole sequence anew."""
+    _, time_token = model.time_tokens(torch.ones(1))
+    picture = model.image_block(model.vision(LATENTS), time_token)
+    late = model.config.understanding_block == "image" and model.config.time_token
+    block = (len(SYSTEM) + int(late), picture.shape[1])
+    if not model.config.time_token and model.config.understanding_block == "image":
+        block = (len(SYSTEM), picture.shape[1] + 1)
+    answer: list[int] = []
+    for _ in range(tokens):
+        whole = torch.cat([model.embed(SYSTEM), picture, model.embed(SUFFIX + answer)], dim=1)
+        answer.append(int(reference.answer_logits(model, whole, block)[0, -1].argmax()))
+    return answer
+
+
+@pytest.mark.parametrize("placement", ["image", "time"])
+def test_decoding_is_the_references(tiny: Checkpoint, placement: Literal["image", "time"]) -> None:
+    model = Showo2(replace(tiny.model.config, understanding_block=placement)).eval()
+    model.load_state_dict(tiny.model.state_dict())
+    state = begin(model, tokens=12)
+    while not state.done:
+        understand.advance(model, [state], Spans(CPU))
+    assert state.tokens == reference_answer(model, 12)
+    assert state.decode_passes == 11
+
+
+def test_the_end_token_ends_and_is_not_told(tiny: Checkpoint) -> None:
+    plain = begin(tiny.model, tokens=6)
+    while not plain.done:
+        understand.advance(tiny.model, [plain], Spans(CPU))
+    eos = plain.tokens[2]
+    state = begin(tiny.model, tokens=6, eos=eos)
+    while not state.done:
+        understand.advance(tiny.model, [state], Spans(CPU))
+    assert state.ended
+    assert state.tokens == plain.tokens[: plain.tokens.index(eos)]
+
+
+def test_the_system_prefix_is_copied_not_changed(tiny: Checkpoint) -> None:
+    system = understand.read_system(tiny.model, SYSTEM)
+    before, length = system.keys.clone(), system.length
+    state = understand.begin(
+        tiny.model,
+        system=system,
+        latents=LATENTS,
+        suffix=SUFFIX,
+        decoding=understand.Decoding(eos=-1, max_new_tokens=2),
+        generator=torch.Generator(),
+        spans=Spans(CPU),
+    )
+    understand.advance(tiny.model, [state], Spans(CPU))
+    assert torch.equal(system.keys, before)
+    assert system.length == length

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from flashu_core import (
+    CancelledError,
+    DeadlineExceededError,
+    Engine,
+    EngineConfig,
+    Event,
+    Failed,
+    Finished,
+    FlashUError,
+    GenerateRequest,
+    GenerateResult,
+    InvalidRequestError,
+    Progress,
+    Request,
+    Text,
+    UnderstandRequest,
+    UnderstandResult,
+)
+from flashu_core.checkpoint import Checkpoint
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+
+
+def run(engine: Engine, *requests: Request) -> tuple[list[int], list[Event]]:
+    """Submits all at once and steps until idle."""
+    identities = [engine.submit(request) for request in requests]
+    events: list[Event] = []
+    while not engine.idle:
+        events += engine.step()
+    return identities, events
+
+
+def results(identities: list[int], events: list[Event]) -> list[GenerateResult]:
+    found = {event.request: event.result for event in events if isinstance(event, Finished)}
+    chosen = [found[identity] for identity in identities]
+    return [result for result in chosen if isinstance(result, GenerateResult)]
+
+
+def test_a_picture_and_all_that_is_told_about_it(tiny_engine: Engine) -> None:
+    events: list[Event] = []
+    result = tiny_engine.generate(GenerateRequest(prompt="a red circle", points=6, seed=3), events.append)
+    assert [image.shape for image in result.images] == [(64, 64, 3)]
+    assert result.images[0].dtype == np.uint8
+    assert (result.seeds, result.points, result.guidance, result.policy) == ((3,), 6, 5.0, "exact")
+    assert result.schedule == {"evaluations": 5, "backbone_passes": 5, "head_passes": 5}
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert [(event.evaluation, event.of) for event in progress] == [(index, 5) for index in range(1, 6)]
+    parts = {"tokenize", "prefix", "features", "backbone", "head", "guidance", "vae_decode"}
+    assert set(result.timings) == parts | {"total"}
+    assert all(value > 0 for value in result.timings.values())
+    assert sum(result.timings[name] for name in parts - {"tokenize"}) <= result.timings["total"]
+
+
+def test_an_answer_and_all_that_is_told_about_it(tiny_engine: Engine) -> None:
+    events: list[Event] = []
+    request = UnderstandRequest(question="what is this?", image=PICTURE, max_new_tokens=12)
+    result = tiny_engine.ask(request, events.append)
+    assert "".join(event.text for event in events if isinstance(event, Text)) == result.answer
+    assert result.finish_reason in ("stop", "length")
+    assert 0 < result.completion_tokens <= 12
+    assert result.prompt_tokens > 16
+    assert {"tokenize", "vae_encode", "features", "prefill", "time_to_first_token", "total"} <= set(result.timings)
+    assert tiny_engine.idle
+
+
+def test_a_seed_means_the_same_picture(tiny_engine: Engine) -> None:
+    first, again = (tiny_engine.generate(GenerateRequest(prompt="a", seed=7)).images[0] for _ in range(2))
+    other = tiny_engine.generate(GenerateRequest(prompt="a", seed=8)).images[0]
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_several_pictures_of_one_request_are_those_of_their_seeds(tiny_engine: Engine) -> None:
+    together = tiny_engine.generate(GenerateRequest(prompt="a red circle", images=3, seed=5))
+    assert together.seeds == (5, 6, 7)
+    for image, seed in zip(together.images, together.seeds, strict=True):
+        alone = tiny_engine.generate(GenerateRequest(prompt="a red circle", seed=seed)).images[0]
+        assert np.abs(image.astype(int) - alone).max() <= 1
+
+
+def test_drawn_seeds_are_told_and_repeatable(tiny_engine: Engine) -> None:
+    drawn = tiny_engine.generate(GenerateRequest(prompt="a"))
+    again = tiny_engine.generate(GenerateRequest(prompt="a", seed=drawn.seeds[0]))
+    assert np.array_equal(drawn.images[0], again.images[0])
+
+
+def test_company_changes_nothing(tiny_engine: Engine) -> None:
+    requests = [
+        GenerateRequest(prompt="a red circle", seed=1, points=5),
+        GenerateRequest(prompt="two large blue squares on a grey background", seed=2, points=9, guidance=2.0),
+        GenerateRequest(prompt="", seed=3, points=4, guidance=1.0),
+        GenerateRequest(prompt="a", negative_prompt="green triangles", seed=4, images=2),
+        GenerateRequest(prompt="a", seed=4, guidance=0.0),
+    ]
+    together = results(*run(tiny_engine, *requests, UnderstandRequest(question="what?", image=PICTURE)))
+    for request, found in zip(requests, together, strict=True):
+        alone = tiny_engine.generate(request)
+        for image, image_alone in zip(found.images, alone.images, strict=True):
+            assert np.abs(image.astype(int) - image_alone).max() <= 1
+
+
+def test_the_negative_prompt_matters(tiny_engine: Engine) -> None:
+    plain = tiny_engine.generate(GenerateRequest(prompt="a", seed=1)).images[0]
+    steered = tiny_engine.generate(GenerateRequest(prompt="a", negative_prompt="red", seed=1)).images[0]
+    assert not np.array_equal(plain, steered)
+
+
+def test_answers_are_admitted_between_evaluations(tiny_engine: Engine) -> None:
+    drawing = tiny_engine.submit(GenerateRequest(prompt="a", seed=1, points=30))
+    for _ in range(3):
+        tiny_engine.step()
+    asking = tiny_engine.submit(UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=3))
+    order: list[Event] = []
+    while not tiny_engine.idle:
+        order += tiny_engine.step()
+    told = next(index for index, event in enumerate(order) if event.request == asking)
+    drawn = next(i for i, event in enumerate(order) if isinstance(event, Finished) and event.request == drawing)
+    assert told <= 3
+    answered = next(i for i, event in enumerate(order) if isinstance(event, Finished) and event.request == asking)
+    assert answered < drawn
+    between = order[told:answered]
+    assert any(isinstance(event, Progress) for event in between)
+
+
+def test_cancelling_ends_at_the_next_step(tiny_engine: Engine) -> None:
+    kept = tiny_engine.submit(GenerateRequest(prompt="a", seed=1, points=4))
+    dropped = tiny_engine.submit(GenerateRequest(prompt="b", seed=1, points=900))
+    for _ in range(4):
+        tiny_engine.step()
+    tiny_engine.cancel(dropped)
+    tiny_engine.cancel(12345)
+    events = tiny_engine.step()
+    failed = [event for event in events if isinstance(event, Failed)]
+    assert [(event.request, type(event.error)) for event in failed] == [(dropped, CancelledError)]
+    while not tiny_engine.idle:
+        events += tiny_engine.step()
+    assert [event.request for event in events if isinstance(event, Finished)] == [kept]
+
+
+def test_deadlines_hold_before_and_during_work(tiny: Checkpoint) -> None:
+    now = 100.0
+    engine = Engine(tiny, EngineConfig(), clock=lambda: now)
+    late = engine.submit(GenerateRequest(prompt="a", deadline=99.0))
+    later = engine.submit(GenerateRequest(prompt="a", deadline=101.0))
+    events = engine.step()
+    assert [(event.request, type(event.error)) for event in events if isinstance(event, Failed)] == [
+        (late, DeadlineExceededError)
+    ]
+    now = 102.0
+    (event,) = engine.step()
+    assert isinstance(event, Failed)
+    assert (event.request, type(event.error)) == (later, DeadlineExceededError)
+    assert engine.idle
+
+
+@pytest.mark.parametrize(
+    ("request_", "parameter"),
+    [
+        (GenerateRequest(prompt="a", width=65, height=64), "size"),
+        (GenerateRequest(prompt="a " * 1000), "prompt"),
+        (GenerateRequest(prompt="a", negative_prompt="a " * 1000), "negative_prompt"),
+        (GenerateRequest(prompt="a", policy="warp"), "acceleration"),
+        (UnderstandRequest(question="a " * 1000, image=PICTURE), "question"),
+        (UnderstandRequest(question="a", image=PICTURE, policy="warp"), "acceleration"),
+    ],
+    ids=["size", "prompt", "negative", "policy", "question", "vqa-policy"],
+)
+def test_what_the_model_cannot_do_is_refused_at_once(tiny_engine: Engine, request_: Request, parameter: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        tiny_engine.submit(request_)
+    assert caught.value.parameter == parameter
+    assert tiny_engine.idle
+
+
+def test_running_out_of_memory_fails_the_unit_and_nobody_else(
+    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    drawing = tiny_engine.submit(GenerateRequest(prompt="a", seed=1, points=3))
+    with monkeypatch.context() as patch:
+        patch.setattr("flashu_core.pathways.generate.advance", exhausted)
+        events = [event for _ in range(2) for event in tiny_engine.step()]
+    (failed,) = events
+    assert isinstance(failed, Failed)
+    assert failed.request == drawing
+    assert isinstance(failed.error, FlashUError)
+    assert tiny_engine.generate(GenerateRequest(prompt="a", seed=1, points=3)).images
+
+
+def test_sampled_answers_follow_their_seed(tiny_engine: Engine) -> None:
+    def answer(seed: int) -> str:
+        request = UnderstandRequest(
+            question="what?", image=PICTURE, max_new_tokens=10, temperature=2.0, top_p=0.9, seed=seed
+        )
+        return tiny_engine.ask(request).answer
+
+    assert answer(1) == answer(1)
+    assert len({answer(seed) for seed in range(4)}) > 1
+
+
+def test_batched_answers_are_those_given_alone(tiny_engine: Engine) -> None:
+    requests = [
+        UnderstandRequest(question=question, image=PICTURE[: 10 + 5 * index], max_new_tokens=6 + index)
+        for index, question in enumerate(["what?", "how many squares are there in this picture?", "a"])
+    ]
+    identities, events = run(tiny_engine, *requests)
+    found = {event.request: event.result for event in events if isinstance(event, Finished)}
+    for identity, request in zip(identities, requests, strict=True):
+        together, alone = found[identity], tiny_engine.ask(request)
+        assert isinstance(together, UnderstandResult)
+        assert together.answer == alone.answer
+
+
+def test_the_embedded_model_draws_what_it_is_told_and_reads_it(embedded: Engine) -> None:
+    drawn = embedded.generate(GenerateRequest(prompt="a large red circle on a white background", seed=1))
+    image = drawn.images[0]
+    assert (image.shape, embedded.info.name) == ((64, 64, 3), "shapes-64")
+    asked = UnderstandRequest(question="what colour is the circle?", image=image, max_new_tokens=4)
+    assert embedded.ask(asked).answer == "red"
+
+
+def test_bfloat16_draws_the_same_scene(embedded: Engine) -> None:
+    request = GenerateRequest(prompt="a red circle", seed=2)
+    exact = embedded.generate(request).images[0].astype(float)
+    rounded = Engine.load(None, EngineConfig(dtype="bfloat16")).generate(request).images[0].astype(float)
+    assert np.abs(exact - rounded).mean() < 6
+
+
+def test_warm_up_leaves_nothing_behind(tiny_engine: Engine) -> None:
+    tiny_engine.warm_up()
+    assert tiny_engine.idle
+    assert tiny_engine.step() == []

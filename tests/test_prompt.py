@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from flashu_core import InvalidRequestError
+from flashu_core.prompt import generation_prefix, understanding_prefix, understanding_suffix
+from flashu_core.tokenizer import Tokenizer
+
+
+def test_generation_is_bos_text_image_start(tokenizer: Tokenizer) -> None:
+    special = tokenizer.special
+    assert generation_prefix(tokenizer, "", limit=10) == [special.bos, special.image_start]
+    ids = generation_prefix(tokenizer, "a red circle", limit=10)
+    assert ids == [special.bos, *tokenizer.encode("a red circle"), special.image_start]
+
+
+def test_understanding_speaks_the_chat_template(tokenizer: Tokenizer) -> None:
+    special = tokenizer.special
+    whole = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
+    assert understanding_prefix(tokenizer) == tokenizer.encode_template(whole)
+    suffix = understanding_suffix(tokenizer, "what?", limit=10)
+    assert suffix[0] == special.image_end
+    assert suffix[1:] == [*tokenizer.encode("what?"), *tokenizer.encode_template("\n<|im_start|>assistant\n")]
+
+
+def test_long_text_is_refused_with_its_length(tokenizer: Tokenizer) -> None:
+    with pytest.raises(InvalidRequestError, match="has 12 tokens; at most 11") as caught:
+        generation_prefix(tokenizer, " red" * 12, limit=11)
+    assert caught.value.parameter == "prompt"
+    with pytest.raises(InvalidRequestError, match="5000000 characters") as caught:
+        understanding_suffix(tokenizer, "a" * 5_000_000, limit=256)
+    assert caught.value.parameter == "question"
+
+
+def test_lone_surrogates_are_refused(tokenizer: Tokenizer) -> None:
+    with pytest.raises(InvalidRequestError, match="surrogate at character 2"):
+        generation_prefix(tokenizer, "a \ud800", limit=100)

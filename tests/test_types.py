@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from flashu_core import GenerateRequest, InvalidRequestError, UnderstandRequest
+
+PICTURE = np.zeros((4, 4, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("values", "parameter"),
+    [
+        ({"images": 0}, "images"),
+        ({"images": 10**9}, "images"),
+        ({"points": 1}, "points"),
+        ({"guidance": math.nan}, "guidance"),
+        ({"guidance": math.inf}, "guidance"),
+        ({"guidance": -1.0}, "guidance"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**63}, "seed"),
+        ({"width": 64}, "size"),
+        ({"deadline": math.inf}, "timeout_s"),
+    ],
+)
+def test_impossible_drawings_are_refused(values: dict[str, float], parameter: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        GenerateRequest(prompt="a circle", **values)  # type: ignore[arg-type]
+    assert caught.value.parameter == parameter
+
+
+@pytest.mark.parametrize(
+    ("values", "parameter"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": math.nan}, "top_p"),
+        ({"seed": 2**64}, "seed"),
+        ({"image": PICTURE.astype(np.float32)}, "image"),
+        ({"image": PICTURE[:, :, 0]}, "image"),
+        ({"image": PICTURE[:0]}, "image"),
+    ],
+)
+def test_impossible_questions_are_refused(values: dict[str, object], parameter: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        UnderstandRequest(**{"question": "what?", "image": PICTURE, **values})  # type: ignore[arg-type]
+    assert caught.value.parameter == parameter
+
+
+def test_limits_themselves_are_allowed() -> None:
+    GenerateRequest(prompt="", images=8, points=2, guidance=0.0, seed=2**63 - 1, width=64, height=64)
+    UnderstandRequest(question="", image=PICTURE, max_new_tokens=1, temperature=0.0, top_p=1.0, seed=0)
