@@ -56,8 +56,8 @@ def measure(
 def _table(found: dict[str, Any]) -> str:
     generation, reference = found["generation"], found["reference"]
     lines = [
-        f"{found['size']}, policy {found['policy']}, {found['points']} points, guidance {found['guidance']:g}, prompt of "
-        f"{found['prompt_tokens']} tokens with begin of sequence and image_start",
+        f"{found['size']}, policy {found['policy']}, {found['points']} points, guidance {found['guidance']:g}, "
+        f"prompt of {found['prompt_tokens']} tokens with begin of sequence and image_start",
         "parameters  " + ", ".join(f"{name} {value / 1e9:.3f} B" for name, value in found["parameters"].items()),
         "",
         "one picture, TFLOP",

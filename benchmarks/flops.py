@@ -40,7 +40,7 @@ class _Zeros(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:
+        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:  # noqa: SLF001
             return 0
         return func(*args, **(kwargs or {}))
 

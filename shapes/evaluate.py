@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from rich.table import Table
 
 from flashu_core import (
@@ -42,9 +42,9 @@ def run_all(engine: Engine, requests: Sequence[Request], description: str) -> It
     """Runs many requests in the engine's batches; gives (index, result) as they end."""
     waiting = list(enumerate(requests))[::-1]
     running: dict[int, int] = {}
-    for _ in track(range(len(requests)), description=description, console=Console(stderr=True)):
-        ended = None
-        while ended is None:
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(description, total=len(requests))
+        while waiting or running:
             while waiting and len(running) < engine.config.max_batch:
                 index, request = waiting.pop()
                 running[engine.submit(request)] = index
@@ -52,7 +52,7 @@ def run_all(engine: Engine, requests: Sequence[Request], description: str) -> It
                 if isinstance(event, Failed):
                     raise event.error
                 if isinstance(event, Finished):
-                    ended = True
+                    bar.advance(task)
                     yield running.pop(event.request), event.result
 
 

@@ -1,0 +1,316 @@
+"""Times one size of the model on one device: `python benchmarks/gpu.py --size 1.5b --device cuda`.
+
+Random bf16 weights, made on the device; one picture and one answer, component by component, beside the original's loop,
+with counted arithmetic, memory and the device's own rates from the same run. It needs torch, safetensors, tokenizers,
+huggingface_hub, numpy and Pillow only, and knows nothing of quality: random weights draw noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+if __package__ in (None, ""):  # run as a file: its folder is on the path instead of the repository
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import flops, loops, machine
+from benchmarks.random_weights import random_module
+from flashu_core.attention import load_kernel
+from flashu_core.config import MODELS, WAN_VAE
+from flashu_core.model import reference
+from flashu_core.model.showo2 import Showo2
+from flashu_core.model.vae import Vae
+from flashu_core.pathways import understand
+from flashu_core.plan import StepPlan
+from flashu_core.policies import POLICIES
+from flashu_core.timing import Spans, total_milliseconds
+
+DTYPE = torch.bfloat16
+
+
+class Stopwatch:
+    """Milliseconds of work on a device, from idle to idle."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def wait(self) -> None:
+        """Until the device is through with everything."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def milliseconds(self, work: Callable[[], object]) -> float:
+        """How long a call takes, its work on the device included."""
+        self.wait()
+        begun = time.perf_counter()
+        work()
+        self.wait()
+        return (time.perf_counter() - begun) * 1000
+
+    def median(self, work: Callable[[], object], runs: int) -> float:
+        """The median of `runs` calls after one that is not counted."""
+        work()
+        return statistics.median(self.milliseconds(work) for _ in range(runs))
+
+
+class Memory:
+    """Bytes in use: of the device's allocator on a GPU, of the process on a CPU (whose peak is never reset)."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def allocated(self) -> int | None:
+        """Bytes held by tensors now; not known on a CPU."""
+        return torch.cuda.memory_allocated(self._device) if self._device.type == "cuda" else None
+
+    def take_peak(self) -> int:
+        """The most bytes since the last call."""
+        if self._device.type != "cuda":
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = torch.cuda.max_memory_allocated(self._device)
+        torch.cuda.reset_peak_memory_stats(self._device)
+        return peak
+
+
+def _medians(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: statistics.median(sample[name] for sample in samples) for name in samples[0]}
+
+
+def drawing_times(
+    model: Showo2, watch: Stopwatch, memory: Memory, dearest: StepPlan, options: argparse.Namespace
+) -> dict[str, Any]:
+    """A picture without the autoencoder: the engine and the original's loop in turn.
+
+    `dearest` is the plan whose evaluations `evaluation_ms` is of: with techniques the others leave something out.
+    """
+    drawing = loops.example_drawing(
+        model,
+        prompt_tokens=options.prompt_tokens,
+        points=options.points,
+        guidance=options.guidance,
+        images=options.batch,
+    )
+    padded = flops.padded_length(model.config, options.prompt_tokens)
+    policy = POLICIES[options.policy]
+
+    def draw_original() -> None:
+        loops.draw_original(model, drawing, padded=padded)
+
+    memory.take_peak()
+    for _ in range(max(options.warm_up, 1)):
+        loops.draw(model, drawing, policy, Spans(model.device))
+    watch.wait()
+    peak = memory.take_peak()
+    if options.reference_runs:
+        draw_original()
+    totals: list[float] = []
+    originals: list[float] = []
+    components: list[dict[str, float]] = []
+    evaluations: list[float] = []
+    for run in range(options.runs):
+        prefix = Spans(model.device)
+        watch.wait()
+        begun = time.perf_counter()
+        state = loops.draw(model, drawing, policy, prefix)
+        watch.wait()
+        totals.append((time.perf_counter() - begun) * 1000)
+        components.append(total_milliseconds([prefix, *state.spans]))
+        evaluations += [
+            sum(total_milliseconds([spans]).values())
+            for plan, spans in zip(state.schedule, state.spans, strict=True)
+            if plan == dearest
+        ]
+        if run < options.reference_runs:
+            originals.append(watch.milliseconds(draw_original))
+    total = statistics.median(totals)
+    original = statistics.median(originals) if originals else None
+    return {
+        "total_ms": total,
+        "components_ms": _medians(components),
+        "evaluation_ms": statistics.median(evaluations),
+        "reference_ms": original,
+        "speedup": original / total if original is not None else None,
+        "peak_bytes": peak,
+        "reference_peak_bytes": memory.take_peak(),
+        "runs_ms": totals,
+        "reference_runs_ms": originals,
+    }
+
+
+def answer_times(model: Showo2, vae: Vae, watch: Stopwatch, options: argparse.Namespace) -> dict[str, Any]:
+    """Time to an answer's first token, autoencoder included, and of each token after it."""
+    question = loops.example_question(model, question_tokens=options.question_tokens)
+    system = loops.read_system(model, question)
+    pixels = torch.zeros(
+        1, 3, *(side * WAN_VAE.compression for side in question.latents.shape[-2:]), device=model.device
+    )
+    samples: list[dict[str, float]] = []
+    tokens: list[float] = []
+    for run in range(options.warm_up + options.runs):
+        spans = Spans(model.device)
+        first = Spans(torch.device("cpu"))
+        watch.wait()
+        with first.span("first_token_ms"):
+            with spans.span("vae_encode"):
+                vae.encode(pixels)
+            state = loops.begin_answer(model, question, system, tokens=options.tokens, spans=spans)
+            watch.wait()
+        later: list[float] = []
+        while not state.done:
+            later.append(watch.milliseconds(lambda: understand.advance(model, [state], Spans(model.device))))  # noqa: B023
+        if run >= options.warm_up:
+            parts = {f"{name}_ms": value for name, value in total_milliseconds([spans]).items()}
+            samples.append({**total_milliseconds([first]), **parts})
+            tokens.extend(later)
+    return {
+        **_medians(samples),
+        "token_ms": statistics.median(tokens) if tokens else None,
+        "reference_token_ms": reference_token(model, question, watch, min(options.runs, 5)),
+    }
+
+
+def reference_token(model: Showo2, question: loops.Question, watch: Stopwatch, runs: int) -> float:
+    """One token the original's way, the whole sequence anew; in the weights' type, where the original takes float32."""
+    config = model.config
+    rows, columns = config.grids[0]
+    block = rows * columns + config.block_extra
+    length = len(question.before) + block + len(question.after)
+    embeddings = torch.zeros(1, length, config.backbone.hidden_size, dtype=model.dtype, device=model.device)
+    return watch.median(lambda: reference.answer_logits(model, embeddings, (len(question.before), block)), runs)
+
+
+def device_rates(device: torch.device, watch: Stopwatch, runs: int) -> dict[str, float]:
+    """What the device does at best: a large bf16 matrix product, and a copy (bytes read and bytes written)."""
+    side, values = (8192, 1 << 29) if device.type == "cuda" else (512, 1 << 22)
+    left, right = (torch.randn(side, side, device=device).to(DTYPE) for _ in range(2))
+    product = torch.empty_like(left)
+    matrix = watch.median(lambda: torch.matmul(left, right, out=product), runs)
+    source = torch.zeros(values, dtype=DTYPE, device=device)
+    target = torch.empty_like(source)
+    copy = watch.median(lambda: target.copy_(source), runs)
+    return {
+        "matrix_side": side,
+        "matrix_tflops": 2 * side**3 / matrix / 1e9,
+        "copy_gigabytes_per_s": 2 * source.numel() * source.element_size() / copy / 1e6,
+    }
+
+
+def _counted(options: argparse.Namespace) -> tuple[dict[str, Any], StepPlan]:
+    """FLOPs, and the plan whose evaluation costs most."""
+    config = MODELS[options.size]
+    cost = flops.generation_cost(
+        config,
+        POLICIES[options.policy],
+        points=options.points,
+        guidance=options.guidance,
+        prompt_tokens=options.prompt_tokens,
+        images=options.batch,
+    )
+    original = flops.reference_evaluation_cost(config, prompt_tokens=options.prompt_tokens, images=options.batch)
+    dearest = max(cost.evaluation, key=lambda plan: cost.evaluation[plan])
+    counted = {
+        "parts": {**cost.parts, "vae_decode": cost.vae_decode},
+        "total": cost.denoising,
+        "evaluation": cost.evaluation[dearest],
+        "reference_total": original * (options.points - 1),
+    }
+    return counted, dearest
+
+
+@torch.inference_mode()
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Builds the model and measures everything."""
+    device = torch.device(options.device)
+    config, kernel = MODELS[options.size], load_kernel(options.attention)
+    watch, memory = Stopwatch(device), Memory(device)
+    counted, dearest = _counted(options)
+    rates = device_rates(device, watch, options.runs)
+
+    model = random_module(lambda: Showo2(config, kernel), dtype=DTYPE, device=device)
+    vae = random_module(lambda: Vae(WAN_VAE), dtype=DTYPE, device=device)
+    weights = sum(p.numel() * p.element_size() for module in (model, vae) for p in module.parameters())
+    loaded = memory.allocated()
+    generation = drawing_times(model, watch, memory, dearest, options)
+    latents = torch.randn(flops.latent_shape(config, options.batch), device=device)
+    generation["vae_decode_ms"] = watch.median(lambda: vae.decode(latents), options.runs)
+    generation["total_with_vae_ms"] = generation["total_ms"] + generation["vae_decode_ms"]
+    vae_peak = memory.take_peak()
+    answer = answer_times(model, vae, watch, options)
+    reached = counted["evaluation"] / generation["evaluation_ms"] / 1e9
+    return {
+        "size": options.size,
+        "policy": options.policy,
+        "batch": options.batch,
+        "points": options.points,
+        "guidance": options.guidance,
+        "prompt_tokens": options.prompt_tokens,
+        "question_tokens": options.question_tokens,
+        "tokens": options.tokens,
+        "runs": options.runs,
+        "dtype": str(DTYPE).removeprefix("torch."),
+        "attention": options.attention,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "generation": generation,
+        "answer": answer,
+        "memory": {
+            "weights_bytes": weights,
+            "allocated_bytes": loaded,
+            "generation_peak_bytes": generation.pop("peak_bytes"),
+            "reference_peak_bytes": generation.pop("reference_peak_bytes"),
+            "vae_decode_peak_bytes": vae_peak,
+            "answer_peak_bytes": memory.take_peak(),
+        },
+        "flops": counted,
+        "evaluation_tflops": reached,
+        "share_of_matrix_rate": reached / rates["matrix_tflops"],
+        "rates": rates,
+        "machine": machine.describe(device),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python benchmarks/gpu.py", description=__doc__)
+    parser.add_argument("--size", choices=sorted(MODELS), default="1.5b")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--policy", choices=sorted(POLICIES), default="exact")
+    parser.add_argument("--attention", choices=("sdpa", "flash-attn"), default="sdpa")
+    parser.add_argument("--batch", type=int, default=1, help="pictures drawn together")
+    parser.add_argument("--points", type=int, default=50)
+    parser.add_argument("--guidance", type=float, default=5.0)
+    parser.add_argument("--prompt-tokens", type=int, default=64)
+    parser.add_argument("--question-tokens", type=int, default=64)
+    parser.add_argument("--tokens", type=int, default=64, help="length of an answer")
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--warm-up", type=int, default=2)
+    parser.add_argument(
+        "--reference-runs", type=int, default=5, help="of the original's loop, in turn with the engine's"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON there")
+    parser.add_argument("--save", metavar="NAME", help="also write benchmarks/results/NAME.json")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures, prints JSON; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    found = measure(options)
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(found, indent=2) + "\n")
+    if options.save:
+        machine.save(options.save, found)
+    print(json.dumps(found, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,152 @@
+"""The two ways of drawing and answering that the speed harnesses set side by side: the engine's and the original's.
+
+Both take the same random model, ids and noise and give the same result up to rounding. It runs them; it measures
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from benchmarks import flops
+from flashu_core import sampler
+from flashu_core.kv_cache import KeyValueCache
+from flashu_core.model import reference
+from flashu_core.model.showo2 import Showo2
+from flashu_core.pathways import generate, understand
+from flashu_core.plan import Policy, make_schedule
+from flashu_core.timing import Spans
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawing:
+    """A picture to draw: ids of `bos text image_start`, noise on the model's device, grid and guidance."""
+
+    text: Sequence[int]
+    null: Sequence[int]
+    noise: Tensor
+    points: int
+    guidance: float
+
+
+def example_ids(model: Showo2, count: int, seed: int) -> list[int]:
+    """Arbitrary token ids."""
+    generator = torch.Generator().manual_seed(seed)
+    ids: list[int] = torch.randint(model.config.backbone.vocabulary, (count,), generator=generator).tolist()
+    return ids
+
+
+def example_drawing(model: Showo2, *, prompt_tokens: int, points: int, guidance: float, images: int = 1) -> Drawing:
+    """A drawing of a prompt with that many ids in all."""
+    shape = flops.latent_shape(model.config, images)
+    return Drawing(
+        text=example_ids(model, prompt_tokens, 1),
+        null=example_ids(model, flops.NULL_TOKENS, 2),
+        noise=sampler.noise(3, shape).to(model.device),
+        points=points,
+        guidance=guidance,
+    )
+
+
+def draw(model: Showo2, drawing: Drawing, policy: Policy, prefix: Spans) -> generate.Generation:
+    """The engine: prompts once, then image blocks only. `prefix` measures the prompts; evaluations have their spans."""
+    with prefix.span("prefix"):
+        text, null = (generate.read_prompt(model, ids) for ids in (drawing.text, drawing.null))
+        state = generate.begin(
+            model,
+            text=text,
+            null=null,
+            noise=drawing.noise,
+            schedule=make_schedule(policy, points=drawing.points, guidance=drawing.guidance),
+            times=sampler.time_grid(drawing.points, model.config.time_shift),
+        )
+    while not state.done:
+        generate.advance(model, [state], Spans(model.device))
+    return state
+
+
+@torch.inference_mode()
+def draw_original(model: Showo2, drawing: Drawing, *, padded: int) -> Tensor:
+    """The original: in every evaluation both sequences whole and padded, and the logits of every position."""
+    images = drawing.noise.shape[0]
+    rows = [list(drawing.text)] * images + [list(drawing.null)] * images
+    ids = torch.tensor([row + [0] * (padded - len(row)) for row in rows], device=model.device)
+    offsets = [len(row) for row in rows]
+    times = sampler.time_grid(drawing.points, model.config.time_shift).tolist()
+    latents = drawing.noise.float()
+    for start, end in pairwise(times):
+        both = torch.cat([latents, latents])
+        now = torch.full((2 * images,), start, device=model.device)
+        text, null = reference.velocities(model, ids, offsets, both, now, with_logits=True).chunk(2)
+        latents = sampler.euler(latents, sampler.guide(text, null, drawing.guidance), start, end)
+    return latents
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A picture's latents and the ids before and after it."""
+
+    before: Sequence[int]
+    latents: Tensor
+    after: Sequence[int]
+
+
+def example_question(model: Showo2, *, question_tokens: int) -> Question:
+    """A question with that many ids after the picture."""
+    return Question(
+        before=example_ids(model, flops.SYSTEM_TOKENS, 4),
+        latents=sampler.noise(5, flops.latent_shape(model.config, 1)).to(model.device),
+        after=example_ids(model, question_tokens, 6),
+    )
+
+
+def read_system(model: Showo2, question: Question) -> KeyValueCache:
+    """What precedes the picture; an engine reads it once in its life."""
+    return understand.read_system(model, question.before)
+
+
+def begin_answer(
+    model: Showo2, question: Question, system: KeyValueCache, *, tokens: int, spans: Spans
+) -> understand.Understanding:
+    """The engine's prefill and the first token, of an answer of that many tokens whatever they are."""
+    return understand.begin(
+        model,
+        system=system,
+        latents=question.latents,
+        suffix=question.after,
+        decoding=understand.Decoding(eos=-1, max_new_tokens=tokens),
+        generator=torch.Generator(),
+        spans=spans,
+    )
+
+
+def answer(model: Showo2, question: Question, *, tokens: int) -> list[int]:
+    """The engine: what precedes the picture, prefill, then one token at a time from the cache."""
+    spans = Spans(model.device)
+    state = begin_answer(model, question, read_system(model, question), tokens=tokens, spans=spans)
+    while not state.done:
+        understand.advance(model, [state], spans)
+    return state.tokens
+
+
+@torch.inference_mode()
+def answer_original(model: Showo2, question: Question, *, tokens: int) -> list[int]:
+    """The original: the whole sequence anew for each token, logits for all of it; the picture is embedded once."""
+    config = model.config
+    _, time = model.time_tokens(torch.ones(1, device=model.device))
+    block = model.image_block(model.vision(question.latents), time)
+    before = model.embed(question.before)
+    start = before.shape[1] + (config.block_extra if config.understanding_block == "image" else 0)
+    # At "image" the block is as long as at "time" and so takes in the token after the picture.
+    size = block.shape[1] if config.time_token or config.understanding_block == "time" else block.shape[1] + 1
+    sequence = torch.cat([before, block, model.embed(question.after)], dim=1)
+    drawn: list[int] = []
+    for _ in range(tokens):
+        drawn.append(int(reference.answer_logits(model, sequence, (start, size))[0, -1].argmax()))
+        sequence = torch.cat([sequence, model.embed(drawn[-1:])], dim=1)
+    return drawn

@@ -1,0 +1,155 @@
+"""Times the engine against the original's loop on a CPU: `python -m benchmarks.speed [--policy exact] [--runs N]`.
+
+A model of about 130 M random parameters, in proportion to the 1.5B one, draws and answers both ways in turn (A B A B),
+so that whatever else the machine does meets both. Both sides run the same number of evaluations, fewer than a picture
+takes, since each costs the same; the ratios of medians are what counts, the times are this machine's. Where other
+programs use the cores, `--threads 1` keeps threads from waiting for each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar, get_args
+
+import torch
+
+from benchmarks import loops, machine
+from benchmarks.random_weights import random_module
+from flashu_core.checkpoint import choose_dtype
+from flashu_core.config import BackboneConfig, DtypeName, HeadConfig, ModelConfig, VisionConfig
+from flashu_core.model.showo2 import Showo2
+from flashu_core.policies import POLICIES
+from flashu_core.timing import Spans
+
+Result = TypeVar("Result")
+
+MIDDLE = ModelConfig(
+    backbone=BackboneConfig(hidden_size=512, layers=12, heads=8, key_value_heads=2, ffn_size=2816, vocabulary=32_000),
+    vision=VisionConfig(hidden_size=384, layers=11, heads=8, ffn_size=1408, position_grid=18),
+    head=HeadConfig(hidden_size=640, blocks=4, heads=10, key_value_heads=2, ffn_size=2560),
+    grids=((18, 18),),
+)
+# The published settings in proportion to 324 instead of 729 image tokens: prompts of 64, sequences of 1024.
+PROMPT_TOKENS, PADDED, QUESTION_TOKENS = 28, 456, 28
+GUIDANCE = 5.0
+TARGETS = {"generation": 1.3, "answer": 8.0}
+
+
+def alternate(
+    first: Callable[[], Result], second: Callable[[], Result], runs: int
+) -> tuple[list[float], list[float], tuple[Result, Result]]:
+    """Seconds of each call, run in turn, and both results."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    results: list[Result] = []
+    for _ in range(runs):
+        results = []
+        for times, work in zip(seconds, (first, second), strict=True):
+            begun = time.perf_counter()
+            results.append(work())
+            times.append(time.perf_counter() - begun)
+    return *seconds, (results[0], results[1])
+
+
+def measure(model: Showo2, policy: str, *, points: int, tokens: int, runs: int) -> dict[str, Any]:
+    """Medians, ratios and how far the two ways' results are apart."""
+    drawing = loops.example_drawing(model, prompt_tokens=PROMPT_TOKENS, points=points, guidance=GUIDANCE)
+    question = loops.example_question(model, question_tokens=QUESTION_TOKENS)
+    _warm_up(model, replace(drawing, points=2), question, policy)
+    engine_draw, original_draw, pictures = alternate(
+        lambda: loops.draw(model, drawing, POLICIES[policy], Spans(model.device)).latents,
+        lambda: loops.draw_original(model, drawing, padded=PADDED),
+        runs,
+    )
+    engine_answer, original_answer, answers = alternate(
+        lambda: loops.answer(model, question, tokens=tokens),
+        lambda: loops.answer_original(model, question, tokens=tokens),
+        runs,
+    )
+    seconds = {
+        "generation": (statistics.median(engine_draw), statistics.median(original_draw)),
+        "answer": (statistics.median(engine_answer), statistics.median(original_answer)),
+    }
+    return {
+        **{name: original / engine for name, (engine, original) in seconds.items()},
+        "medians_s": {name: {"engine": e, "reference": r} for name, (e, r) in seconds.items()},
+        "seconds": {
+            "generation": {"engine": engine_draw, "reference": original_draw},
+            "answer": {"engine": engine_answer, "reference": original_answer},
+        },
+        "latents_difference": (pictures[0] - pictures[1]).abs().max().item(),
+        "same_tokens": sum(a == b for a, b in zip(*answers, strict=True)),
+        "points": points,
+        "tokens": tokens,
+        "runs": runs,
+        "policy": policy,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def _warm_up(model: Showo2, drawing: loops.Drawing, question: loops.Question, policy: str) -> None:
+    # The first pass over fresh memory pays for it, whichever side runs first.
+    loops.draw(model, drawing, POLICIES[policy], Spans(model.device))
+    loops.draw_original(model, drawing, padded=PADDED)
+    loops.answer(model, question, tokens=2)
+    loops.answer_original(model, question, tokens=2)
+
+
+def _table(found: dict[str, Any]) -> str:
+    lines = [
+        f"{found['parameters'] / 1e6:.0f} M parameters, {found['dtype']}, policy {found['policy']}, "
+        f"{found['runs']} runs",
+        f"{'':<34}{'engine':>10}{'original':>10}{'ratio':>8}{'target':>8}",
+    ]
+    names = {
+        "generation": f"{found['points'] - 1} evaluations (s)",
+        "answer": f"answer of {found['tokens']} tokens (s)",
+    }
+    for name, label in names.items():
+        medians = found["medians_s"][name]
+        lines.append(
+            f"{label:<34}{medians['engine']:>10.3f}{medians['reference']:>10.3f}{found[name]:>8.2f}{TARGETS[name]:>8.1f}"
+        )
+    lines.append(
+        f"latents differ by {found['latents_difference']:.1e} at most; "
+        f"{found['same_tokens']} of {found['tokens']} tokens are the same"
+    )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures and prints; returns 1 where a ratio misses its target, and 0 always with `--quick`."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
+    parser.add_argument("--policy", choices=sorted(POLICIES), default="exact")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--points", type=int, default=9, help="points of the time grid, for both sides")
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--dtype", choices=get_args(DtypeName), default="auto")
+    parser.add_argument("--threads", type=int, help="of torch; default as many as there are cores")
+    parser.add_argument("--quick", action="store_true", help="one run of 3 points and 8 tokens: only that it works")
+    parser.add_argument("--save", metavar="NAME", help="also write benchmarks/results/NAME.json")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.runs, options.points, options.tokens = 1, 3, 8
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    # Denormal numbers, which random weights make and trained ones hardly do, are far slower on a CPU.
+    torch.set_flush_denormal(True)
+    with torch.inference_mode():
+        model = random_module(lambda: Showo2(MIDDLE), dtype=choose_dtype(options.dtype, "cpu"))
+        found = measure(model, options.policy, points=options.points, tokens=options.tokens, runs=options.runs)
+    found["machine"] = machine.describe()
+    print(_table(found))
+    if options.save:
+        machine.save(options.save, found)
+    print(json.dumps(found))
+    return int(not options.quick and any(found[name] < target for name, target in TARGETS.items()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

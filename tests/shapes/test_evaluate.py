@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flashu_core import Engine, GenerateRequest, UnderstandRequest
+from shapes.evaluate import evaluate, grade_answers, grade_pictures, run_all
+from shapes.prompts import grading_prompts
+from shapes.render import render
+from shapes.scene import sample_scene
+from shapes.seeds import grading_rng
+
+
+def test_everything_is_run_and_kept_apart(embedded: Engine) -> None:
+    image = render(sample_scene(grading_rng(5)), 64)
+    requests = [
+        GenerateRequest(prompt="a red circle", seed=index, points=3) if index % 3 else
+        UnderstandRequest(question="what?", image=image, max_new_tokens=2)
+        for index in range(20)
+    ]  # fmt: skip
+    found = dict(run_all(embedded, requests, "test"))
+    assert sorted(found) == list(range(20))
+    assert all(hasattr(found[index], "seeds") == bool(index % 3) for index in found)
+    assert [found[index].seeds[0] for index in (1, 2, 4)] == [1, 2, 4]  # type: ignore[union-attr]
+
+
+def test_grades_are_those_of_the_graders(embedded: Engine) -> None:
+    prompts = grading_prompts(6, 9)
+    graded, judged = grade_pictures(embedded, prompts, policy="exact", points=12)
+    assert len(judged) == 6
+    assert graded.overall.mean == pytest.approx(sum(good for _, _, good in judged) / 6)
+    answered, kinds = grade_answers(embedded, 12, policy="exact")
+    assert answered.count == 12 == sum(kind.count for kind in kinds.values())
+
+
+def test_the_command_writes_figures_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output, pictures = tmp_path / "eval.json", tmp_path / "sheet.png"
+    evaluate(None, prompts=6, questions=5, steps=4, output=output, pictures=pictures)
+    record = json.loads(output.read_text())
+    assert set(record["policies"]["exact"]["categories"]) == {
+        *("single_object", "two_objects", "counting", "colours", "position", "colour_attribution")
+    }
+    assert record["points"] == 4
+    assert {"commit", "torch", "processor"} <= set(record["machine"])
+    assert pictures.stat().st_size > 0
+    assert json.loads(capsys.readouterr().out) == record["policies"]
