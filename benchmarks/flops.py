@@ -37,6 +37,9 @@ SYSTEM_TOKENS = 16  # begin of sequence, the system's words, image_start
 class _Zeros(TorchDispatchMode):
     """Reads every number as 0: a drawn token must have some value, and here no tensor has any."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

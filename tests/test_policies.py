@@ -15,6 +15,6 @@ def test_every_policy_makes_hashable_schedules(name: str) -> None:
 
 
 def test_unknown_policies_are_refused_with_those_there_are() -> None:
-    with pytest.raises(InvalidRequestError, match="'warp'.*exact") as caught:
+    with pytest.raises(InvalidRequestError, match=r"'warp'.*exact") as caught:
         find_policy("warp")
     assert caught.value.parameter == "acceleration"

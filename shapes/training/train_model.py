@@ -28,6 +28,9 @@ from shapes.training.optimiser import MovingAverage, Optimiser, warm_flat_fall
 from shapes.training.report import History
 from shapes.training.samples import draw_samples
 
+# The answers' gradient is a few times the flow's: at this weight neither drowns the other.
+ANSWER_WEIGHT = 0.5
+
 
 def embedded_config(vocabulary: int, pixels: int) -> ModelConfig:
     """The embedded model: every part of a Show-o2, small."""
@@ -239,7 +242,7 @@ class Trainer:
             answer, right = self.losses.answers(
                 questions.ids, questions.targets, self.latents[questions.scenes].float()
             )
-        (0.25 * answer).backward()
+        (ANSWER_WEIGHT * answer).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step(scale)
         self.average.update(self.model)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -16,7 +18,9 @@ PROMPTS = ([1, 40, 41, 3], [1, 50, 51, 52, 53, 54, 55, 3])
 NULL = [1, 3]
 
 
-def start(tiny: Checkpoint, ids: list[int], *, seed: int, points: int = 6, guidance: float = 4.0) -> generate.Generation:
+def start(
+    tiny: Checkpoint, ids: list[int], *, seed: int, points: int = 6, guidance: float = 4.0
+) -> generate.Generation:
     model = tiny.model
     return generate.begin(
         model,
@@ -42,7 +46,7 @@ def reference_latents(tiny: Checkpoint, ids: list[int], *, seed: int, points: in
     length = max(len(row) for row in rows) + size
     whole = torch.tensor([(row + [0] * length)[:length] for row in rows])
     latents, times = noise(seed, SHAPE), time_grid(points, 3.0).tolist()
-    for begin, end in zip(times[:-1], times[1:], strict=True):
+    for begin, end in itertools.pairwise(times):
         velocity = reference.velocities(
             model, whole, [len(row) for row in rows], latents.repeat(2, 1, 1, 1), torch.tensor([begin, begin])
         )

@@ -1,0 +1,182 @@
+"""Makes folders of golden data whose expected tensors come from the slow reference, not from the engine."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from benchmarks.random_weights import random_module
+from flashu_core.config import (
+    BackboneConfig,
+    HeadConfig,
+    ModelConfig,
+    VisionConfig,
+)
+from flashu_core.config_file import model_config_to_json
+from flashu_core.model import reference
+from flashu_core.model.showo2 import Showo2
+from flashu_core.weights import published_name
+
+IDS = {"bos": 1, "eos": 2, "boi": 3, "eoi": 4, "pad": 5, "img_pad": 6}
+VOCABULARY = 300
+SHIFT = 3.0
+
+_VISION = VisionConfig(hidden_size=32, layers=2, heads=2, ffn_size=64, position_grid=6)
+
+
+def _variant(*, width: int, head: int, grid: tuple[int, int], tied: bool, shared: int) -> ModelConfig:
+    return ModelConfig(
+        backbone=BackboneConfig(
+            hidden_size=width,
+            layers=3,
+            heads=4,
+            key_value_heads=shared,
+            ffn_size=2 * width,
+            vocabulary=VOCABULARY,
+            tied_embeddings=tied,
+        ),
+        vision=_VISION,
+        head=HeadConfig(hidden_size=head, blocks=2, heads=4, key_value_heads=shared, ffn_size=2 * head),
+        grids=(grid,),
+    )
+
+
+VARIANTS = {
+    "untied, other widths": (_variant(width=80, head=48, grid=(6, 6), tied=False, shared=2), (4, 9, 2)),
+    "head as wide, smaller grid": (_variant(width=64, head=64, grid=(4, 4), tied=True, shared=4), (7, 3)),
+    "oblong grid, one shared head": (_variant(width=48, head=64, grid=(5, 3), tied=False, shared=1), (5,)),
+}
+
+
+@dataclass(slots=True)
+class Oracle:
+    """Whole sequences through `reference.py`: no caches, nothing shared between evaluations."""
+
+    model: Showo2
+    prompts: list[list[int]]
+
+    @property
+    def block(self) -> int:
+        rows, columns = self.model.config.grids[0]
+        return rows * columns + 1
+
+    def velocities(self, latents: Tensor, times: Tensor) -> Tensor:
+        """Text rows, then null rows, before guidance."""
+        rows = [[IDS["bos"], *prompt, IDS["boi"]] for prompt in self.prompts]
+        rows += [[IDS["bos"], IDS["boi"]]] * len(rows)
+        whole = [[*row, *[IDS["img_pad"]] * self.block, IDS["eoi"], IDS["eos"]] for row in rows]
+        length = max(map(len, whole)) + 3
+        ids = torch.tensor([row + [IDS["pad"]] * (length - len(row)) for row in whole])
+        return reference.velocities(self.model, ids, [len(row) for row in rows], torch.cat([latents, latents]), times)
+
+    def sample(self, noise: Tensor, points: int, guidance: float) -> tuple[Tensor, Tensor]:
+        """The time grid and the latents at its end."""
+        uniform = torch.linspace(0, 1, points)
+        times = uniform / (uniform + SHIFT - SHIFT * uniform)
+        latents = noise
+        for start, end in itertools.pairwise(times):
+            text, null = self.velocities(latents, start.repeat(2 * len(noise))).chunk(2)
+            latents = latents + (null + guidance * (text - null)) * (end - start)
+        return times, latents
+
+    def answer(
+        self, latents: Tensor, vqa: dict[str, Any], offset: int, forced: Tensor, count: int
+    ) -> dict[str, Tensor]:
+        """Teacher-forced logits and a greedy continuation; the block starts at `offset`."""
+        model = self.model
+        _, time = model.time_tokens(torch.ones(1))
+        prefix, suffix = vqa["prefix"], vqa["suffix"]
+        picture = model.vision(latents)
+        prompt = torch.cat([model.embed([*prefix, suffix[0]]), time, picture, model.embed(suffix[1:])], dim=1)
+
+        def logits(tokens: list[int]) -> Tensor:
+            sequence = torch.cat([prompt, model.embed(tokens)], dim=1) if tokens else prompt
+            return reference.answer_logits(model, sequence, (offset, self.block))[0, prompt.shape[1] - 1 :]
+
+        drawn: list[int] = []
+        for _ in range(count):
+            drawn.append(int(logits(drawn)[-1].argmax()))
+        teacher = logits(forced.tolist())
+        return {"first_logits": teacher[0], "forced_logits": teacher, "tokens": torch.tensor(drawn)}
+
+
+@torch.inference_mode()
+def write_golden(folder: Path, config: ModelConfig, prompt_lengths: tuple[int, ...]) -> Path:
+    """A folder in the layout of `showo2_tiny`."""
+    folder.mkdir()
+    model = random_module(lambda: Showo2(config), dtype=torch.float32, seed=11)
+    # At full strength the flow is so steep that float32 itself is 1e-4 off float64 after a few strongly guided steps.
+    model.head.final.linear.weight.mul_(0.5)
+    stored = {published_name(name): tensor.bfloat16().clone() for name, tensor in model.state_dict().items()}
+    model.load_state_dict({name: tensor.bfloat16().float() for name, tensor in model.state_dict().items()})
+    generator = torch.Generator().manual_seed(12)
+
+    def tokens(count: int) -> list[int]:
+        return torch.randint(10, VOCABULARY, (count,), generator=generator).tolist()
+
+    prompts = [tokens(length) for length in prompt_lengths]
+    rows, columns = config.grids[0]
+    shape = (config.latent_channels, 2 * rows, 2 * columns)
+    noise = torch.randn(len(prompts), *shape, generator=generator)
+    # Rows of one evaluation may be at different times.
+    times = torch.rand(2 * len(prompts), generator=generator)
+    oracle = Oracle(model, prompts)
+    expected = {
+        "forward.noise": noise,
+        "forward.t": times,
+        "forward.velocity": oracle.velocities(noise, times),
+    }
+    expected["sample50.t"], expected["sample50.latents"] = oracle.sample(noise, 50, 5.0)
+    _, expected["sample8.latents"] = oracle.sample(noise, 8, 7.5)
+
+    prefix = [IDS["bos"], *tokens(4)]
+    vqa = {"prefix": prefix, "suffix": [IDS["boi"], IDS["eoi"], *tokens(6)]}
+    time = len(prefix) + 1
+    vqa |= {"modality_offset": time + 1, "modality_length": oracle.block, "trained_block_offset": time}
+    latents = torch.randn(1, *shape, generator=generator)
+    forced = torch.tensor(tokens(5))
+    expected |= {"vqa.latents": latents, "vqa.image_embeds": model.vision(latents), "vqa.forced_tokens": forced}
+    for name, offset in (("vqa", time + 1), ("vqa_trained_block", time)):
+        found = oracle.answer(latents, vqa, offset, forced, 7)
+        expected |= {f"{name}.{part}": tensor for part, tensor in found.items()}
+
+    meta = {"config": model_config_to_json(config), "ids": IDS, "prompts": prompts, "vqa": vqa}
+    (folder / "meta.json").write_text(json.dumps(meta))
+    save_file(stored, folder / "model.safetensors")
+    save_file({name: tensor.clone().contiguous() for name, tensor in expected.items()}, folder / "expected.safetensors")
+    return folder
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A golden folder for each of `VARIANTS`."""
+    return write_golden(tmp_path / "variant", *VARIANTS[request.param])
+
+
+@pytest.fixture(scope="session")
+def small_golden() -> Path:
+    """The copied golden data of the original code."""
+    return Path(__file__).parents[1] / "data" / "golden"
+
+
+@pytest.fixture
+def small_copy(tmp_path: Path, small_golden: Path) -> Callable[[str], Path]:
+    """Copies one golden folder to where a test may damage it."""
+
+    def copy(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in (small_golden / name).iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        return folder
+
+    return copy

@@ -1,0 +1,147 @@
+"""The engine's passes against the slow reference on random weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.random_weights import random_module
+from flashu_core.config import MODELS, ModelConfig
+from flashu_core.kv_cache import KeyValueCache
+from flashu_core.model import reference
+from flashu_core.model.showo2 import Showo2
+
+TINY = MODELS["tiny"]
+TEXTS = ([1, 40, 41, 42, 43, 3], [1, 50, 3], [1, 60, 61, 62, 63, 64, 65, 66, 67, 3])
+TIMES = torch.tensor([0.0, 0.35, 0.9])
+
+
+def build(config: ModelConfig) -> Showo2:
+    return random_module(lambda: Showo2(config), dtype=torch.float32, seed=3)
+
+
+def noise(config: ModelConfig, rows: int) -> Tensor:
+    height, width = (side * config.patch_size for side in config.grids[0])
+    return torch.randn(rows, config.latent_channels, height, width, generator=torch.Generator().manual_seed(4))
+
+
+def prefix(model: Showo2, ids: list[int]) -> tuple[KeyValueCache, KeyValueCache]:
+    """A text in both caches, with room for an image block."""
+    rows, columns = model.config.grids[0]
+    capacity = len(ids) + rows * columns + 1
+    caches = model.backbone_cache(1, capacity), model.head_cache(1, capacity)
+    hidden = model.run_backbone(model.embed(ids), [caches[0]], block=0)
+    model.run_head(hidden, None, [caches[1]], block=0)
+    for cache in caches:
+        cache.keep(len(ids))
+    return caches
+
+
+@torch.inference_mode()
+def evaluate(model: Showo2, texts: list[list[int]], latents: Tensor, times: Tensor) -> Tensor:
+    """Velocities with the texts from caches, all rows in one pass."""
+    caches = [prefix(model, ids) for ids in texts]
+    time, token = model.time_tokens(times)
+    block = model.image_block(model.vision(latents), token)
+    size = block.shape[1]
+    hidden = model.run_backbone(block, [backbone for backbone, _ in caches], block=size)
+    state = model.run_head(hidden, time, [head for _, head in caches], block=size)
+    return model.velocity(state, time, model.config.grids[0])
+
+
+@torch.inference_mode()
+def whole(model: Showo2, texts: list[list[int]], latents: Tensor, times: Tensor) -> Tensor:
+    """The same by the reference: padded sequences, text, picture and what follows it."""
+    rows, columns = model.config.grids[0]
+    block = rows * columns + model.config.block_extra
+    length = max(map(len, texts)) + block + 5
+    ids = torch.tensor([[*text, *[6] * block, 4, 2, *[5] * length][:length] for text in texts])
+    return reference.velocities(model, ids, [len(text) for text in texts], latents, times)
+
+
+CONFIGS = {
+    "tiny": TINY,
+    "no time token": replace(TINY, time_token=False),
+    "patches in their places": replace(TINY, velocity_layout="patches"),
+    "oblong": replace(TINY, grids=((2, 5),)),
+    "untied": replace(TINY, backbone=replace(TINY.backbone, tied_embeddings=False)),
+    "plain positions in the head": replace(TINY, head=replace(TINY.head, rope_scaling=None, query_key_norm=False)),
+    "one width": replace(TINY, head=replace(TINY.head, hidden_size=64)),
+    **{
+        f"{shared} shared heads": replace(
+            TINY,
+            backbone=replace(TINY.backbone, key_value_heads=shared),
+            head=replace(TINY.head, key_value_heads=shared),
+        )
+        for shared in (1, 4)
+    },
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_cached_texts_give_the_velocities_of_whole_sequences(name: str) -> None:
+    model = build(CONFIGS[name])
+    latents = noise(model.config, len(TEXTS))
+    found = evaluate(model, list(TEXTS), latents, TIMES)
+    expected = whole(model, list(TEXTS), latents, TIMES)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
+
+
+def test_prompts_in_a_batch_do_not_touch_each_other() -> None:
+    model = build(TINY)
+    latents = noise(TINY, len(TEXTS))
+    together = evaluate(model, list(TEXTS), latents, TIMES)
+    for row, text in enumerate(TEXTS):
+        alone = evaluate(model, [text], latents[row : row + 1], TIMES[row : row + 1])
+        torch.testing.assert_close(together[row : row + 1], alone, atol=1e-5, rtol=0)
+
+
+def test_text_and_time_matter() -> None:
+    model = build(TINY)
+    latents = noise(TINY, 1)
+    base = evaluate(model, [TEXTS[0]], latents, TIMES[:1])
+    assert (base - evaluate(model, [TEXTS[1]], latents, TIMES[:1])).abs().max() > 1e-2
+    assert (base - evaluate(model, [TEXTS[0]], latents, TIMES[1:2])).abs().max() > 1e-2
+
+
+def test_an_evaluation_leaves_the_text_as_it_was() -> None:
+    model = build(TINY)
+    with torch.inference_mode():
+        backbone, _ = prefix(model, TEXTS[0])
+        kept = backbone.keys[:, :, :, : len(TEXTS[0])].clone()
+        picture = torch.randn(1, 17, 64)
+        first = model.run_backbone(picture, [backbone], block=17)
+        again = model.run_backbone(picture, [backbone], block=17)
+    assert torch.equal(first, again)
+    assert backbone.length == len(TEXTS[0])
+    assert torch.equal(backbone.keys[:, :, :, : len(TEXTS[0])], kept)
+
+
+@pytest.mark.parametrize("block", [0, 5, 9])
+def test_a_sequence_read_in_pieces_is_the_whole_sequence(block: int) -> None:
+    """Text before, a block of full attention, text after, then token by token."""
+    model = build(TINY)
+    embeddings = torch.randn(1, 20, 64, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        expected = reference.answer_logits(model, embeddings, (6, block))
+        cache = model.backbone_cache(1, 20)
+        found = []
+        for start, end, full in ((0, 6, 0), (6, 16, block), *((at, at + 1, 0) for at in range(16, 20))):
+            found.append(model.run_backbone(embeddings[:, start:end], [cache], block=full))
+            cache.keep(end - start)
+    torch.testing.assert_close(model.logits(torch.cat(found, dim=1)), expected, atol=2e-5, rtol=0)
+
+
+def test_a_token_cannot_see_what_follows() -> None:
+    model = build(TINY)
+    embeddings = torch.randn(1, 8, 64)
+    with torch.inference_mode():
+        first = model.run_backbone(embeddings, [model.backbone_cache(1, 8)], block=0)
+        embeddings[:, 5:] = 0
+        second = model.run_backbone(embeddings, [model.backbone_cache(1, 8)], block=0)
+    assert torch.equal(first[:, :5], second[:, :5])
+    assert not torch.equal(first[:, 5:], second[:, 5:])

@@ -1,0 +1,73 @@
+"""The checks themselves: each contract, the types and the lint rules are seen to fail on a deliberate violation."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    for package in ("flashu_core", "server", "shapes", "benchmarks"):
+        ignore = shutil.ignore_patterns("__pycache__", "assets")
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=ignore)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    program = [str(BIN / command[0]), *command[1:]]
+    # The copy must be what is imported, not the installed project.
+    environment = {"PYTHONPATH": str(folder), "PATH": str(BIN)}
+    return subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "contract"),
+    [
+        ("flashu_core/plan.py", "import flashu_core.engine", "The engine is layered"),
+        ("flashu_core/attention.py", "import flashu_core.sampler", "The engine is layered"),
+        ("flashu_core/engine.py", "import fastapi", "The engine knows no HTTP and no world"),
+        ("flashu_core/cli.py", "import shapes.scene", "The engine knows no HTTP and no world"),
+        ("server/worker.py", "import torch", "The server sees the engine's public names only"),
+        ("server/api/native.py", "import flashu_core.types", "The server sees the engine's public names only"),
+        ("flashu_core/scheduler.py", "import torch", "Scheduling, plans and policies need no torch"),
+    ],
+)
+def test_import_contracts_break(copy: Path, file: str, line: str, contract: str) -> None:
+    path = copy / file
+    path.write_text(path.read_text() + f"\n{line}\n")
+    found = run(copy, "lint-imports", "--no-cache")
+    assert found.returncode == 1
+    assert f"{contract} BROKEN" in found.stdout
+
+
+def test_types_break(tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text("def size(text: str) -> int:\n    return text\n")
+    found = run(tmp_path, "mypy", "--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", "cache", "wrong.py")
+    assert found.returncode == 1
+    assert "Incompatible return value" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"), [("import os\n", "F401"), ("try:\n    x = 1\nexcept Exception:\n    pass\n", "BLE001")]
+)
+def test_lint_breaks(tmp_path: Path, text: str, rule: str) -> None:
+    (tmp_path / "wrong.py").write_text(text)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    found = run(tmp_path, "ruff", "check", "--no-cache", "--output-format", "concise", "wrong.py")
+    assert found.returncode == 1
+    assert rule in found.stdout
+
+
+def test_format_breaks(tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text("x  =  {'a':1}\n")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    assert run(tmp_path, "ruff", "format", "--no-cache", "--check", "wrong.py").returncode == 1

@@ -1,0 +1,87 @@
+"""README's snippets, run as they stand: only the port differs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+
+
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """A real server with the embedded model, on a port of the system's choice."""
+    program = "import sys; sys.argv = ['flashu', 'serve', '--port', '0']; from flashu_core.cli import main; main()"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as server:
+        try:
+            assert server.stdout is not None
+            found = None
+            seen = []
+            for line in server.stdout:
+                seen.append(line)
+                found = re.search(r"ready on http://127\.0\.0\.1:(\d+)", line)
+                if found:
+                    break
+            assert found, "".join(seen)
+            yield int(found[1])
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def run(script: str, folder: Path) -> str:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_the_first_two_commands_are_make_targets() -> None:
+    commands = [line.split("#")[0].strip() for line in snippets("sh")[0].splitlines()]
+    assert commands == ["make serve", "make test"]
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE) for command in commands)
+
+
+def test_the_server_draws_and_answers(port: int, tmp_path: Path) -> None:
+    (script,) = [text for text in snippets("sh") if "curl" in text]
+    out = run(script.replace(":8000", f":{port}"), tmp_path)
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.size == (64, 64)
+    assert '"answer"' in out
+
+
+def test_the_command_line_draws_and_answers(tmp_path: Path) -> None:
+    (script,) = [text for text in snippets("sh") if "flashu generate" in text]
+    assert run(script, tmp_path).strip()
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.size == (64, 64)
+
+
+def test_python_draws_and_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = snippets("python")
+    exec(compile(program, "README.md", "exec"), {})
+    assert "backbone_passes" in capsys.readouterr().out
+
+
+def test_the_benchmarks_run(tmp_path: Path) -> None:
+    (script,) = [text for text in snippets("sh") if "benchmarks.parity" in text]
+    out = run(script, ROOT)
+    assert '"passed": true' in out
+    assert "TFLOP" in out
