@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -16,19 +17,12 @@ from torch.nn import functional
 from flashu_core.config import AttentionName, RopeScaling
 from flashu_core.errors import KernelUnavailableError
 
-# (query (B, L, H, D), key (B, K, S, D), value (B, K, S, D), causal) -> (B, L, H, D); a causal query is aligned so that
-# the last one sees every key.
-Kernel = Callable[[Tensor, Tensor, Tensor, bool], Tensor]
+# (query (R, L, H, D), keys, values, causal) -> (R, L, H, D), keys and values as `attend` takes them; causal queries are
+# aligned so that the last one sees every key.
+Kernel = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor], bool], Tensor]
 
 
-def attend(
-    query: Tensor,
-    keys: Sequence[Tensor],
-    values: Sequence[Tensor],
-    *,
-    block: int,
-    kernel: Kernel,
-) -> Tensor:
+def attend(query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, block: int, kernel: Kernel) -> Tensor:
     """Attention of several rows over keys of different lengths.
 
     Args:
@@ -40,50 +34,61 @@ def attend(
     Returns:
         (R, L, H, D)
     """
-    length = query.shape[1]
-    mixed = []
-    for part, key, value in zip(query.split([key.shape[0] for key in keys]), keys, values, strict=True):
-        if block >= length:
-            mixed.append(kernel(part, key, value, False))
-            continue
-        seen = key.shape[2] - length + block
-        if block > 0:
-            mixed_block = kernel(part[:, :block], key[:, :, :seen], value[:, :, :seen], False)
-            mixed.append(torch.cat([mixed_block, kernel(part[:, block:], key, value, True)], dim=1))
-        else:
-            mixed.append(kernel(part, key, value, True))
+    after = query.shape[1] - block
+    if after <= 0:
+        return kernel(query, keys, values, False)
+    text = kernel(query[:, block:], keys, values, True)
+    if block == 0:
+        return text
+    keys, values = [key[:, :, :-after] for key in keys], [value[:, :, :-after] for value in values]
+    return torch.cat([kernel(query[:, :block], keys, values, False), text], dim=1)
+
+
+def sdpa(query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], causal: bool) -> Tensor:
+    """torch's scaled dot-product attention, once for each group of rows."""
+    parts = query.split([key.shape[0] for key in keys])
+    mixed = [_sdpa_group(*group, causal) for group in zip(parts, keys, values, strict=True)]
     return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
 
-def sdpa(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
-    """torch's scaled dot-product attention.
-
-    The query heads that share a key-value head are folded into the query's length, so grouped heads need no copies of
-    keys: without a mask every query is independent of its neighbours.
-    """
-    batch, length, heads, size = query.shape
+def _sdpa_group(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
+    """The query heads that share a key-value head are folded into the query's length, so grouped heads need no copies
+    of keys: without a mask every query is independent of its neighbours."""
+    rows, length, heads, size = query.shape
     shared, total = key.shape[1], key.shape[2]
     groups = heads // shared
-    folded = query.view(batch, length, shared, groups, size).permute(0, 2, 3, 1, 4).reshape(batch, shared, -1, size)
+    folded = query.view(rows, length, shared, groups, size).permute(0, 2, 3, 1, 4).reshape(rows, shared, -1, size)
     mask = None
     if causal and length > 1:
         seen = torch.ones(length, total, dtype=torch.bool, device=query.device).tril(total - length)
         mask = seen.repeat(groups, 1)
     mixed = functional.scaled_dot_product_attention(folded, key, value, attn_mask=mask)
-    return mixed.view(batch, shared, groups, length, size).permute(0, 3, 1, 2, 4).reshape(batch, length, heads, size)
+    return mixed.view(rows, shared, groups, length, size).permute(0, 3, 1, 2, 4).reshape(rows, length, heads, size)
 
 
 def _load_flash_attention() -> Kernel:
     try:
-        from flash_attn import flash_attn_func
+        from flash_attn import flash_attn_varlen_func
     except ImportError as error:
         raise KernelUnavailableError(
             "attention 'flash-attn' needs the package flash-attn (pip install 'flashu-server[flash]'); use 'sdpa'"
         ) from error
 
-    def flash(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
-        mixed: Tensor = flash_attn_func(query, key.transpose(1, 2), value.transpose(1, 2), causal=causal)
-        return mixed
+    def flash(query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], causal: bool) -> Tensor:
+        """All rows in one call, packed one after the other, whatever their lengths."""
+        rows, length = query.shape[:2]
+        totals = [key.shape[2] for key in keys for _ in range(key.shape[0])]
+        mixed: Tensor = flash_attn_varlen_func(
+            query.flatten(0, 1),
+            torch.cat([key.transpose(1, 2).flatten(0, 1) for key in keys]),
+            torch.cat([value.transpose(1, 2).flatten(0, 1) for value in values]),
+            torch.arange(0, (rows + 1) * length, length, dtype=torch.int32, device=query.device),
+            torch.tensor([0, *accumulate(totals)], dtype=torch.int32, device=query.device),
+            length,
+            max(totals),
+            causal=causal,
+        )
+        return mixed.unflatten(0, (rows, length))
 
     return flash
 

@@ -5,21 +5,23 @@ Autoencoder, latents, unified model, export: each part resumes where it stopped,
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
-from flashu_core.config_file import model_config_from_json, vae_config_from_json
+from flashu_core.checkpoint import load_checkpoint
+from flashu_core.config_file import model_config_from_json, vae_config_from_json, vae_config_to_json
 from flashu_core.convert import save_checkpoint
 from flashu_core.model.vae import Vae
 from flashu_core.tokenizer import Tokenizer
 from shapes.tokenizer import build_tokenizer
 from shapes.training.data import encode_scenes
 from shapes.training.files import read_json
-from shapes.training.train_model import Trainer
-from shapes.training.train_vae import train as train_vae
+from shapes.training.train_model import START, Trainer
+from shapes.training.train_vae import VaeTrainer
 
 
 def load_vae(folder: Path) -> Vae:
@@ -44,12 +46,22 @@ def export(folder: Path, destination: Path, *, name: str) -> None:
         destination,
         name=name,
         model_config=model_config_from_json(read_json(folder / "config.json")),
-        model_weights=torch.load(folder / "average.pt", weights_only=True),
+        model_weights=torch.load(folder / "average.pt", weights_only=True, map_location="cpu"),
         vae_config=vae_config_from_json(read_json(vae_folder / "vae.json")),
         vae_weights=torch.load(vae_folder / "vae.pt", weights_only=True),
         tokenizer=load_tokenizer(folder),
         dtype=torch.bfloat16,
     )
+
+
+def start_from(folder: Path, source: Path) -> None:
+    """Gives a new run the weights, the autoencoder and the tokenizer of a checkpoint, to go on from there."""
+    checkpoint = load_checkpoint(source)
+    (folder / "vae").mkdir(parents=True, exist_ok=True)
+    (folder / "vae" / "vae.json").write_text(json.dumps(vae_config_to_json(checkpoint.vae.config), indent=1))
+    torch.save(checkpoint.vae.state_dict(), folder / "vae" / "vae.pt")
+    torch.save(checkpoint.model.state_dict(), folder / START)
+    checkpoint.tokenizer.save(folder)
 
 
 def main(
@@ -63,6 +75,8 @@ def main(
     scenes: Annotated[int, typer.Option(help="Scenes whose latents are kept.")] = 60_000,
     pictures: Annotated[int, typer.Option(help="Captions in a step.")] = 128,
     asked: Annotated[int, typer.Option(help="Pictures asked about in a step, four questions each.")] = 16,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    start: Annotated[Path | None, typer.Option(help="A checkpoint a new run starts from.")] = None,
     destination: Annotated[
         Path | None, typer.Option(help="Where the checkpoint goes; none is written without.")
     ] = None,
@@ -70,11 +84,15 @@ def main(
     """Train the embedded model, or go on training it."""
     torch.set_flush_denormal(True)
     folder.mkdir(parents=True, exist_ok=True)
+    if start is not None and not (folder / START).exists():
+        start_from(folder, start)
     if not (folder / "vae" / "vae.pt").exists():
-        train_vae(folder / "vae", width=16, pixels=size, minutes=vae_minutes)
-    vae = load_vae(folder / "vae")
+        VaeTrainer(folder / "vae", width=16, pixels=size, device=device).run(vae_minutes)
+    vae = load_vae(folder / "vae").to(device)
     latents = encode_scenes(vae, folder / "latents.pt", count=scenes, pixels=size)
-    trainer = Trainer(folder, load_tokenizer(folder), vae, latents, pixels=size, pictures=pictures, asked=asked)
+    trainer = Trainer(
+        folder, load_tokenizer(folder), vae, latents, pixels=size, pictures=pictures, asked=asked, device=device
+    )
     trainer.run(minutes)
     if destination is not None:
         export(folder, destination, name=f"shapes-{size}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import sys
+from types import ModuleType
 from typing import cast
 
 import pytest
@@ -74,6 +76,45 @@ def test_keys_may_be_views_of_a_larger_buffer() -> None:
     views = [buffer[:, :, :9] for buffer in buffers]
     found = attend(query, views[:1], views[1:], block=5, kernel=sdpa)
     torch.testing.assert_close(found, naive(query, key, value, 5), atol=1e-5, rtol=0)
+
+
+def packed_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    query_starts: Tensor,
+    key_starts: Tensor,
+    longest_query: int,
+    longest_key: int,
+    *,
+    causal: bool,
+) -> Tensor:
+    """What flash-attn's varlen function computes, as its documentation defines it, one sequence after the other."""
+    assert query_starts.dtype == key_starts.dtype == torch.int32
+    mixed = []
+    for row in range(len(query_starts) - 1):
+        q = query[query_starts[row] : query_starts[row + 1]]
+        k, v = (tensor[key_starts[row] : key_starts[row + 1]] for tensor in (key, value))
+        assert len(q) <= longest_query
+        assert len(k) <= longest_key
+        one = naive(q[None], k.transpose(0, 1)[None], v.transpose(0, 1)[None], 0 if causal else len(q))
+        mixed.append(one[0])
+    return torch.cat(mixed)
+
+
+@pytest.mark.parametrize("block", [0, 3, 6])
+def test_rows_are_packed_for_flash_attention(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the package is missing, its documented function stands in: what is tested is the packing."""
+    module = ModuleType("flash_attn")
+    module.flash_attn_varlen_func = packed_attention  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "flash_attn", module)
+    groups = [
+        random_group(rows, 6, prefix, heads=4, shared=2, seed=prefix) for rows, prefix in ((1, 3), (2, 0), (1, 9))
+    ]
+    queries, keys, values = zip(*groups, strict=True)
+    found = attend(torch.cat(queries), keys, values, block=block, kernel=load_kernel("flash-attn"))
+    expected = attend(torch.cat(queries), keys, values, block=block, kernel=sdpa)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_an_unknown_kernel_is_refused() -> None:

@@ -31,19 +31,19 @@ NULL_PROMPTS = 0.1
 
 
 @torch.no_grad()
-def encode_scenes(vae: Vae, path: Path, *, count: int, pixels: int) -> Tensor:
+def encode_scenes(vae: Vae, path: Path, *, count: int, pixels: int, batch: int = 128) -> Tensor:
     """Latents of training scenes 0 to `count`, (count, C, h, w) in bfloat16, made once and kept at `path`."""
     if path.exists():
         kept: Tensor = torch.load(path, weights_only=True)
         if kept.shape[0] >= count:
             return kept[:count]
-    encode = torch.compile(vae.encode)
+    device = vae.conv1.weight.device
     chunks = []
-    for first in track(range(0, count, 128), description="latents"):
-        batch = np.stack([render(sample_scene(training_rng(first + i)), pixels) for i in range(128)])
-        images = torch.from_numpy(batch).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-        with torch.autocast("cpu", torch.bfloat16, enabled=images.device.type == "cpu"):
-            chunks.append(encode(images.contiguous(memory_format=torch.channels_last)).bfloat16())
+    for first in track(range(0, count, batch), description="latents"):
+        drawn = np.stack([render(sample_scene(training_rng(first + i)), pixels) for i in range(batch)])
+        images = torch.from_numpy(drawn).to(device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+        with torch.autocast(device.type, torch.bfloat16):
+            chunks.append(vae.encode(images.contiguous(memory_format=torch.channels_last)).bfloat16().cpu())
     latents = torch.cat(chunks)[:count]
     torch.save(latents, path)
     return latents

@@ -30,6 +30,8 @@ from shapes.training.samples import draw_samples
 
 # The answers' gradient is a few times the flow's: at this weight neither drowns the other.
 ANSWER_WEIGHT = 0.5
+# Weights a run starts from, where it has no state of its own yet.
+START = "start.pt"
 
 
 def embedded_config(vocabulary: int, pixels: int) -> ModelConfig:
@@ -104,11 +106,11 @@ class Losses(nn.Module):
         block = model.image_block(model.vision(mixed), token)
         embeddings = torch.cat([model.backbone.embed_tokens(captions), block], dim=1)
         total = embeddings.shape[1]
-        index = torch.arange(total)
+        index = torch.arange(total, device=captions.device)
         positions = (index - (text - lengths[:, None])).clamp(min=0)
         sees = (index[:, None] >= index) | ((index[:, None] >= text) & (index >= text))
-        mask = (sees & (index >= (text - lengths[:, None]))[:, None]) | torch.eye(total, dtype=torch.bool)
-        mask = mask[:, None]
+        alone = torch.eye(total, dtype=torch.bool, device=captions.device)
+        mask = ((sees & (index >= (text - lengths[:, None]))[:, None]) | alone)[:, None]
         hidden = reference.hidden_states(model, embeddings, mask, positions)
         image = (index >= text).expand(batch, total)
         state = reference.head_states(model, hidden, time, image, mask, positions)
@@ -120,14 +122,14 @@ class Losses(nn.Module):
         """Cross-entropy of the answers' tokens, and the share of them that are right."""
         model = self.model
         batch, _, length = ids.shape
-        _, token = model.time_tokens(torch.ones(batch))
+        _, token = model.time_tokens(torch.ones(batch, device=ids.device))
         picture = model.image_block(model.vision(latents), token)
         system = model.backbone.embed_tokens(self.system).expand(batch, -1, -1)
         segments = model.backbone.embed_tokens(ids.flatten(1))
         embeddings = torch.cat([system, picture, segments], dim=1)
         start, size = system.shape[1], picture.shape[1]
         shared, total = start + size, embeddings.shape[1]
-        index = torch.arange(total)
+        index = torch.arange(total, device=ids.device)
         segment = torch.where(index < shared, -1, (index - shared) // length)
         positions = torch.where(index < shared, index, shared + (index - shared) % length).expand(batch, total)
         inside = (index >= start) & (index < shared)
@@ -151,19 +153,39 @@ def draw_times(count: int, shift: float, generator: torch.Generator) -> Tensor:
 
 
 class Trainer:
-    """A resumable run: `folder/state.pt` holds everything it needs to go on."""
+    """A resumable run: `folder/state.pt` holds everything it needs to go on.
+
+    Args:
+        folder: of the run.
+        tokenizer, vae: the run's own; they do not change.
+        latents: (scenes, C, h, w) of training scenes 0 and up.
+        pixels: side of the pictures.
+        pictures, asked: captions, and pictures asked about, in a step.
+        device: where it trains.
+    """
 
     def __init__(
-        self, folder: Path, tokenizer: Tokenizer, vae: Vae, latents: Tensor, *, pixels: int, pictures: int, asked: int
+        self,
+        folder: Path,
+        tokenizer: Tokenizer,
+        vae: Vae,
+        latents: Tensor,
+        *,
+        pixels: int,
+        pictures: int,
+        asked: int,
+        device: str = "cpu",
     ) -> None:
         self.folder = folder
         self.tokenizer = tokenizer
-        self.vae = vae
-        self.latents = latents
+        self.device = torch.device(device)
+        self.vae = vae.to(self.device)
+        self.latents = latents.to(self.device)
         config = embedded_config(len(tokenizer), pixels)
         self.model = Showo2(config)
         initialise(self.model)
-        self.losses = Losses(self.model, system_ids(tokenizer))
+        self.model.to(self.device)
+        self.losses = Losses(self.model, system_ids(tokenizer)).to(self.device)
         self.average = MovingAverage(self.model, 0.9995)
         self.optimiser = Optimiser(
             self.model,
@@ -179,10 +201,14 @@ class Trainer:
         self.history = History(folder / "losses.jsonl")
 
     def _load(self) -> None:
-        path = self.folder / "state.pt"
+        path, start = self.folder / "state.pt", self.folder / START
         if not path.exists():
+            if start.exists():
+                weights = torch.load(start, weights_only=True, map_location=self.device)
+                self.model.load_state_dict(weights)
+                self.average.model.load_state_dict(weights)
             return
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.device)
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.average.updates = state["step"]
@@ -232,16 +258,16 @@ class Trainer:
         self.save()
 
     def _update(self, captions: Captions, questions: Questions, scale: float) -> dict[str, float]:
-        data = self.latents[captions.scenes].float()
-        noise = torch.randn(data.shape, generator=self.generator)
-        times = draw_times(len(data), self.model.config.time_shift, self.generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            flow = self.losses.flow(captions.ids, captions.lengths, data, noise, times)
+        device = self.device
+        data = self.latents[captions.scenes.to(device)].float()
+        noise = torch.randn(data.shape, generator=self.generator).to(device)
+        times = draw_times(len(data), self.model.config.time_shift, self.generator).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            flow = self.losses.flow(captions.ids.to(device), captions.lengths.to(device), data, noise, times)
         flow.backward()
-        with torch.autocast("cpu", torch.bfloat16):
-            answer, right = self.losses.answers(
-                questions.ids, questions.targets, self.latents[questions.scenes].float()
-            )
+        asked = self.latents[questions.scenes.to(device)].float()
+        with torch.autocast(device.type, torch.bfloat16):
+            answer, right = self.losses.answers(questions.ids.to(device), questions.targets.to(device), asked)
         (ANSWER_WEIGHT * answer).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step(scale)

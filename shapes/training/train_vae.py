@@ -46,95 +46,117 @@ def to_signed(images: Tensor) -> Tensor:
     return images.float().div(127.5).sub(1)
 
 
-def train(folder: Path, *, width: int, pixels: int, minutes: float, batch: int = 32, scenes: int = 20_000) -> None:
-    """Trains for `minutes` of wall time, resuming from `folder/state.pt`, and leaves `vae.pt` and `vae.json` there.
+class VaeTrainer:
+    """A resumable run: `folder/state.pt` holds everything it needs to go on.
 
     Args:
-        folder: where states, curves and sheets go.
+        folder: where states, curves and sheets go, and at the end `vae.pt` and `vae.json`.
         width: channels at full resolution.
         pixels: side of the pictures.
-        minutes: length of the whole run; a resumed run does what is left of it.
-        batch: pictures per update.
+        batch: pictures in an update.
         scenes: size of the rendered set.
+        device: where it trains.
     """
-    torch.manual_seed(0)
-    torch.set_flush_denormal(True)
-    folder.mkdir(parents=True, exist_ok=True)
-    vae = Vae(untrained_config(width))
-    with torch.no_grad():
-        # Latents start nearly without noise, and the prior comes in slowly: both at once from the first step end with
-        # latents that say nothing.
-        vae.conv1.get_parameter("bias")[vae.config.latent_channels :] = -5.0
-    average = MovingAverage(vae, 0.995)
-    optimiser = Optimiser(vae, matrix_rate=0.0, rate=2e-3, plain=("",), decay=0.0)
-    step, spent = 0, 0.0
-    state_path = folder / "state.pt"
-    if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        vae.load_state_dict(state["model"])
-        average.model.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, spent, average.updates = state["step"], state["spent"], state["step"]
-    history = History(folder / "losses.jsonl")
 
-    @torch.compile
-    def reconstruct(target: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean, log_variance = vae.posterior(target)
+    def __init__(
+        self, folder: Path, *, width: int, pixels: int, batch: int = 16, scenes: int = 20_000, device: str = "cpu"
+    ) -> None:
+        torch.manual_seed(0)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.device = torch.device(device)
+        self.batch = batch
+        self.images = pictures(0, scenes, pixels)
+        self.vae = Vae(untrained_config(width))
+        with torch.no_grad():
+            # Latents start nearly without noise, and the prior comes in slowly: both at once from the first step end
+            # with latents that say nothing.
+            self.vae.conv1.get_parameter("bias")[self.vae.config.latent_channels :] = -5.0
+        self.vae.to(self.device)
+        self.average = MovingAverage(self.vae, 0.995)
+        self.optimiser = Optimiser(self.vae, matrix_rate=0.0, rate=2e-3, plain=("",), decay=0.0)
+        self.step, self.spent = 0, 0.0
+        self._load()
+        self.generator = torch.Generator().manual_seed(self.step)
+        self.history = History(folder / "losses.jsonl")
+        self.reconstruct = torch.compile(self._reconstruct)
+
+    def _load(self) -> None:
+        path = self.folder / "state.pt"
+        if path.exists():
+            state = torch.load(path, weights_only=True, map_location=self.device)
+            self.vae.load_state_dict(state["model"])
+            self.average.model.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step, self.spent, self.average.updates = state["step"], state["spent"], state["step"]
+
+    def save(self) -> None:
+        """Writes the state, the curve and a sheet of reconstructions."""
+        state = {
+            "model": self.vae.state_dict(),
+            "average": self.average.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "spent": self.spent,
+        }
+        torch.save(state, self.folder / "state.pt")
+        self.history.draw(self.folder / "losses.png")
+        draw_sheet(self.average.model, self.images[:12], self.folder / f"sheet-{self.step:06d}.png")
+
+    def run(self, minutes: float) -> None:
+        """Trains until `minutes` of wall time are spent in all, saving every two minutes; then writes the result."""
+        total = minutes * 60
+        last = saved = time.monotonic()
+        with Progress() as progress:
+            task = progress.add_task("vae", total=total, completed=int(self.spent))
+            while self.spent < total:
+                values = self._update(self.spent / total)
+                now = time.monotonic()
+                self.spent, last = self.spent + now - last, now
+                progress.update(task, completed=self.spent, description=f"vae {self.step} error {values['error']:.5f}")
+                if self.step % 50 == 0:
+                    self.history.add(self.step, values)
+                if now - saved > 120:
+                    self.save()
+                    saved = now
+        self.save()
+        finish(self.average.model, self.images, self.folder)
+
+    def _reconstruct(self, target: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, log_variance = self.vae.posterior(target)
         mean, log_variance = mean.float(), log_variance.float().clamp(-20, 10)
         sample = mean + torch.exp(0.5 * log_variance) * noise
-        return vae.decoder(vae.conv2(sample)).float(), mean, log_variance
+        return self.vae.decoder(self.vae.conv2(sample)).float(), mean, log_variance
 
-    images = pictures(0, scenes, pixels)
-    generator = torch.Generator().manual_seed(step)
-    latent_shape = (batch, vae.config.latent_channels, pixels // 8, pixels // 8)
-    prior_weight = 2 * PIXEL_NOISE**2 * average.model.config.latent_channels / (3 * 64)
+    def _update(self, done: float) -> dict[str, float]:
+        chosen = torch.randint(0, len(self.images), (self.batch,), generator=self.generator)
+        target = to_signed(self.images[chosen].to(self.device)).contiguous(memory_format=torch.channels_last)
+        channels, side = self.vae.config.latent_channels, target.shape[-1] // self.vae.config.compression
+        noise = torch.randn((self.batch, channels, side, side), generator=self.generator).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            decoded, mean, log_variance = self.reconstruct(target, noise)
+        error = (decoded - target).square().mean()
+        prior = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        # Both terms are means over their own elements; a latent stands for compression**2 pixels of three values.
+        weight = 2 * PIXEL_NOISE**2 * channels / (3 * self.vae.config.compression**2)
+        (error + weight * min(done / PRIOR_RAMP, 1.0) * prior).backward()
+        torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
+        self.optimiser.step(warm_cosine(done))
+        self.average.update(self.vae)
+        self.step += 1
+        return {"error": error.item(), "prior": prior.item()}
 
-    def save() -> None:
-        torch.save(
-            {
-                "model": vae.state_dict(),
-                "average": average.model.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "step": step,
-                "spent": spent,
-            },
-            state_path,
-        )
-        history.draw(folder / "losses.png")
-        draw_sheet(average.model, images[:12], folder / f"sheet-{step:06d}.png")
 
-    last, saved = time.monotonic(), time.monotonic()
-    with Progress() as progress:
-        task = progress.add_task("vae", total=minutes * 60, completed=int(spent))
-        while spent < minutes * 60:
-            chosen = images[torch.randint(0, scenes, (batch,), generator=generator)]
-            target = to_signed(chosen).contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16):
-                decoded, mean, log_variance = reconstruct(target, torch.randn(latent_shape, generator=generator))
-            error = (decoded - target).square().mean()
-            prior = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-            (error + prior_weight * min(spent / (minutes * 60) / PRIOR_RAMP, 1.0) * prior).backward()
-            torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-            optimiser.step(warm_cosine(spent / (minutes * 60)))
-            average.update(vae)
-            step += 1
-            now = time.monotonic()
-            spent, last = spent + now - last, now
-            progress.update(task, completed=spent, description=f"vae {step} error {error.item():.5f}")
-            if step % 50 == 0:
-                history.add(step, {"error": error.item(), "prior": prior.item()})
-            if now - saved > 120:
-                save()
-                saved = time.monotonic()
-    save()
-    finish(average.model, images, folder)
+def _ready(images: Tensor, vae: Vae) -> Tensor:
+    device = vae.conv1.weight.device
+    return to_signed(images.to(device)).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
 def draw_sheet(vae: Vae, images: Tensor, path: Path) -> None:
     """Pictures above their reconstructions."""
-    mean, _ = vae.posterior(to_signed(images).contiguous(memory_format=torch.channels_last))
-    decoded = vae.decoder(vae.conv2(mean)).clamp(-1, 1).add(1).mul(127.5).round().byte()
+    mean, _ = vae.posterior(_ready(images, vae))
+    decoded = vae.decoder(vae.conv2(mean)).clamp(-1, 1).add(1).mul(127.5).round().byte().cpu()
     both = torch.cat([images[:6], decoded[:6], images[6:], decoded[6:]]).permute(0, 2, 3, 1)
     sheet(list(both.numpy()), [], path)
 
@@ -144,7 +166,7 @@ def finish(vae: Vae, images: Tensor, folder: Path) -> None:
     """Measures the latents' statistics and writes the weights and the configuration."""
     means, variances = [], []
     for chunk in images[:4096].split(256):
-        mean, log_variance = vae.posterior(to_signed(chunk).contiguous(memory_format=torch.channels_last))
+        mean, log_variance = vae.posterior(_ready(chunk, vae))
         means.append(mean)
         variances.append(log_variance.exp())
     mean, variance = torch.cat(means), torch.cat(variances)
@@ -156,4 +178,4 @@ def finish(vae: Vae, images: Tensor, folder: Path) -> None:
         latents_std=tuple(round(value, 5) for value in std.tolist()),
     )
     (folder / "vae.json").write_text(json.dumps(vae_config_to_json(config), indent=1))
-    torch.save({name: tensor.bfloat16() for name, tensor in vae.state_dict().items()}, folder / "vae.pt")
+    torch.save({name: tensor.bfloat16() for name, tensor in vae.cpu().state_dict().items()}, folder / "vae.pt")

@@ -22,7 +22,7 @@ def test_a_short_run_leaves_weights_statistics_and_pictures(tmp_path: Path, monk
         return function
 
     monkeypatch.setattr(torch, "compile", as_it_is)  # compiling takes longer than the run
-    train_vae.train(tmp_path, width=4, pixels=64, minutes=0.02, batch=4, scenes=16)
+    train_vae.VaeTrainer(tmp_path, width=4, pixels=64, batch=4, scenes=16).run(0.02)
     config = vae_config_from_json(read_json(tmp_path / "vae.json"))
     assert config.width == 4
     assert all(value > 0 for value in config.latents_std)
@@ -30,5 +30,5 @@ def test_a_short_run_leaves_weights_statistics_and_pictures(tmp_path: Path, monk
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert state["step"] > 0
     before = state["step"]
-    train_vae.train(tmp_path, width=4, pixels=64, minutes=0.04, batch=4, scenes=16)
+    train_vae.VaeTrainer(tmp_path, width=4, pixels=64, batch=4, scenes=16).run(0.04)
     assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] > before
