@@ -78,7 +78,7 @@ def _load_flash_attention() -> Kernel:
         """All rows in one call, packed one after the other, whatever their lengths."""
         rows, length = query.shape[:2]
         totals = [key.shape[2] for key in keys for _ in range(key.shape[0])]
-        mixed: Tensor = flash_attn_varlen_func(
+        packed: Tensor = flash_attn_varlen_func(
             query.flatten(0, 1),
             torch.cat([key.transpose(1, 2).flatten(0, 1) for key in keys]),
             torch.cat([value.transpose(1, 2).flatten(0, 1) for value in values]),
@@ -88,7 +88,7 @@ def _load_flash_attention() -> Kernel:
             max(totals),
             causal=causal,
         )
-        return mixed.unflatten(0, (rows, length))
+        return packed.view(rows, length, *packed.shape[1:])
 
     return flash
 

@@ -124,7 +124,7 @@ def test_answers_are_admitted_between_evaluations(tiny_engine: Engine) -> None:
     assert told <= 3
     answered = next(i for i, event in enumerate(order) if isinstance(event, Finished) and event.request == asking)
     assert answered < drawn
-    between = order[told:answered]
+    between = order[:answered]
     assert any(isinstance(event, Progress) for event in between)
 
 
