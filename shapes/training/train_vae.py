@@ -24,7 +24,7 @@ from shapes.seeds import training_rng
 from shapes.training.optimiser import MovingAverage, Optimiser, warm_cosine
 from shapes.training.report import History, sheet
 
-# At 0.06 a latent carries 1.3 nats, at 0.2 it carries 0.3 and pictures are as sharp: less for the flow to model.
+# At 0.06 a latent carried 1.3 nats; trained on at 0.2, 0.3 nats with an error no worse than 0.0021 (0.0016 before).
 PIXEL_NOISE = 0.2
 PRIOR_RAMP = 0.3  # share of the run over which the prior's weight rises
 
