@@ -73,8 +73,9 @@ def main(
     vae_minutes: Annotated[float, typer.Option(help="Wall time of the autoencoder's training.")] = 20.0,
     minutes: Annotated[float, typer.Option(help="Wall time of the unified model's training, in all.")] = 240.0,
     scenes: Annotated[int, typer.Option(help="Scenes whose latents are kept.")] = 60_000,
-    pictures: Annotated[int, typer.Option(help="Captions in a step.")] = 128,
-    asked: Annotated[int, typer.Option(help="Pictures asked about in a step, four questions each.")] = 16,
+    pictures: Annotated[int, typer.Option(help="Captions in a step.")] = 64,
+    draws: Annotated[int, typer.Option(help="Noises that each caption is learned from in a step.")] = 4,
+    asked: Annotated[int, typer.Option(help="Pictures asked about in a step, four questions each.")] = 24,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     start: Annotated[Path | None, typer.Option(help="A checkpoint a new run starts from.")] = None,
     destination: Annotated[
@@ -91,7 +92,15 @@ def main(
     vae = load_vae(folder / "vae").to(device)
     latents = encode_scenes(vae, folder / "latents.pt", count=scenes, pixels=size)
     trainer = Trainer(
-        folder, load_tokenizer(folder), vae, latents, pixels=size, pictures=pictures, asked=asked, device=device
+        folder,
+        load_tokenizer(folder),
+        vae,
+        latents,
+        pixels=size,
+        pictures=pictures,
+        draws=draws,
+        asked=asked,
+        device=device,
     )
     trainer.run(minutes)
     if destination is not None:

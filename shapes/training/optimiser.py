@@ -62,7 +62,7 @@ def warm_cosine(done: float, *, warm: float = 0.02, floor: float = 0.02) -> floa
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def warm_flat_fall(done: float, *, warm: float = 0.01, fall: float = 0.35) -> float:
+def warm_flat_fall(done: float, *, warm: float = 0.01, fall: float = 0.45) -> float:
     """Learning-rate scale that rises, stays, and falls linearly over the last share `fall` of the run."""
     if done < warm:
         return done / warm

@@ -24,6 +24,7 @@ from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
 from flashu_core.tokenizer import Tokenizer
 from shapes.training.data import Captions, CaptionSource, Questions, QuestionSource, system_ids
+from shapes.training.packing import packed_states
 from shapes.training.optimiser import MovingAverage, Optimiser, warm_flat_fall
 from shapes.training.report import History
 from shapes.training.samples import draw_samples
@@ -96,27 +97,27 @@ class Losses(nn.Module):
         self.register_buffer("system", torch.tensor(system))
 
     def flow(self, captions: Tensor, lengths: Tensor, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """Mean squared error of the velocity (data less noise); prefixes (B, T) are padded on the left."""
+        """Mean squared error of the velocity (data less noise).
+
+        Args:
+            captions: (B, T) prefixes, padded on the left.
+            lengths: (B,) how many of their tokens count.
+            latents: (B, C, h, w) of the captions' scenes.
+            noise: (B, D, C, h, w): every caption is learned from D mixtures at once, which share its text.
+            times: (B, D).
+        """
         model = self.model
         config = model.config
-        grid = config.grids[0]
-        batch, text = captions.shape
+        times = times.flatten()
+        data = latents.repeat_interleave(noise.shape[1], dim=0)
+        noise = noise.flatten(0, 1)
         time, token = model.time_tokens(times)
-        mixed = torch.lerp(noise, latents, times.view(-1, 1, 1, 1))
-        block = model.image_block(model.vision(mixed), token)
-        embeddings = torch.cat([model.backbone.embed_tokens(captions), block], dim=1)
-        total = embeddings.shape[1]
-        index = torch.arange(total, device=captions.device)
-        positions = (index - (text - lengths[:, None])).clamp(min=0)
-        sees = (index[:, None] >= index) | ((index[:, None] >= text) & (index >= text))
-        alone = torch.eye(total, dtype=torch.bool, device=captions.device)
-        mask = ((sees & (index >= (text - lengths[:, None]))[:, None]) | alone)[:, None]
-        hidden = reference.hidden_states(model, embeddings, mask, positions)
-        image = (index >= text).expand(batch, total)
-        state = reference.head_states(model, hidden, time, image, mask, positions)
-        tokens = model.head.final(state[:, text + config.block_extra :], time).float()
-        velocity = velocity_to_latents(tokens, *grid, config.patch_size, config.velocity_layout)
-        return (velocity - (latents - noise)).square().mean()
+        blocks = model.image_block(model.vision(torch.lerp(noise, data, times.view(-1, 1, 1, 1))), token)
+        text = model.backbone.embed_tokens(captions)
+        state = packed_states(model, text, lengths, blocks, time)
+        tokens = model.head.final(state[:, config.block_extra :], time).float()
+        velocity = velocity_to_latents(tokens, *config.grids[0], config.patch_size, config.velocity_layout)
+        return (velocity - (data - noise)).square().mean()
 
     def answers(self, ids: Tensor, targets: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy of the answers' tokens, and the share of them that are right."""
@@ -144,11 +145,15 @@ class Losses(nn.Module):
         return loss, right
 
 
-def draw_times(count: int, shift: float, generator: torch.Generator) -> Tensor:
-    """Logit-normal times, shifted towards noise as the sampler's grid is, with some uniform ones among them."""
-    normal = torch.randn(count, generator=generator).sigmoid()
-    uniform = torch.rand(count, generator=generator)
-    u = torch.where(torch.rand(count, generator=generator) < 0.2, uniform, normal)
+def draw_times(count: int, draws: int, shift: float, generator: torch.Generator) -> Tensor:
+    """Times (count, draws): logit-normal, shifted towards noise as the sampler's grid is, with some uniform ones.
+
+    The draws of one picture are spread: each falls in a part of its own of the distribution.
+    """
+    spread = (torch.arange(draws) + torch.rand(count, draws, generator=generator)) / draws
+    normal = torch.special.ndtri(spread.clamp(1e-4, 1 - 1e-4)).sigmoid()
+    uniform = torch.rand(count, draws, generator=generator) < 0.2
+    u = torch.where(uniform, spread, normal)
     return u / (u + shift - shift * u)
 
 
@@ -160,7 +165,8 @@ class Trainer:
         tokenizer, vae: the run's own; they do not change.
         latents: (scenes, C, h, w) of training scenes 0 and up.
         pixels: side of the pictures.
-        pictures, asked: captions, and pictures asked about, in a step.
+        pictures, draws: captions in a step, and noises each is learned from.
+        asked: pictures asked about in a step.
         device: where it trains.
     """
 
@@ -173,11 +179,13 @@ class Trainer:
         *,
         pixels: int,
         pictures: int,
+        draws: int,
         asked: int,
         device: str = "cpu",
     ) -> None:
         self.folder = folder
         self.tokenizer = tokenizer
+        self.draws = draws
         self.device = torch.device(device)
         self.vae = vae.to(self.device)
         self.latents = latents.to(self.device)
@@ -186,7 +194,7 @@ class Trainer:
         initialise(self.model)
         self.model.to(self.device)
         self.losses = Losses(self.model, system_ids(tokenizer)).to(self.device)
-        self.average = MovingAverage(self.model, 0.9995)
+        self.average = MovingAverage(self.model, 0.998)
         self.optimiser = Optimiser(
             self.model,
             matrix_rate=0.02,
@@ -260,8 +268,9 @@ class Trainer:
     def _update(self, captions: Captions, questions: Questions, scale: float) -> dict[str, float]:
         device = self.device
         data = self.latents[captions.scenes.to(device)].float()
-        noise = torch.randn(data.shape, generator=self.generator).to(device)
-        times = draw_times(len(data), self.model.config.time_shift, self.generator).to(device)
+        shape = (len(data), self.draws, *data.shape[1:])
+        noise = torch.randn(shape, generator=self.generator).to(device)
+        times = draw_times(len(data), self.draws, self.model.config.time_shift, self.generator).to(device)
         with torch.autocast(device.type, torch.bfloat16):
             flow = self.losses.flow(captions.ids.to(device), captions.lengths.to(device), data, noise, times)
         flow.backward()
