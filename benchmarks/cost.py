@@ -19,16 +19,16 @@ TERA = 1e12
 
 
 def measure(
-    size: str, policy: str, *, points: int, guidance: float, prompt_tokens: int, question_tokens: int
+    size: str, policy: str, *, points: int | None, guidance: float, prompt_tokens: int, question_tokens: int
 ) -> dict[str, Any]:
     """The costs of a model under a policy, in FLOPs; `prompt_tokens` as in `flops.generation_cost`."""
-    config = MODELS[size]
-    cost = flops.generation_cost(
-        config, POLICIES[policy], points=points, guidance=guidance, prompt_tokens=prompt_tokens
-    )
+    config, chosen = MODELS[size], POLICIES[policy]
+    original_points = points or config.points
+    points = points or round(config.points * chosen.generate.points)
+    cost = flops.generation_cost(config, chosen.generate, points=points, guidance=guidance, prompt_tokens=prompt_tokens)
     evaluation = flops.reference_evaluation_cost(config, prompt_tokens=prompt_tokens)
-    original = evaluation * (points - 1)
-    answer = flops.answer_cost(config, question_tokens=question_tokens)
+    original = evaluation * (original_points - 1)
+    answer = flops.answer_cost(config, chosen.vqa, question_tokens=question_tokens)
     return {
         "size": size,
         "policy": policy,
@@ -44,6 +44,7 @@ def measure(
             "total_with_vae": cost.denoising + cost.vae_decode,
         },
         "reference": {
+            "points": original_points,
             "padded": flops.padded_length(config, prompt_tokens),
             "evaluation": evaluation,
             "total": original,
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
     parser.add_argument("--size", choices=sorted(MODELS), default="1.5b")
     parser.add_argument("--policy", choices=sorted(POLICIES), default="exact")
-    parser.add_argument("--points", type=int, default=50)
+    parser.add_argument("--points", type=int, help="of both grids; by default the model's and the policy's")
     parser.add_argument("--guidance", type=float, default=5.0)
     parser.add_argument("--prompt-tokens", type=int, default=64)
     parser.add_argument("--question-tokens", type=int, default=64)

@@ -23,14 +23,18 @@ from flashu_core.config import WAN_VAE, ModelConfig
 from flashu_core.model import reference
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
+from flashu_core.neurons import FULL, NeuronPath, kept_count
 from flashu_core.pathways import generate, understand
-from flashu_core.plan import Policy, StepPlan, make_schedule
+from flashu_core.plan import StepPlan, make_answer_schedule, make_schedule
+from flashu_core.policies import GenerationPolicy, UnderstandingPolicy
+from flashu_core.techniques.layer_skipping import most_similar
 from flashu_core.timing import Spans
 
 # The published code pads every sequence to this length; longer pictures to the next multiple of 128.
 PADDED = 1024
 PADDED_STEP = 128
 NULL_TOKENS = 2  # begin of sequence, image_start
+ANSWER_TOKENS = 128  # the budget of an answer
 SYSTEM_TOKENS = 16  # begin of sequence, the system's words, image_start
 
 
@@ -45,6 +49,9 @@ class _Zeros(TorchDispatchMode):
     ) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:  # noqa: SLF001
             return 0
+        if func is torch.ops.aten._to_copy.default and args[0].is_meta:  # noqa: SLF001
+            if torch.device((kwargs or {}).get("device") or "meta").type == "cpu":
+                return torch.zeros(args[0].shape, dtype=args[0].dtype)
         return func(*args, **(kwargs or {}))
 
 
@@ -118,7 +125,7 @@ class GenerationCost:
 
 
 def generation_cost(
-    config: ModelConfig, policy: Policy, *, points: int, guidance: float, prompt_tokens: int, images: int = 1
+    config: ModelConfig, policy: GenerationPolicy, *, points: int, guidance: float, prompt_tokens: int, images: int = 1
 ) -> GenerationCost:
     """What the engine computes to draw `images` pictures of one prompt on the model's default grid.
 
@@ -128,29 +135,46 @@ def generation_cost(
     """
     model = meta_model(config)
     latents = torch.empty(latent_shape(config, images), device="meta")
-    schedule = make_schedule(policy, points=points, guidance=guidance)
-    times = sampler.time_grid(points, config.time_shift)
-    with counting() as spans:
-        with spans.span("prefix"):
-            text = generate.read_prompt(model, [0] * prompt_tokens)
-            null = generate.read_prompt(model, [0] * NULL_TOKENS)
-        state = generate.begin(model, text=text, null=null, noise=latents, schedule=schedule, times=times)
+    with counting() as spans, spans.span("prefix"):
+        text, null = generate.Prompt([0] * prompt_tokens), generate.Prompt([0] * NULL_TOKENS)
+        state = generate.begin(
+            model,
+            text=text,
+            null=null,
+            noise=latents,
+            schedule=make_schedule(policy.techniques, points=points, guidance=guidance),
+            times=sampler.time_grid(points, config.time_shift),
+            pruned=_pruned(config, policy.ffn_ratio),
+        )
     parts = dict(spans.flops)
-    known: dict[StepPlan, Mapping[str, int]] = {}
-    for plan in schedule:
-        if plan in known:
-            state.evaluation += 1  # the same plan costs the same: counted, not run again
+    known: dict[tuple[StepPlan, object], Mapping[str, int]] = {}
+    costs: dict[StepPlan, int] = {}
+    while not state.done:
+        plan = state.plan
+        key = (plan, state.text.loaded, state.left_out)
+        if key in known and state.text.loaded == (state.path.name, state.left_out):
+            state.evaluation += 1  # the same plan on the same path costs the same: counted, not run again
         else:
             with counting() as spans:
                 generate.advance(model, [state], spans)
-            known[plan] = spans.flops
-        for name, flops in known[plan].items():
+            known[key] = spans.flops
+            costs.setdefault(plan, sum(spans.flops.values()))
+            if plan.measure:
+                # Numbers have no values here, so any layers serve: which ones are left out does not change the count.
+                state.skipped = most_similar([0.0] * config.backbone.layers, plan.measure)
+        for name, flops in known[key].items():
             parts[name] = parts.get(name, 0) + flops
     return GenerationCost(
         parts=parts,
-        evaluation={plan: sum(flops.values()) for plan, flops in known.items()},
+        evaluation=costs,
         vae_decode=vae_decode_cost(config, images),
     )
+
+
+def _pruned(config: ModelConfig, ratio: float) -> NeuronPath:
+    """As many neurons as a calibration would keep, whichever they are."""
+    count = kept_count(config.backbone.ffn_size, ratio)
+    return NeuronPath(f"pruned {ratio:g}", [slice(0, count)] * config.backbone.layers)
 
 
 def latent_shape(config: ModelConfig, images: int) -> tuple[int, int, int, int]:
@@ -193,7 +217,8 @@ class AnswerCost:
     """FLOPs of answering a question about a picture.
 
     Attributes:
-        parts: `system` (once in an engine's life), `vae_encode`, `features`, `prefill`, `token` (one decoded token).
+        parts: `system` (once in an engine's life), `vae_encode`, `features`, `prefill`, `token` (one decoded token,
+            the second).
         reference_token: one token the original's way, the whole sequence anew.
     """
 
@@ -201,7 +226,7 @@ class AnswerCost:
     reference_token: int = 0
 
 
-def answer_cost(config: ModelConfig, *, question_tokens: int) -> AnswerCost:
+def answer_cost(config: ModelConfig, policy: UnderstandingPolicy, *, question_tokens: int) -> AnswerCost:
     """What reading a picture and its question costs, and each token after that.
 
     Args:
@@ -214,16 +239,23 @@ def answer_cost(config: ModelConfig, *, question_tokens: int) -> AnswerCost:
         with spans.span("vae_encode"):
             vae.encode(pixels)
         with spans.span("system"):
-            system = understand.read_system(model, [0] * SYSTEM_TOKENS)
+            system = understand.System([0] * SYSTEM_TOKENS)
+            pruned = _pruned(config, policy.ffn_ratio)
+            schedule = make_answer_schedule(policy.techniques, tokens=ANSWER_TOKENS)
+            system.read(model, pruned if schedule[0].ffn == "pruned" else FULL)
         state = understand.begin(
             model,
             system=system,
             latents=torch.empty(1, channels, height, width, device="meta"),
             suffix=[0] * question_tokens,
-            decoding=understand.Decoding(eos=-1, max_new_tokens=2),
+            decoding=understand.Decoding(eos=-1, max_new_tokens=ANSWER_TOKENS),
             generator=torch.Generator(),
             spans=spans,
+            schedule=schedule,
+            pruned=pruned,
         )
+        if schedule[0].measure:
+            state.skipped = most_similar([0.0] * config.backbone.layers, schedule[0].measure)
         understand.advance(model, [state], spans)
     parts = dict(spans.flops)
     parts["token"] = parts.pop("decode")

@@ -54,7 +54,7 @@ class ModelCase:
         Raises:
             GoldenError: `meta.json` does not say.
         """
-        with _Explained(self.path):
+        with explained(self.path):
             raw = self.meta["vqa"]
             prefix, suffix = _ids(raw["prefix"], self.config), _ids(raw["suffix"], self.config)
             start = suffix.index(int(self.meta["ids"]["boi"])) + 1
@@ -117,7 +117,7 @@ def read(path: Path) -> ModelCase | VaeCase:
     Raises:
         GoldenError: anything missing, damaged or unfit.
     """
-    with _Explained(path):
+    with explained(path):
         meta = json.loads((path / META).read_bytes())
         if not isinstance(meta, dict):
             raise GoldenError(f"{path / META} holds a JSON {type(meta).__name__}; it must be an object")
@@ -187,7 +187,7 @@ def _check_latents(case: ModelCase, name: str, rows: int) -> None:
         )
 
 
-class _Explained:
+class explained:  # noqa: N801
     """Turns what unusable files raise into a `GoldenError` that names the folder."""
 
     def __init__(self, path: Path) -> None:

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from benchmarks import flops
 from flashu_core import sampler
-from flashu_core.kv_cache import KeyValueCache
 from flashu_core.model import reference
 from flashu_core.model.showo2 import Showo2
 from flashu_core.pathways import generate, understand
@@ -56,7 +55,7 @@ def example_drawing(model: Showo2, *, prompt_tokens: int, points: int, guidance:
 def draw(model: Showo2, drawing: Drawing, policy: Policy, prefix: Spans) -> generate.Generation:
     """The engine: prompts once, then image blocks only. `prefix` measures the prompts; evaluations have their spans."""
     with prefix.span("prefix"):
-        text, null = (generate.read_prompt(model, ids) for ids in (drawing.text, drawing.null))
+        text, null = generate.Prompt(drawing.text), generate.Prompt(drawing.null)
         state = generate.begin(
             model,
             text=text,
@@ -105,13 +104,15 @@ def example_question(model: Showo2, *, question_tokens: int) -> Question:
     )
 
 
-def read_system(model: Showo2, question: Question) -> KeyValueCache:
+def read_system(model: Showo2, question: Question) -> understand.System:
     """What precedes the picture; an engine reads it once in its life."""
-    return understand.read_system(model, question.before)
+    system = understand.System(question.before)
+    system.read(model)
+    return system
 
 
 def begin_answer(
-    model: Showo2, question: Question, system: KeyValueCache, *, tokens: int, spans: Spans
+    model: Showo2, question: Question, system: understand.System, *, tokens: int, spans: Spans
 ) -> understand.Understanding:
     """The engine's prefill and the first token, of an answer of that many tokens whatever they are."""
     return understand.begin(

@@ -20,10 +20,13 @@ from torch import Tensor
 from benchmarks import golden, machine
 from benchmarks.golden import GoldenError, ModelCase, Reading, VaeCase
 from flashu_core import sampler
+from flashu_core.calibration import activation_norms, importances
 from flashu_core.model import reference
 from flashu_core.model.showo2 import Showo2
+from flashu_core.neurons import NeuronPath, kept
 from flashu_core.pathways import generate, understand
 from flashu_core.plan import StepPlan, make_schedule
+from flashu_core.policies import GenerationPolicy
 from flashu_core.timing import Spans
 
 LIMIT = 1e-4
@@ -39,6 +42,7 @@ class Report:
     expected: dict[str, Tensor]
     differences: list[tuple[str, float]] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
 
     def has(self, name: str) -> bool:
         """Whether the folder holds that tensor."""
@@ -78,6 +82,7 @@ def check(case: ModelCase | VaeCase) -> Report:
     else:
         _forward(case, report)
         _samples(case, report)
+        _flashu(case, report)
         for name in ("vqa", "vqa_trained_block"):
             _reading(case, name, report)
     if not report.differences:
@@ -89,8 +94,8 @@ def _spans() -> Spans:
     return Spans(torch.device("cpu"))
 
 
-def _branches(case: ModelCase) -> tuple[list[generate.Branch], generate.Branch]:
-    return [generate.read_prompt(case.model, ids) for ids in case.prompts], generate.read_prompt(case.model, case.null)
+def _branches(case: ModelCase) -> tuple[list[generate.Prompt], generate.Prompt]:
+    return [generate.Prompt(ids) for ids in case.prompts], generate.Prompt(case.null)
 
 
 def _forward(case: ModelCase, report: Report) -> None:
@@ -150,6 +155,75 @@ def _samples(case: ModelCase, report: Report) -> None:
         report.compare(f"{name}.latents", torch.cat([generation.latents for generation in batch]))
 
 
+@torch.inference_mode()
+def _scores(case: ModelCase) -> Tensor:
+    """Importances over the batch the original calibrated with: prompt 0 twice, as whole padded sequences whose image
+    positions hold the image's padding token."""
+    first, config = case.prompts[0], case.config
+    rows, columns = config.grids[0]
+    block = rows * columns + config.block_extra
+    ids = [*first, *[case.image_pad] * block, int(case.meta["ids"]["eoi"]), int(case.meta["ids"]["eos"])]
+    whole = torch.tensor([ids + [case.pad] * (int(case.meta["seq_len"]) - len(ids))] * 2)
+    mask = reference.omni_mask(whole.shape[1], [(len(first), block)] * 2, whole.device)
+    positions = torch.arange(whole.shape[1]).expand(whole.shape)
+    with activation_norms(case.model) as norms:
+        reference.hidden_states(case.model, case.model.backbone.embed_tokens(whole), mask, positions)
+        return importances(case.model, norms())
+
+
+def _flashu(case: ModelCase, report: Report) -> None:
+    """Importances, the neurons they keep, and the original's accelerated run with its lists of layers left out."""
+    layers = case.config.backbone.layers
+    if "flashu" not in case.meta or not any(name.startswith(("wanda.", "flashu.")) for name in case.expected):
+        return
+    with golden.explained(case.path):
+        run = case.meta["flashu"]
+        settings, points = run["config"], int(run["steps"])
+        (_, low), (last, base) = settings["guidance"]
+        forced = {int(evaluation): frozenset(skipped) for evaluation, skipped in run["recalculated"]}
+        policy = GenerationPolicy(
+            ffn_ratio=float(settings["r_p"]),
+            hybrid_threshold=int(settings["tau_steps"]) / points,
+            skip_ratio=float(settings["r_LS"]),
+            skip_interval=int(settings["T_LS"]),
+            low_guidance=low / base,
+            guidance_threshold=last / points,
+            head_interval=int(settings["T_cache"]),
+        )
+        scores = _scores(case)
+    chosen = [kept(row, policy.ffn_ratio) for row in scores]
+    for layer in range(layers):
+        if report.has(name := f"wanda.model.layers.{layer}.mlp.down_proj"):
+            report.compare(name, scores[layer])
+        if report.has(name := f"wanda.keep.{layer}"):
+            report.compare(name, chosen[layer].to(report.take(name).dtype))
+    if not report.has("flashu.latents"):
+        return
+    state = generate.begin(
+        case.model,
+        text=generate.Prompt(case.prompts[0]),
+        null=generate.Prompt(case.null),
+        noise=report.take("forward.noise")[:1],
+        schedule=make_schedule(policy.techniques, points=points, guidance=base),
+        times=sampler.time_grid(points, case.config.time_shift),
+        pruned=NeuronPath("pruned", chosen),
+    )
+    velocities = []
+    while not state.done:
+        generate.advance(case.model, [state], _spans())
+        state.skipped = forced.get(state.evaluation, state.skipped)
+        assert state.velocity is not None
+        velocities.append(state.velocity[0])
+    if report.has("flashu.velocities"):
+        report.compare("flashu.velocities", torch.stack(velocities))
+    report.compare("flashu.latents", state.latents)
+    passes = state.counts["backbone_full"] + state.counts["backbone_pruned"]
+    report.notes.append(
+        f"flashu: {passes} backbone passes and {state.counts['head_computed']} head passes in "
+        f"{state.evaluation} evaluations"
+    )
+
+
 def _reading(case: ModelCase, name: str, report: Report) -> None:
     parts = ("image_embeds", "first_logits", "forced_logits", "tokens")
     if not any(report.has(f"{name}.{part}") for part in parts):
@@ -179,7 +253,7 @@ def _reading(case: ModelCase, name: str, report: Report) -> None:
 def _begin(model: Showo2, reading: Reading, latents: Tensor, tokens: int) -> understand.Understanding:
     return understand.begin(
         model,
-        system=understand.read_system(model, reading.before),
+        system=understand.System(reading.before),
         latents=latents,
         suffix=reading.after,
         decoding=understand.Decoding(eos=NO_TOKEN, max_new_tokens=tokens),
@@ -215,6 +289,7 @@ def _lines(path: Path, report: Report) -> Iterator[str]:
     yield str(path)
     for name, found in report.differences:
         yield f"  {name:<36} {found:>10.2e}  {'ok' if found <= LIMIT else 'FAILED'}"
+    yield from (f"  {note}" for note in report.notes)
     if left := list(golden.unused(report.expected, report.used)):
         yield f"  not checked: {', '.join(left)}"
 

@@ -3,6 +3,7 @@
 from flashu_core.config import EngineConfig
 from flashu_core.engine import Engine
 from flashu_core.errors import (
+    CalibrationError,
     CancelledError,
     CheckpointError,
     ConfigurationError,
@@ -30,6 +31,7 @@ from flashu_core.types import (
 )
 
 __all__ = [
+    "CalibrationError",
     "CancelledError",
     "CheckpointError",
     "ConfigurationError",

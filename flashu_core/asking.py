@@ -6,21 +6,22 @@ and no other task.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from flashu_core import prompt
+from flashu_core.errors import InvalidRequestError
 from flashu_core.image import fit
-from flashu_core.model.showo2 import Showo2
-from flashu_core.model.vae import Vae
+from flashu_core.neurons import NeuronPath
+from flashu_core.parts import Parts
 from flashu_core.pathways import understand
-from flashu_core.policies import find_policy
+from flashu_core.plan import Schedule, make_answer_schedule
+from flashu_core.policies import UnderstandingPolicy, find_policy, override
 from flashu_core.scheduler import Entry
 from flashu_core.timing import Spans, total_milliseconds
-from flashu_core.tokenizer import Tokenizer
-from flashu_core.types import Event, Finished, ModelInfo, Text, UnderstandRequest, UnderstandResult
+from flashu_core.types import Event, Finished, Text, UnderstandRequest, UnderstandResult
 
 
 @dataclass(slots=True)
@@ -30,6 +31,9 @@ class Asking:
     identity: int
     request: UnderstandRequest
     seed: int
+    policy: UnderstandingPolicy
+    pruned: NeuronPath
+    schedule: Schedule
     suffix: Sequence[int]
     begun: float = 0.0
     first_token: float = 0.0
@@ -44,6 +48,7 @@ class Asking:
             request=self.identity,
             task="vqa",
             stage="prefill" if self.state is None else "decode",
+            key=None if self.state is None else self.state.work,
             priority=self.request.priority,
         )
 
@@ -52,20 +57,12 @@ class Asker:
     """Runs the stages of understanding on one model.
 
     Args:
-        model, vae, tokenizer: what was loaded.
-        info: its sizes and limits.
-        clock: seconds, for the whole of a request.
+        parts: what it works with.
     """
 
-    def __init__(
-        self, model: Showo2, vae: Vae, tokenizer: Tokenizer, info: ModelInfo, clock: Callable[[], float]
-    ) -> None:
-        self.model = model
-        self.vae = vae
-        self.tokenizer = tokenizer
-        self.info = info
-        self._clock = clock
-        self._system = understand.read_system(model, prompt.understanding_prefix(tokenizer))
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self._system = understand.System(prompt.understanding_prefix(parts.tokenizer))
 
     def accept(self, identity: int, request: UnderstandRequest, seed: int) -> Asking:
         """Settles a request's tokens.
@@ -73,40 +70,58 @@ class Asker:
         Raises:
             InvalidRequestError: this model cannot do it.
         """
-        find_policy(request.policy)
-        suffix = prompt.understanding_suffix(self.tokenizer, request.question, limit=self.info.max_prompt_tokens)
-        return Asking(identity=identity, request=request, seed=seed, suffix=suffix)
+        parts = self.parts
+        policy = override(find_policy(request.policy, parts.policies).vqa, request.overrides)
+        layers = parts.model.config.backbone.layers
+        if policy.token_ratio and policy.token_layer >= layers:
+            raise InvalidRequestError(
+                f"token_layer is {policy.token_layer}; this model's layers before the last are 1 to {layers - 1}",
+                parameter="acceleration",
+            )
+        suffix = prompt.understanding_suffix(parts.tokenizer, request.question, limit=parts.info.max_prompt_tokens)
+        schedule = make_answer_schedule(policy.techniques, tokens=request.max_new_tokens)
+        return Asking(
+            identity=identity,
+            request=request,
+            seed=seed,
+            policy=policy,
+            pruned=parts.path("vqa", policy.ffn_ratio),
+            schedule=schedule,
+            suffix=suffix,
+        )
 
     def prefill(self, askings: Sequence[Asking], spans: Spans) -> list[Event]:
         """Reads pictures and questions, and draws the answers' first tokens."""
         events: list[Event] = []
         for asking in askings:
-            asking.begun = self._clock()
-            request = asking.request
-            width, height = self.info.sizes[0]
+            parts, request = self.parts, asking.request
+            asking.begun = parts.clock()
+            width, height = parts.info.sizes[0]
             with spans.span("vae_encode"), torch.inference_mode():
-                latents = self.vae.encode(fit(request.image, height, width).to(self.model.device))
+                latents = parts.vae.encode(fit(request.image, height, width).to(parts.model.device))
             asking.state = understand.begin(
-                self.model,
+                parts.model,
                 system=self._system,
                 latents=latents,
                 suffix=asking.suffix,
                 decoding=understand.Decoding(
-                    eos=self.tokenizer.special.eos,
+                    eos=parts.tokenizer.special.eos,
                     max_new_tokens=request.max_new_tokens,
                     temperature=request.temperature,
                     top_p=request.top_p,
                 ),
                 generator=torch.Generator().manual_seed(asking.seed),
                 spans=spans,
+                schedule=asking.schedule,
+                pruned=asking.pruned,
             )
-            asking.first_token = self._clock()
+            asking.first_token = parts.clock()
             events += self._tell(asking)
         return events
 
     def decode(self, askings: Sequence[Asking], spans: Spans) -> list[Event]:
         """Decodes one more token of each answer."""
-        understand.advance(self.model, [asking.state for asking in askings if asking.state is not None], spans)
+        understand.advance(self.parts.model, [asking.state for asking in askings if asking.state is not None], spans)
         return [event for asking in askings for event in self._tell(asking)]
 
     def _tell(self, asking: Asking) -> list[Event]:
@@ -114,7 +129,7 @@ class Asker:
         state = asking.state
         assert state is not None
         events: list[Event] = []
-        text = self.tokenizer.decode(state.tokens)
+        text = self.parts.tokenizer.decode(state.tokens)
         if not state.done:
             # A character may still lack bytes that come with the next token.
             text = text.rstrip("\ufffd")
@@ -124,14 +139,14 @@ class Asker:
         if state.done:
             timings = total_milliseconds([*asking.spans, *state.spans])
             timings["time_to_first_token"] = (asking.first_token - asking.begun) * 1000
-            timings["total"] = (self._clock() - asking.begun) * 1000
+            timings["total"] = (self.parts.clock() - asking.begun) * 1000
             result = UnderstandResult(
                 answer=text,
                 finish_reason="stop" if state.ended else "length",
                 prompt_tokens=state.prompt_tokens,
                 completion_tokens=len(state.tokens),
                 policy=asking.request.policy,
-                schedule={"prefills": 1, "decode_passes": state.decode_passes},
+                schedule=dict(state.counts),
                 timings=timings,
             )
             events.append(Finished(asking.identity, result))

@@ -42,6 +42,7 @@ class Checkpoint:
         digest: SHA-256 in hexadecimal that tells checkpoints apart. In the project's layout it is the manifest's, which
             holds the hash of every file; in the published one it covers both configurations and `weights.fingerprint`
             of each file (size, first and last MiB), so it identifies files but proves nothing about them.
+        folder: where it was found, if it was read from files.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Checkpoint:
     vae: Vae
     tokenizer: Tokenizer
     digest: str
+    folder: Path | None = None
 
 
 def choose_dtype(name: DtypeName, device: str | torch.device) -> torch.dtype:
@@ -122,7 +124,9 @@ def load_checkpoint(
     stored = read_tensors(parts.model_files)
     place = parts.model_files[0] if len(parts.model_files) == 1 else folder
     assign(model, stored, place, naming=published_name, dtype=dtype, device=device)
-    return Checkpoint(name=parts.name, model=model, vae=autoencoder, tokenizer=parts.tokenizer, digest=parts.digest)
+    return Checkpoint(
+        name=parts.name, model=model, vae=autoencoder, tokenizer=parts.tokenizer, digest=parts.digest, folder=folder
+    )
 
 
 def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, where: object) -> None:

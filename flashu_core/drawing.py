@@ -6,7 +6,7 @@ no other task.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,15 +14,14 @@ import torch
 from flashu_core import prompt, sampler
 from flashu_core.errors import InvalidRequestError
 from flashu_core.image import to_pixels
-from flashu_core.model.showo2 import Showo2
-from flashu_core.model.vae import Vae
+from flashu_core.neurons import NeuronPath
+from flashu_core.parts import Parts
 from flashu_core.pathways import generate
 from flashu_core.plan import Schedule, make_schedule
-from flashu_core.policies import find_policy
+from flashu_core.policies import GenerationPolicy, find_policy, override
 from flashu_core.scheduler import Entry, Stage
 from flashu_core.timing import Spans, total_milliseconds
-from flashu_core.tokenizer import Tokenizer
-from flashu_core.types import SEEDS, Event, Finished, GenerateRequest, GenerateResult, ModelInfo, Pixels, Progress
+from flashu_core.types import SEEDS, Event, Finished, GenerateRequest, GenerateResult, Pixels, Progress
 
 
 @dataclass(slots=True)
@@ -35,9 +34,11 @@ class Drawing:
     points: int
     guidance: float
     size: tuple[int, int]  # width, height in pixels
+    policy: GenerationPolicy
+    pruned: NeuronPath
     schedule: Schedule
-    text_ids: Sequence[int]
-    null_ids: Sequence[int]
+    text: generate.Prompt
+    null: generate.Prompt
     begun: float = 0.0
     state: generate.Generation | None = None
     spans: list[Spans] = field(default_factory=list)
@@ -52,7 +53,7 @@ class Drawing:
             request=self.identity,
             task="generate",
             stage=stage,
-            key=self.size,
+            key=(self.size, self.state.work if stage == "evaluate" and self.state is not None else None),
             rows=self.request.images,
             priority=self.request.priority,
         )
@@ -62,20 +63,13 @@ class Drawer:
     """Runs the stages of generation on one model.
 
     Args:
-        model, vae, tokenizer: what was loaded.
-        info: its sizes and defaults.
-        clock: seconds, for the whole of a request.
+        parts: what it works with.
     """
 
-    def __init__(
-        self, model: Showo2, vae: Vae, tokenizer: Tokenizer, info: ModelInfo, clock: Callable[[], float]
-    ) -> None:
-        self.model = model
-        self.vae = vae
-        self.tokenizer = tokenizer
-        self.info = info
-        self._clock = clock
-        self._null: generate.Branch | None = None
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        # The empty prompt is shared by all requests, on more paths than one prompt alone takes.
+        self._null = generate.Prompt(self._ids("", "negative_prompt"), most=64)
 
     def accept(self, identity: int, request: GenerateRequest, seed: int) -> Drawing:
         """Settles a request's size, schedule and tokens.
@@ -83,16 +77,18 @@ class Drawer:
         Raises:
             InvalidRequestError: this model cannot do it.
         """
-        size = self.info.sizes[0]
+        info = self.parts.info
+        size = info.sizes[0]
         if request.width is not None and request.height is not None:
             size = (request.width, request.height)
-        if size not in self.info.sizes:
-            known = ", ".join(f"{width}x{height}" for width, height in self.info.sizes)
+        if size not in info.sizes:
+            known = ", ".join(f"{width}x{height}" for width, height in info.sizes)
             raise InvalidRequestError(
                 f"size {size[0]}x{size[1]} is not one this model draws; use one of: {known}", parameter="size"
             )
-        points = self.info.points if request.points is None else request.points
-        guidance = self.info.guidance if request.guidance is None else request.guidance
+        policy = override(find_policy(request.policy, self.parts.policies).generate, request.overrides)
+        points = max(round(info.points * policy.points), 2) if request.points is None else request.points
+        guidance = info.guidance if request.guidance is None else request.guidance
         return Drawing(
             identity=identity,
             request=request,
@@ -100,44 +96,43 @@ class Drawer:
             points=points,
             guidance=guidance,
             size=size,
-            schedule=make_schedule(find_policy(request.policy), points=points, guidance=guidance),
-            text_ids=self._ids(request.prompt, "prompt"),
-            null_ids=self._ids(request.negative_prompt, "negative_prompt"),
+            policy=policy,
+            pruned=self.parts.path("generate", policy.ffn_ratio),
+            schedule=make_schedule(policy.techniques, points=points, guidance=guidance),
+            text=generate.Prompt(self._ids(request.prompt, "prompt")),
+            null=generate.Prompt(self._ids(request.negative_prompt, "negative_prompt"))
+            if request.negative_prompt
+            else self._null,
         )
 
     def _ids(self, text: str, parameter: str) -> list[int]:
-        return prompt.generation_prefix(self.tokenizer, text, limit=self.info.max_prompt_tokens, parameter=parameter)
+        limit = self.parts.info.max_prompt_tokens
+        return prompt.generation_prefix(self.parts.tokenizer, text, limit=limit, parameter=parameter)
 
     def read_prompts(self, drawings: Sequence[Drawing], spans: Spans) -> list[Event]:
         """Reads the prompts and draws the noise that evaluations start from."""
-        config = self.model.config
+        config = self.parts.model.config
         for drawing in drawings:
-            drawing.begun = self._clock()
+            drawing.begun = self.parts.clock()
             with spans.span("prefix"):
-                width, height = (side // self.vae.config.compression for side in drawing.size)
+                width, height = (side // self.parts.vae.config.compression for side in drawing.size)
                 shape = (1, config.latent_channels, height, width)
                 drawing.state = generate.begin(
-                    self.model,
-                    text=generate.read_prompt(self.model, drawing.text_ids),
-                    null=self._null_branch(drawing),
+                    self.parts.model,
+                    text=drawing.text,
+                    null=drawing.null,
                     noise=torch.cat([sampler.noise(seed, shape) for seed in _seeds(drawing)]),
                     schedule=drawing.schedule,
                     times=sampler.time_grid(drawing.points, config.time_shift),
+                    pruned=drawing.pruned,
                 )
             drawing.spans.append(spans)
         return []
 
-    def _null_branch(self, drawing: Drawing) -> generate.Branch:
-        if drawing.request.negative_prompt:
-            return generate.read_prompt(self.model, drawing.null_ids)
-        if self._null is None:
-            self._null = generate.read_prompt(self.model, drawing.null_ids)
-        return self._null
-
     def evaluate(self, drawings: Sequence[Drawing], spans: Spans) -> list[Event]:
         """Runs the next evaluation of each."""
         states = [drawing.state for drawing in drawings if drawing.state is not None]
-        generate.advance(self.model, states, spans)
+        generate.advance(self.parts.model, states, spans)
         return [
             Progress(drawing.identity, state.evaluation, len(state.schedule))
             for drawing, state in zip(drawings, states, strict=True)
@@ -150,9 +145,9 @@ class Drawer:
             state = drawing.state
             assert state is not None
             with spans.span("vae_decode"), torch.inference_mode():
-                images = to_pixels(self.vae.decode(state.latents))
+                images = to_pixels(self.parts.vae.decode(state.latents))
             timings = total_milliseconds([*drawing.spans, *state.spans, spans])
-            timings["total"] = (self._clock() - drawing.begun) * 1000
+            timings["total"] = (self.parts.clock() - drawing.begun) * 1000
             events.append(Finished(drawing.identity, _result(drawing, state, images, timings)))
         return events
 
@@ -172,8 +167,9 @@ def _result(
         policy=drawing.request.policy,
         schedule={
             "evaluations": state.evaluation,
-            "backbone_passes": state.backbone_passes,
-            "head_passes": state.head_passes,
+            "backbone_passes": state.counts["backbone_full"] + state.counts["backbone_pruned"],
+            "head_passes": state.counts["head_computed"],
+            **state.counts,
         },
         timings=timings,
     )

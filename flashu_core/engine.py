@@ -5,18 +5,31 @@ Not thread-safe: one thread owns an engine. It knows no HTTP and no queue limits
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from flashu_core.asking import Asker, Asking
 from flashu_core.attention import load_kernel
+from flashu_core.calibration import (
+    CALIBRATION_PROMPT,
+    FILE,
+    QUESTIONS,
+    Calibration,
+    Sample,
+    activation_norms,
+    data_hash,
+    importances,
+)
 from flashu_core.checkpoint import Checkpoint, choose_dtype, load_checkpoint
 from flashu_core.config import EngineConfig
 from flashu_core.drawing import Drawer, Drawing
-from flashu_core.errors import CancelledError, DeadlineExceededError, FlashUError
+from flashu_core.errors import CalibrationError, CancelledError, DeadlineExceededError, FlashUError
+from flashu_core.neurons import NeuronPaths
+from flashu_core.parts import Parts
 from flashu_core.policies import POLICIES
 from flashu_core.scheduler import Scheduler, Unit
 from flashu_core.timing import Spans
@@ -29,6 +42,7 @@ from flashu_core.types import (
     ModelInfo,
     Request,
     Result,
+    Task,
     UnderstandRequest,
     UnderstandResult,
 )
@@ -50,11 +64,12 @@ class Engine:
     ) -> None:
         self.config = config
         self.info = _describe(checkpoint, config)
-        parts = (checkpoint.model, checkpoint.vae, checkpoint.tokenizer)
+        self._parts = Parts(checkpoint.model, checkpoint.vae, checkpoint.tokenizer, self.info, POLICIES, clock)
         self._device = checkpoint.model.device
+        self._checkpoint = checkpoint
         self._clock = clock
-        self._drawer = Drawer(*parts, self.info, clock)
-        self._asker = Asker(*parts, self.info, clock)
+        self._drawer = Drawer(self._parts)
+        self._asker = Asker(self._parts)
         self._scheduler = Scheduler(config.max_batch)
         self._active: dict[int, Drawing | Asking] = {}
         self._cancelled: set[int] = set()
@@ -76,17 +91,85 @@ class Engine:
             device=device,
             kernel=load_kernel(config.attention),
         )
-        return cls(checkpoint, config)
+        engine = cls(checkpoint, config)
+        for path in calibration_files(checkpoint):
+            if path.exists():
+                engine.use(Calibration.load(path, digest=checkpoint.digest, shape=engine._shape))
+                break
+        return engine
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        config = self._checkpoint.model.config.backbone
+        return config.layers, config.ffn_size
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it is known which neurons matter to which task."""
+        return self._parts.paths is not None
+
+    def calibrate(
+        self, prompts: Sequence[str] = (CALIBRATION_PROMPT,), samples: Sequence[Sample] | None = None
+    ) -> Calibration:
+        """Measures which neurons matter: to generation while it draws, to understanding while it answers.
+
+        Args:
+            prompts: a picture is drawn of each.
+            samples: pictures with a question each; by default questions about what was drawn.
+
+        Raises:
+            CalibrationError: there is nothing to measure on, or the neurons are in another order already.
+        """
+        if self.calibrated:
+            raise CalibrationError("this engine is calibrated already; load the checkpoint anew to do it again")
+        model = self._checkpoint.model
+        with activation_norms(model) as norms:
+            drawn = [
+                self.generate(GenerateRequest(prompt=text, seed=seed)).images[0] for seed, text in enumerate(prompts)
+            ]
+            scores: dict[Task, torch.Tensor] = {"generate": importances(model, norms())}
+        asked = samples if samples is not None else [Sample(image, text) for image in drawn for text in QUESTIONS]
+        with activation_norms(model) as norms:
+            for sample in asked:
+                self.ask(UnderstandRequest(question=sample.question, image=sample.image, max_new_tokens=16))
+            scores["vqa"] = importances(model, norms())
+        provenance = {
+            "prompts": str(len(prompts)),
+            "samples": str(len(asked)),
+            "data": data_hash(prompts, asked),
+            "points": str(self.info.points),
+            "dtype": self.info.dtype,
+        }
+        return Calibration(scores=scores, digest=self._checkpoint.digest, provenance=provenance)
+
+    def use(self, calibration: Calibration) -> None:
+        """Orders the model's neurons by a calibration, so that each task's are views of the same weights."""
+        ratios: dict[Task, float] = {"generate": 0.0, "vqa": 0.0}
+        for policy in self._parts.policies.values():
+            ratios["generate"] = ratios["generate"] or policy.generate.ffn_ratio
+            ratios["vqa"] = ratios["vqa"] or policy.vqa.ffn_ratio
+        self._parts.paths = NeuronPaths.of(self._checkpoint.model, calibration.scores, ratios)
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
         return not self._active
 
+    def prepare(self) -> Path | None:
+        """Calibrates where nobody did, and keeps the result where it may write; returns where that was."""
+        if self.calibrated:
+            return None
+        calibration = self.calibrate()
+        place = calibration.keep(calibration_files(self._checkpoint))
+        self.use(calibration)
+        return place
+
     def warm_up(self) -> None:
-        """Runs both tasks once, so that the first request meets no first-time costs."""
-        drawn = self.generate(GenerateRequest(prompt="warm-up", points=3, seed=0))
-        self.ask(UnderstandRequest(question="warm-up", image=drawn.images[0], max_new_tokens=2))
+        """Prepares, and runs both tasks on every policy, so that the first request meets no first-time costs."""
+        self.prepare()
+        for policy in self._parts.policies:
+            drawn = self.generate(GenerateRequest(prompt="warm-up", points=4, seed=0, policy=policy))
+            self.ask(UnderstandRequest(question="warm-up", image=drawn.images[0], max_new_tokens=2, policy=policy))
 
     def submit(self, request: Request) -> int:
         """Takes a request; it advances in later steps.
@@ -189,6 +272,13 @@ class Engine:
     def _forget(self, request: int) -> None:
         self._active.pop(request, None)
         self._cancelled.discard(request)
+
+
+def calibration_files(checkpoint: Checkpoint) -> list[Path]:
+    """Where a checkpoint's calibration may be: beside it, else in the user's cache."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    beside = [] if checkpoint.folder is None else [checkpoint.folder / FILE]
+    return [*beside, home / "flashu" / f"{checkpoint.digest}.safetensors"]
 
 
 def _choose_device(name: str) -> torch.device:

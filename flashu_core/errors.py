@@ -28,6 +28,10 @@ class CheckpointError(FlashUError):
     """A checkpoint is incomplete, damaged or of another shape; the message names the file and the tensor."""
 
 
+class CalibrationError(FlashUError):
+    """A calibration is damaged or of another checkpoint, or could not be made."""
+
+
 class CancelledError(FlashUError):
     """The request was cancelled before it ended."""
 

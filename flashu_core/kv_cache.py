@@ -1,30 +1,34 @@
-"""Keys and values of sequences that share a length, one buffer for a stack of layers.
+"""Keys and values of sequences that share a length, for a stack of layers.
 
 A pass writes beyond the cache's end and attends to everything up to what it wrote; the caller then keeps the new
 positions (`keep`, as prefill and decoding do) or leaves them to be overwritten (as every evaluation of an image block
-does). Knows no model, no request and no attention kernel.
+does). Layers behind a drop of tokens hold fewer of the positions. Knows no model, no request and no attention kernel.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 
 class KeyValueCache:
-    """Room for `capacity` positions of `rows` sequences in every layer.
+    """Room for positions of `rows` sequences in every layer.
 
     Attributes:
-        keys, values: (layers, rows, key-value heads, capacity, head width).
-        length: positions kept so far, the same for every row.
+        keys, values: for each layer (rows, key-value heads, its capacity, head width).
+        length: positions kept so far, those dropped in some layers included; the same for every row.
+        dropped: for each layer, how many of those positions it does not hold.
     """
 
-    __slots__ = ("keys", "length", "values")
+    __slots__ = ("dropped", "keys", "length", "values")
 
-    def __init__(self, keys: Tensor, values: Tensor, length: int = 0) -> None:
-        self.keys = keys
-        self.values = values
-        self.length = length
+    def __init__(self, keys: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+        self.keys = list(keys)
+        self.values = list(values)
+        self.length = 0
+        self.dropped = [0] * len(self.keys)
 
     @classmethod
     def empty(
@@ -33,53 +37,68 @@ class KeyValueCache:
         layers: int,
         rows: int,
         heads: int,
-        capacity: int,
+        capacity: int | Sequence[int],
         head_size: int,
         dtype: torch.dtype,
         device: torch.device,
     ) -> KeyValueCache:
-        """An empty cache; memory is not initialised."""
-        shape = (layers, rows, heads, capacity, head_size)
-        return cls(torch.empty(shape, dtype=dtype, device=device), torch.empty(shape, dtype=dtype, device=device))
+        """An empty cache with one capacity for all layers, or one for each; memory is not initialised."""
+        capacities = [capacity] * layers if isinstance(capacity, int) else capacity
+
+        def room() -> list[Tensor]:
+            return [torch.empty((rows, heads, most, head_size), dtype=dtype, device=device) for most in capacities]
+
+        return cls(room(), room())
 
     @property
     def rows(self) -> int:
         """Sequences in this cache."""
-        return self.keys.shape[1]
+        return self.keys[0].shape[0]
 
     @property
     def capacity(self) -> int:
-        """Positions there is room for."""
-        return self.keys.shape[3]
+        """Positions there is room for in the first layer."""
+        return self.keys[0].shape[2]
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Writes (rows, heads, L, head width) after the kept positions of one layer.
 
         Returns:
-            Views of that layer's keys and values, (rows, heads, length + L, head width).
+            Views of that layer's keys and values, (rows, heads, held + L, head width).
         """
-        end = self.length + keys.shape[2]
-        self.keys[layer, :, :, self.length : end] = keys
-        self.values[layer, :, :, self.length : end] = values
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+        start = self.length - self.dropped[layer]
+        end = start + keys.shape[2]
+        self.keys[layer][:, :, start:end] = keys
+        self.values[layer][:, :, start:end] = values
+        return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
 
     def keep(self, positions: int) -> None:
         """Keeps the `positions` written last; every layer must have written them."""
         self.length += positions
 
-    def fork(self, *, rows: int, capacity: int) -> KeyValueCache:
+    def drop(self, layer: int, positions: int) -> None:
+        """Says that this layer and those behind it lack `positions` of the positions about to be kept."""
+        for index in range(layer, len(self.dropped)):
+            self.dropped[index] += positions
+
+    def take(self, prefix: KeyValueCache) -> None:
+        """Replaces what is kept by a copy of a one-row cache, for every row."""
+        for layer in range(len(self.keys)):
+            self.keys[layer][:, :, : prefix.length] = prefix.keys[layer][:, :, : prefix.length]
+            self.values[layer][:, :, : prefix.length] = prefix.values[layer][:, :, : prefix.length]
+        self.length = prefix.length
+
+    def fork(self, *, rows: int, capacity: int | Sequence[int]) -> KeyValueCache:
         """A copy of a one-row cache for `rows` sequences with room for `capacity` positions in all."""
-        layers, _, heads, _, head_size = self.keys.shape
+        like = self.keys[0]
         copy = KeyValueCache.empty(
-            layers=layers,
+            layers=len(self.keys),
             rows=rows,
-            heads=heads,
+            heads=like.shape[1],
             capacity=capacity,
-            head_size=head_size,
-            dtype=self.keys.dtype,
-            device=self.keys.device,
+            head_size=like.shape[3],
+            dtype=like.dtype,
+            device=like.device,
         )
-        copy.keys[:, :, :, : self.length] = self.keys[:, :, :, : self.length]
-        copy.values[:, :, :, : self.length] = self.values[:, :, :, : self.length]
-        copy.length = self.length
+        copy.take(self)
         return copy

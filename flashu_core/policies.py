@@ -1,25 +1,176 @@
-"""Acceleration policies by name: for each, the ordered techniques. Data only."""
+"""Acceleration policies by name: for each task the parameters of its techniques. Data, and the checks on it.
+
+`exact` leaves everything as it is. The defaults of `flashu` are the paper's (arXiv 2603.15271, tables 7 and 8). A
+request may override single parameters; one that is neutral leaves no trace in the schedule.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
+from typing import TypeVar
 
 from flashu_core.errors import InvalidRequestError
-from flashu_core.plan import Policy
+from flashu_core.plan import Policy, Technique
+from flashu_core.techniques.adaptive_guidance import AdaptiveGuidance
+from flashu_core.techniques.head_cache import HeadCache
+from flashu_core.techniques.hybrid_ffn import HybridFfn
+from flashu_core.techniques.layer_skipping import LayerSkipping
+from flashu_core.techniques.token_pruning import TokenPruning
 
-POLICIES: Mapping[str, Policy] = MappingProxyType({"exact": ()})
+MOST_PRUNED = 0.9
+MOST_INTERVAL = 1000
+Overrides = Mapping[str, float]
 
 
-def find_policy(name: str) -> Policy:
+def _within(name: str, value: float, low: float, high: float) -> None:
+    # Written so that a NaN fails too.
+    if not low <= value <= high:
+        raise InvalidRequestError(f"{name} is {value}; it must be from {low:g} to {high:g}", parameter="acceleration")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationPolicy:
+    """How a picture is drawn; the default of every parameter is neutral.
+
+    Attributes:
+        points: points of the time grid, as a share of the model's own number.
+        ffn_ratio: share of the FFN neurons that is pruned.
+        hybrid_threshold: share of the evaluations at the end that run everything.
+        skip_ratio, skip_interval: share of the layers left out, and evaluations from one measurement to the next.
+        low_guidance: factor of the guidance before the last `guidance_threshold` of the evaluations.
+        head_interval: evaluations from one computation of the head to the next.
+
+    Raises:
+        InvalidRequestError: a value is out of range.
+    """
+
+    points: float = 1.0
+    ffn_ratio: float = 0.0
+    hybrid_threshold: float = 0.3
+    skip_ratio: float = 0.0
+    skip_interval: int = 10
+    low_guidance: float = 1.0
+    guidance_threshold: float = 0.3
+    head_interval: int = 1
+
+    def __post_init__(self) -> None:
+        _within("points", self.points, 0.01, 10.0)
+        for name in ("ffn_ratio", "skip_ratio"):
+            _within(name, getattr(self, name), 0.0, MOST_PRUNED)
+        for name in ("hybrid_threshold", "guidance_threshold"):
+            _within(name, getattr(self, name), 0.0, 1.0)
+        _within("low_guidance", self.low_guidance, 0.0, 10.0)
+        for name in ("skip_interval", "head_interval"):
+            _within(name, getattr(self, name), 1, MOST_INTERVAL)
+
+    @property
+    def techniques(self) -> Policy:
+        """What is not neutral, in the order in which plans are changed."""
+        last = self.hybrid_threshold
+        found: list[Technique] = []
+        if self.ffn_ratio:
+            found.append(HybridFfn(last=last))
+        if self.skip_ratio:
+            found.append(LayerSkipping(ratio=self.skip_ratio, interval=self.skip_interval, last=last))
+        if self.low_guidance != 1.0:
+            found.append(AdaptiveGuidance(low=self.low_guidance, last=self.guidance_threshold))
+        if self.head_interval > 1:
+            found.append(HeadCache(interval=self.head_interval, last=last))
+        return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnderstandingPolicy:
+    """How a question is answered; the default of every parameter is neutral.
+
+    Attributes:
+        ffn_ratio: share of the FFN neurons that is pruned.
+        hybrid_threshold: share of the token budget at the end that runs everything.
+        skip_ratio, skip_interval: share of the layers left out, and tokens from one measurement to the next.
+        token_ratio, token_layer: share of the image tokens that is dropped, and the layer behind which.
+
+    Raises:
+        InvalidRequestError: a value is out of range.
+    """
+
+    ffn_ratio: float = 0.0
+    hybrid_threshold: float = 0.3
+    skip_ratio: float = 0.0
+    skip_interval: int = 10
+    token_ratio: float = 0.0
+    token_layer: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("ffn_ratio", "skip_ratio", "token_ratio"):
+            _within(name, getattr(self, name), 0.0, MOST_PRUNED)
+        _within("hybrid_threshold", self.hybrid_threshold, 0.0, 1.0)
+        for name in ("skip_interval", "token_layer"):
+            _within(name, getattr(self, name), 1, MOST_INTERVAL)
+
+    @property
+    def techniques(self) -> Policy:
+        """What is not neutral, in the order in which plans are changed."""
+        last = self.hybrid_threshold
+        found: list[Technique] = []
+        if self.ffn_ratio:
+            found.append(HybridFfn(last=last))
+        if self.skip_ratio:
+            found.append(LayerSkipping(ratio=self.skip_ratio, interval=self.skip_interval, last=last))
+        if self.token_ratio:
+            found.append(TokenPruning(ratio=self.token_ratio, layer=self.token_layer))
+        return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskPolicies:
+    """What one name means for each task."""
+
+    generate: GenerationPolicy = GenerationPolicy()
+    vqa: UnderstandingPolicy = UnderstandingPolicy()
+
+
+_FLASHU = TaskPolicies(
+    generate=GenerationPolicy(points=0.7, ffn_ratio=0.2, skip_ratio=0.2, low_guidance=0.75, head_interval=5),
+    vqa=UnderstandingPolicy(ffn_ratio=0.1, skip_ratio=0.1, token_ratio=0.5),
+)
+
+POLICIES: Mapping[str, TaskPolicies] = MappingProxyType({"exact": TaskPolicies(), "flashu": _FLASHU})
+
+P = TypeVar("P", GenerationPolicy, UnderstandingPolicy)
+
+
+def find_policy(name: str, policies: Mapping[str, TaskPolicies] = POLICIES) -> TaskPolicies:
     """The policy of that name.
 
     Raises:
         InvalidRequestError: there is none.
     """
     try:
-        return POLICIES[name]
+        return policies[name]
     except KeyError:
         raise InvalidRequestError(
-            f"there is no acceleration policy {name!r}; use one of: {', '.join(POLICIES)}", parameter="acceleration"
+            f"there is no acceleration policy {name!r}; use one of: {', '.join(policies)}", parameter="acceleration"
         ) from None
+
+
+def override(policy: P, overrides: Overrides) -> P:
+    """The policy with single parameters changed.
+
+    Raises:
+        InvalidRequestError: the task has no parameter of that name, or a value cannot be used.
+    """
+    known = {field.name: type(getattr(policy, field.name)) for field in fields(policy)}
+    for name, value in overrides.items():
+        if name not in known:
+            raise InvalidRequestError(
+                f"there is no parameter {name!r} of this task's acceleration; use: {', '.join(known)}",
+                parameter="acceleration",
+            )
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise InvalidRequestError(f"{name} is {value!r}; it must be a number", parameter="acceleration")
+        if known[name] is int and not float(value).is_integer():
+            raise InvalidRequestError(f"{name} is {value}; it must be a whole number", parameter="acceleration")
+    changed = {name: known[name](value) for name, value in overrides.items()}
+    return replace(policy, **changed)

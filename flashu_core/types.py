@@ -51,6 +51,7 @@ class GenerateRequest:
         guidance: how far to move from the negative prompt's velocity to the prompt's. None: the model's default.
         seed: None draws one.
         policy: name of the acceleration policy.
+        overrides: single parameters of that policy, by name.
         priority: lower runs first.
         deadline: monotonic seconds after which nobody wants the result.
 
@@ -67,6 +68,7 @@ class GenerateRequest:
     guidance: float | None = None
     seed: int | None = None
     policy: str = "exact"
+    overrides: Mapping[str, float] = field(default_factory=dict)
     priority: int = 0
     deadline: float | None = None
 
@@ -91,6 +93,7 @@ class UnderstandRequest:
         max_new_tokens: length of the answer at most.
         temperature: 0 picks the likeliest token.
         top_p: the smallest set of likeliest tokens with this much probability is drawn from.
+        policy, overrides: as of a picture.
 
     Raises:
         InvalidRequestError: a value is out of range, or the image has another form.
@@ -103,6 +106,7 @@ class UnderstandRequest:
     top_p: float = 1.0
     seed: int | None = None
     policy: str = "exact"
+    overrides: Mapping[str, float] = field(default_factory=dict)
     priority: int = 0
     deadline: float | None = None
 

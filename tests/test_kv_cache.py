@@ -69,23 +69,24 @@ def test_a_fork_repeats_the_row_and_has_room() -> None:
     copy = cache.fork(rows=3, capacity=9)
     assert (copy.rows, copy.capacity, copy.length) == (3, 9, 4)
     for layer, (keys, values) in enumerate(seen):
-        assert torch.equal(copy.keys[layer, :, :, :4], keys.expand(3, -1, -1, -1))
-        assert torch.equal(copy.values[layer, :, :, :4], values.expand(3, -1, -1, -1))
+        assert torch.equal(copy.keys[layer][:, :, :4], keys.expand(3, -1, -1, -1))
+        assert torch.equal(copy.values[layer][:, :, :4], values.expand(3, -1, -1, -1))
 
 
 def test_a_fork_and_its_origin_do_not_touch_each_other() -> None:
     cache = empty(capacity=4)
     write(cache, 4)
     cache.keep(4)
-    before = cache.keys.clone()
+    before = torch.stack(cache.keys)
     copy = cache.fork(rows=2, capacity=6)
-    kept = copy.keys[:, :, :, :4].clone()
+    kept = torch.stack(copy.keys)[:, :, :, :4]
     write(copy, 2)
     copy.keep(2)
     assert cache.length == 4
-    assert torch.equal(cache.keys, before)
-    cache.keys.zero_()
-    assert torch.equal(copy.keys[:, :, :, :4], kept)
+    assert torch.equal(torch.stack(cache.keys), before)
+    for keys in cache.keys:
+        keys.zero_()
+    assert torch.equal(torch.stack(copy.keys)[:, :, :, :4], kept)
 
 
 def test_writing_beyond_the_room_fails() -> None:
@@ -94,3 +95,18 @@ def test_writing_beyond_the_room_fails() -> None:
     cache.keep(3)
     with pytest.raises(RuntimeError):
         write(cache, 2)
+
+
+def test_layers_behind_a_drop_hold_less() -> None:
+    cache = KeyValueCache.empty(
+        layers=2, rows=1, heads=HEADS, capacity=(9, 7), head_size=SIZE, dtype=torch.float32, device=torch.device("cpu")
+    )
+    first, second = torch.randn(2, 1, HEADS, 6, SIZE), torch.randn(2, 1, HEADS, 4, SIZE)
+    cache.extend(0, *first)
+    cache.extend(1, *second)
+    cache.drop(1, 2)
+    cache.keep(6)
+    assert (cache.length, cache.dropped) == (6, [0, 2])
+    more = torch.randn(2, 1, HEADS, 3, SIZE)
+    assert torch.equal(cache.extend(0, *more)[0], torch.cat([first[0], more[0]], dim=2))
+    assert torch.equal(cache.extend(1, *more)[1], torch.cat([second[1], more[1]], dim=2))

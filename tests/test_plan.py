@@ -24,7 +24,7 @@ class Plus:
     term: float
 
     def plan(self, step: Step, plan: StepPlan) -> StepPlan:
-        return replace(plan, guidance=plan.guidance + self.term / step.of)
+        return replace(plan, guidance=plan.guidance + self.term / (step.points - 1))
 
 
 def test_points_are_one_more_than_evaluations() -> None:

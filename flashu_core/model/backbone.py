@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from flashu_core.config import BackboneConfig
 from flashu_core.model.ffn import GatedFFN
+from flashu_core.model.levers import Drop, Levers, Neurons, Trace
 from flashu_core.model.self_attention import Context, SelfAttention
 
 
@@ -20,9 +23,9 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = nn.RMSNorm(width, eps=config.norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(width, eps=config.norm_eps)
 
-    def forward(self, x: Tensor, layer: int, context: Context) -> Tensor:  # (R, L, width)
+    def forward(self, x: Tensor, layer: int, context: Context, neurons: Neurons = None) -> Tensor:  # (R, L, width)
         x = x + self.self_attn(self.input_layernorm(x), layer, context)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        return x + self.mlp(self.post_attention_layernorm(x), neurons)
 
 
 class Backbone(nn.Module):
@@ -38,8 +41,41 @@ class Backbone(nn.Module):
         if config.tied_embeddings:
             self.lm_head.weight = self.embed_tokens.weight
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        """Embedded tokens (R, L, width) to hidden states after the final norm, (R, L, width)."""
+    def forward(self, x: Tensor, context: Context, levers: Levers) -> tuple[Tensor, Trace]:
+        """Embedded tokens (R, L, width) to hidden states after the final norm, and what was found on the way.
+
+        Returns:
+            (R, L, width), shorter where tokens were dropped.
+        """
+        trace = Trace()
         for index, layer in enumerate(self.layers):
-            x = layer(x, index, context)
-        return self.norm(x)
+            before = x
+            groups = [group for group, skipped in enumerate(levers.skipped) if index in skipped]
+            neurons = None if levers.neurons is None else levers.neurons[index]
+            if not groups:
+                x = layer(x, index, context, neurons)
+            elif len(groups) < len(levers.skipped):
+                # The layer runs for those that need it.
+                rows, own = context.without(groups)
+                x = x.index_copy(0, rows, layer(x[rows], index, own, neurons))
+            if levers.measured is not None:
+                trace.similarity.append(_similarity(before[:, levers.measured], x[:, levers.measured]))
+            if levers.drop is not None and index + 1 == levers.drop.layer:
+                trace.kept = _smallest_values(levers.drop, context, index, x.shape[1])
+                x, context = x[:, trace.kept], context.at(trace.kept, levers.drop)
+        return self.norm(x), trace
+
+
+def _similarity(before: Tensor, after: Tensor) -> Tensor:
+    return functional.cosine_similarity(before.float(), after.float(), dim=-1).mean(dim=1)
+
+
+def _smallest_values(drop: Drop, context: Context, layer: int, length: int) -> Tensor:
+    """Positions of the pass that stay: all but the image tokens with the largest values, all heads' together."""
+    (cache,) = context.caches
+    start = cache.length - cache.dropped[layer]
+    values = cache.values[layer][0, :, start : start + length].float()  # (heads, L, head width)
+    norms = values.square().sum(dim=(0, 2))[drop.tokens]
+    kept = norms.topk(drop.keep, largest=False).indices.sort().values + drop.tokens.start
+    index = torch.arange(length, device=kept.device)
+    return torch.cat([index[: drop.tokens.start], kept, index[drop.tokens.stop :]])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from flashu_core.model.levers import Neurons
+
 
 class GatedFFN(nn.Module):
     """SwiGLU: `ffn_size` neurons, each a row of gate and up and a column of down. Upstream: Qwen2MLP."""
@@ -15,5 +17,16 @@ class GatedFFN(nn.Module):
         self.up_proj = nn.Linear(width, ffn_size, bias=False)
         self.down_proj = nn.Linear(ffn_size, width, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+    def activations(self, x: Tensor, neurons: Neurons = None) -> Tensor:
+        """Activations of the given neurons, (..., neurons), for x (..., width)."""
+        if neurons is None:
+            return functional.silu(self.gate_proj(x)) * self.up_proj(x)
+        gate, up = self.gate_proj.weight[neurons], self.up_proj.weight[neurons]
+        return functional.silu(functional.linear(x, gate)) * functional.linear(x, up)
+
+    def forward(self, x: Tensor, neurons: Neurons = None) -> Tensor:
+        """x (..., width) through the given neurons; the others' weights are not read."""
+        activations = self.activations(x, neurons)
+        if neurons is None:
+            return self.down_proj(activations)
+        return functional.linear(activations, self.down_proj.weight[:, neurons])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from flashu_core.attention import Kernel, attend, rotate
 from flashu_core.kv_cache import KeyValueCache
+from flashu_core.model.levers import Drop
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,21 @@ class Context:
     caches: Sequence[KeyValueCache]
     block: int
     kernel: Kernel
+
+    def without(self, groups: Sequence[int]) -> tuple[Tensor, Context]:
+        """The rows of all other groups, and their context."""
+        sizes = [cache.rows for cache in self.caches]
+        starts = [sum(sizes[:group]) for group in range(len(sizes))]
+        others = [group for group in range(len(sizes)) if group not in groups]
+        picked = [row for group in others for row in range(starts[group], starts[group] + sizes[group])]
+        rows = torch.tensor(picked, device=self.cosine.device)
+        caches = [self.caches[group] for group in others]
+        return rows, replace(self, cosine=self.cosine[rows], sine=self.sine[rows], caches=caches)
+
+    def at(self, kept: Tensor, drop: Drop) -> Context:
+        """The context of the positions that stay, which remain what they were."""
+        gone = drop.tokens.stop - drop.tokens.start - drop.keep
+        return replace(self, cosine=self.cosine[:, kept], sine=self.sine[:, kept], block=self.block - gone)
 
 
 class SelfAttention(nn.Module):

@@ -16,6 +16,7 @@ from flashu_core.config import ModelConfig
 from flashu_core.kv_cache import KeyValueCache
 from flashu_core.model.backbone import Backbone
 from flashu_core.model.head import Head, TimeEmbedding, velocity_to_latents
+from flashu_core.model.levers import EVERYTHING, Levers, Trace
 from flashu_core.model.self_attention import Context
 from flashu_core.model.vision import Vision
 
@@ -79,12 +80,15 @@ class Showo2(nn.Module):
         """Image tokens (R, N, width) with their time token before them, where the model has one."""
         return torch.cat([time_token, features], dim=1) if self.config.time_token else features
 
-    def run_backbone(self, x: Tensor, caches: Sequence[KeyValueCache], *, block: int) -> Tensor:
+    def run_backbone(
+        self, x: Tensor, caches: Sequence[KeyValueCache], *, block: int, levers: Levers = EVERYTHING
+    ) -> tuple[Tensor, Trace]:
         """Tokens (R, L, width) that follow the caches to hidden states after the final norm, (R, L, width)."""
         config = self.config.backbone
         positions = _following(x.shape[1], caches, x.device)
         cosine, sine = rotary(positions, config.hidden_size // config.heads, config.rope_theta, None, x.dtype)
-        return self.backbone(x, Context(cosine, sine, caches, block, self.kernel))
+        hidden, trace = self.backbone(x, Context(cosine, sine, caches, block, self.kernel), levers)
+        return hidden, trace
 
     def run_head(self, hidden: Tensor, time: Tensor | None, caches: Sequence[KeyValueCache], *, block: int) -> Tensor:
         """Hidden states (R, L, width) that follow the caches to the head's state, (R, L, head width)."""

@@ -1,12 +1,13 @@
 """Drawing: the denoising loop, one evaluation at a time for a batch of requests.
 
-What never changes is computed once: a prompt's text runs through backbone and head when its request begins, the null
-prompt's when the process does. An evaluation computes image blocks only: features once for both branches, then text and
-null branches together. A request's whole running state is its `Generation`.
+What never changes is computed once: a prompt's text runs through backbone and head when it is first needed on some path,
+the null prompt's once in a process. An evaluation computes image blocks only, and of those what its plan says: features
+once for both branches, then text and null branches together. A request's whole running state is its `Generation`.
 """
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,10 +15,15 @@ import torch
 from torch import Tensor
 
 from flashu_core.kv_cache import KeyValueCache
+from flashu_core.model.levers import Levers, Trace
 from flashu_core.model.showo2 import Showo2
+from flashu_core.neurons import FULL, NeuronPath
 from flashu_core.plan import Schedule, StepPlan
 from flashu_core.sampler import euler, guide
+from flashu_core.techniques.layer_skipping import most_similar
 from flashu_core.timing import Spans
+
+ALL_LAYERS: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,61 @@ class Branch:
 
 
 @dataclass(slots=True)
+class Prompt:
+    """A prompt's ids (`bos text image_start`) and what was read of them.
+
+    Keys and values depend on the neurons and layers that ran, so there is a branch for each way; the `most` last used
+    are kept.
+    """
+
+    ids: Sequence[int]
+    most: int = 8
+    _read: OrderedDict[tuple[str, frozenset[int]], Branch] = field(default_factory=OrderedDict)
+
+    @torch.inference_mode()
+    def read(self, model: Showo2, path: NeuronPath = FULL, skipped: frozenset[int] = ALL_LAYERS) -> Branch:
+        """The text's branch on that path, run through backbone and head on first use."""
+        key = (path.name, skipped)
+        branch = self._read.get(key)
+        if branch is None:
+            length = len(self.ids)
+            branch = Branch(model.backbone_cache(1, length), model.head_cache(1, length))
+            levers = Levers(neurons=path.layers, skipped=(skipped,))
+            hidden, _ = model.run_backbone(model.embed(self.ids), [branch.backbone], block=0, levers=levers)
+            model.run_head(hidden, None, [branch.head], block=0)
+            branch.backbone.keep(length)
+            branch.head.keep(length)
+            self._read[key] = branch
+            if len(self._read) > self.most:
+                self._read.popitem(last=False)
+        self._read.move_to_end(key)
+        return branch
+
+
+@dataclass(slots=True)
+class Side:
+    """One branch of one request: its prompt, and the buffers that image blocks are written into behind it.
+
+    Attributes:
+        branch: one row for each picture; holds the prompt as read on the path `loaded`.
+        state: the head's state that later evaluations use again, (pictures, block, head width).
+    """
+
+    prompt: Prompt
+    branch: Branch
+    loaded: tuple[str, frozenset[int]]
+    state: Tensor | None = None
+
+    def load(self, model: Showo2, path: NeuronPath, skipped: frozenset[int]) -> None:
+        """Puts the prompt before the block as that path reads it."""
+        if self.loaded != (path.name, skipped):
+            prefix = self.prompt.read(model, path, skipped)
+            self.branch.backbone.take(prefix.backbone)
+            self.branch.head.take(prefix.head)
+            self.loaded = (path.name, skipped)
+
+
+@dataclass(slots=True)
 class Generation:
     """The running state of one request.
 
@@ -41,19 +102,25 @@ class Generation:
         schedule: one plan for each evaluation.
         times: the grid; evaluation i goes from times[i] to times[i + 1].
         latents: (images, C, H, W) float32.
-        text, null: the branches, one row for each image.
-        evaluation: how many have run; backbone_passes, head_passes: how often each ran for them.
+        text, null: the branches.
+        pruned: the neurons of evaluations whose plan says "pruned".
+        skipped: the layers that were last measured as similar.
+        velocity: the last evaluation's, guided, as the latents.
+        evaluation: how many have run.
+        counts: what ran: `backbone_full`, `backbone_pruned`, `head_computed`, `head_reused`, `layers_skipped`.
     """
 
     schedule: Schedule
     times: Sequence[float]
     grid: tuple[int, int]
     latents: Tensor
-    text: Branch
-    null: Branch
+    text: Side
+    null: Side
+    pruned: NeuronPath = FULL
+    skipped: frozenset[int] = ALL_LAYERS
+    velocity: Tensor | None = None
     evaluation: int = 0
-    backbone_passes: int = 0
-    head_passes: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
     spans: list[Spans] = field(default_factory=list)
 
     @property
@@ -67,92 +134,166 @@ class Generation:
         return self.schedule[self.evaluation]
 
     @property
+    def path(self) -> NeuronPath:
+        """The neurons of the next evaluation."""
+        return self.pruned if self.plan.ffn == "pruned" else FULL
+
+    @property
+    def left_out(self) -> frozenset[int]:
+        """The layers that the next evaluation leaves out."""
+        return self.skipped if self.plan.layers == "measured" else ALL_LAYERS
+
+    @property
+    def work(self) -> tuple[object, ...]:
+        """Requests that agree on this can share the next evaluation's pass."""
+        return (self.plan.head, self.plan.run_backbone, self.path.name if self.plan.run_backbone else None)
+
+    @property
     def rows(self) -> int:
         """Pictures of this request."""
         return self.latents.shape[0]
 
 
 @torch.inference_mode()
-def read_prompt(model: Showo2, ids: Sequence[int]) -> Branch:
-    """Runs a prompt's text (`bos text image_start`) through backbone and head."""
-    branch = Branch(model.backbone_cache(1, len(ids)), model.head_cache(1, len(ids)))
-    hidden = model.run_backbone(model.embed(ids), [branch.backbone], block=0)
-    model.run_head(hidden, None, [branch.head], block=0)
-    branch.backbone.keep(len(ids))
-    branch.head.keep(len(ids))
-    return branch
-
-
-def begin(model: Showo2, *, text: Branch, null: Branch, noise: Tensor, schedule: Schedule, times: Tensor) -> Generation:
-    """The state before the first evaluation.
+def begin(
+    model: Showo2,
+    *,
+    text: Prompt,
+    null: Prompt,
+    noise: Tensor,
+    schedule: Schedule,
+    times: Tensor,
+    pruned: NeuronPath = FULL,
+) -> Generation:
+    """The state before the first evaluation, its prompts read as that evaluation needs them.
 
     Args:
-        text, null: the prompts' branches; they are copied, not changed.
+        text, null: the prompts; they may be shared by several requests.
         noise: (images, C, H, W) latents at time 0.
         schedule: the plans.
         times: (len(schedule) + 1,)
+        pruned: the neurons that "pruned" in a plan means.
     """
     patch = model.config.patch_size
     rows, columns = noise.shape[-2] // patch, noise.shape[-1] // patch
     block = rows * columns + model.config.block_extra
+    path = pruned if schedule[0].ffn == "pruned" else FULL
+
+    def side(prompt: Prompt) -> Side:
+        branch = prompt.read(model, path).fork(noise.shape[0], block)
+        return Side(prompt, branch, (path.name, ALL_LAYERS))
+
     return Generation(
         schedule=schedule,
         times=times.tolist(),
         grid=(rows, columns),
         latents=noise.to(model.device, torch.float32),
-        text=text.fork(noise.shape[0], block),
-        null=null.fork(noise.shape[0], block),
+        text=side(text),
+        null=side(null),
+        pruned=pruned,
     )
 
 
 @torch.inference_mode()
 def advance(model: Showo2, batch: Sequence[Generation], spans: Spans) -> None:
-    """Runs the next evaluation of each request; all must draw on the same grid.
+    """Runs the next evaluation of each request; all must draw on the same grid and agree on their `work`.
 
-    Requests at different evaluations, with different prompts and guidance, share the arithmetic and nothing else.
+    Requests at different evaluations, with different prompts, guidance and layers left out, share the arithmetic and
+    nothing else.
     """
-    readers = [generation for generation in batch if generation.plan.reads_text]
-    guided = [generation for generation in batch if generation.plan.reads_null]
-    branches = [g.text for g in readers] + [g.null for g in guided]
-    picture = _picture_rows(batch, readers, guided, model.device)
+    plan = batch[0].plan
+    reading = [(g, g.text) for g in batch if g.plan.reads_text] + [(g, g.null) for g in batch if g.plan.reads_null]
+    running = [(g, g.text) for g in batch if g.plan.run_text] + [(g, g.null) for g in batch if g.plan.run_null]
     with spans.span("features"):
-        latents = torch.cat([generation.latents for generation in batch])
         times = torch.tensor([g.times[g.evaluation] for g in batch for _ in range(g.rows)], device=model.device)
         time, token = model.time_tokens(times)
-        block = model.image_block(model.vision(latents), token)[picture]
-    size = block.shape[1]
-    with spans.span("backbone"):
-        hidden = model.run_backbone(block, [branch.backbone for branch in branches], block=size)
+        if plan.run_backbone:
+            latents = torch.cat([generation.latents for generation in batch])
+            block = model.image_block(model.vision(latents), token)
+    if plan.run_backbone:
+        with spans.span("prefix"):
+            for generation, side in running:
+                side.load(model, generation.path, generation.left_out)
+        with spans.span("backbone"):
+            hidden = _run_backbone(model, batch, running, block[_picture_rows(batch, running, model.device)])
     with spans.span("head"):
-        time = time[picture]
-        state = model.run_head(hidden, time, [branch.head for branch in branches], block=size)
-        velocities = model.velocity(state, time, batch[0].grid)
+        if plan.head == "compute":
+            computed = time[_picture_rows(batch, running, model.device)]
+            caches = [side.branch.head for _, side in running]
+            states = model.run_head(hidden, computed, caches, block=hidden.shape[1])
+            for (_, side), state in zip(running, states.split([g.rows for g, _ in running]), strict=True):
+                side.state = state
+        if plan.head == "reuse" or len(reading) < len(running):
+            states = torch.cat([side.state for _, side in reading if side.state is not None])
+        velocities = model.velocity(states, time[_picture_rows(batch, reading, model.device)], batch[0].grid)
     with spans.span("guidance"):
-        parts = velocities.split([generation.rows for generation in (*readers, *guided)])
-        texts, nulls = iter(parts[: len(readers)]), iter(parts[len(readers) :])
+        parts = dict(
+            zip((id(side) for _, side in reading), velocities.split([g.rows for g, _ in reading]), strict=True)
+        )
         for generation in batch:
-            plan = generation.plan
-            if plan.reads_text and plan.reads_null:
-                velocity = guide(next(texts), next(nulls), plan.guidance)
-            else:
-                velocity = next(texts) if plan.reads_text else next(nulls)
-            index = generation.evaluation
-            start, end = generation.times[index], generation.times[index + 1]
-            generation.latents = euler(generation.latents, velocity, start, end)
+            _move(generation, parts)
     for generation in batch:
+        _count(generation)
+        if plan.head == "compute" and not generation.plan.keep_head:
+            generation.text.state = generation.null.state = None
         generation.evaluation += 1
-        generation.backbone_passes += 1
-        generation.head_passes += 1
         generation.spans.append(spans)
 
 
-def _picture_rows(
-    batch: Sequence[Generation], readers: Sequence[Generation], guided: Sequence[Generation], device: torch.device
+def _run_backbone(
+    model: Showo2, batch: Sequence[Generation], running: Sequence[tuple[Generation, Side]], block: Tensor
 ) -> Tensor:
-    """For each row of the pass (text branches, then null branches) the picture it reads."""
+    """One pass over the running branches' rows; whoever measures chooses its layers for the evaluations to come."""
+    left_out = [generation.left_out for generation, _ in running]
+    measuring = any(generation.plan.measure for generation in batch)
+    levers = Levers(
+        neurons=batch[0].path.layers,
+        skipped=left_out if any(left_out) else (),
+        measured=slice(0, block.shape[1]) if measuring else None,
+    )
+    caches = [side.branch.backbone for _, side in running]
+    hidden, trace = model.run_backbone(block, caches, block=block.shape[1], levers=levers)
+    if measuring:
+        _observe(batch, running, trace)
+    return hidden
+
+
+def _observe(batch: Sequence[Generation], running: Sequence[tuple[Generation, Side]], trace: Trace) -> None:
+    similarity = torch.stack(trace.similarity)  # (layers, rows)
+    parts = similarity.split([generation.rows for generation, _ in running], dim=1)
+    for generation in batch:
+        if generation.plan.measure:
+            own = [part for (owner, _), part in zip(running, parts, strict=True) if owner is generation]
+            generation.skipped = most_similar(torch.cat(own, dim=1).mean(dim=1).tolist(), generation.plan.measure)
+
+
+def _move(generation: Generation, velocities: dict[int, Tensor]) -> None:
+    """One Euler step along the guided velocity."""
+    plan, index = generation.plan, generation.evaluation
+    if plan.reads_text and plan.reads_null:
+        velocity = guide(velocities[id(generation.text)], velocities[id(generation.null)], plan.guidance)
+    else:
+        velocity = velocities[id(generation.text if plan.reads_text else generation.null)]
+    generation.velocity = velocity
+    start, end = generation.times[index], generation.times[index + 1]
+    generation.latents = euler(generation.latents, velocity, start, end)
+
+
+def _count(generation: Generation) -> None:
+    plan, counts = generation.plan, generation.counts
+    counts[f"backbone_{plan.ffn}" if plan.run_backbone else "backbone_not_needed"] += 1
+    counts["head_computed" if plan.head == "compute" else "head_reused"] += 1
+    if plan.run_backbone:
+        counts["layers_skipped"] += len(generation.left_out)
+
+
+def _picture_rows(
+    batch: Sequence[Generation], sides: Sequence[tuple[Generation, Side]], device: torch.device
+) -> Tensor:
+    """For each row of a pass over these branches the picture it reads."""
     first, starts = 0, {}
     for generation in batch:
         starts[id(generation)] = first
         first += generation.rows
-    rows = [starts[id(g)] + row for g in (*readers, *guided) for row in range(g.rows)]
+    rows = [starts[id(g)] + row for g, _ in sides for row in range(g.rows)]
     return torch.tensor(rows, device=device)

@@ -1,12 +1,13 @@
 """Answering: a picture and a question read once, then tokens decoded from a cache.
 
-What precedes every picture is the same for all requests, so it is read once per process (`read_system`) and copied. A
-prefill runs the image block with full attention and the question causally in one pass. A request's whole running state
-is its `Understanding`.
+What precedes every picture is the same for all requests, so it is read once per process on each path (`System`) and
+copied. A prefill runs the image block with full attention and the question causally in one pass. A request's whole
+running state is its `Understanding`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,9 +15,15 @@ import torch
 from torch import Tensor
 
 from flashu_core.kv_cache import KeyValueCache
+from flashu_core.model.levers import Drop, Levers
 from flashu_core.model.showo2 import Showo2
+from flashu_core.neurons import FULL, NeuronPath
+from flashu_core.plan import Schedule, StepPlan, make_answer_schedule
 from flashu_core.sampler import draw_token
+from flashu_core.techniques.layer_skipping import most_similar
 from flashu_core.timing import Spans
+
+LAST = slice(-1, None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,44 +37,28 @@ class Decoding:
 
 
 @dataclass(slots=True)
-class Understanding:
-    """The running state of one request.
+class System:
+    """What precedes every picture (`bos system user image_start`), and its time token where that is causal.
 
-    Attributes:
-        cache: keys and values of everything read so far.
-        tokens: the answer so far, without the end token.
-        logits: scores of the next token, (vocabulary,).
-        ended: whether the end token came.
-        decode_passes: tokens decoded after the prefill's own.
+    Keys and values depend on the neurons that ran, so there is a cache for each path it was read on.
     """
 
-    decoding: Decoding
-    generator: torch.Generator
-    cache: KeyValueCache
-    logits: Tensor
-    prompt_tokens: int
-    tokens: list[int] = field(default_factory=list)
-    ended: bool = False
-    decode_passes: int = 0
-    spans: list[Spans] = field(default_factory=list)
+    ids: Sequence[int]
+    _read: dict[str, KeyValueCache] = field(default_factory=dict)
 
-    @property
-    def done(self) -> bool:
-        """Whether the answer is complete."""
-        return self.ended or len(self.tokens) == self.decoding.max_new_tokens
-
-
-@torch.inference_mode()
-def read_system(model: Showo2, ids: Sequence[int]) -> KeyValueCache:
-    """Reads what precedes every picture (`bos system user image_start`), and its time token where that is causal."""
-    embeddings = model.embed(ids)
-    if model.config.time_token and model.config.understanding_block == "image":
-        embeddings = torch.cat([embeddings, _clean_time_token(model)], dim=1)
-    length = embeddings.shape[1]
-    cache = model.backbone_cache(1, length)
-    model.run_backbone(embeddings, [cache], block=0)
-    cache.keep(length)
-    return cache
+    @torch.inference_mode()
+    def read(self, model: Showo2, path: NeuronPath = FULL) -> KeyValueCache:
+        """Its cache on that path, run through the backbone on first use."""
+        if path.name not in self._read:
+            embeddings = model.embed(self.ids)
+            if model.config.time_token and model.config.understanding_block == "image":
+                embeddings = torch.cat([embeddings, _clean_time_token(model)], dim=1)
+            length = embeddings.shape[1]
+            cache = model.backbone_cache(1, length)
+            model.run_backbone(embeddings, [cache], block=0, levers=Levers(neurons=path.layers))
+            cache.keep(length)
+            self._read[path.name] = cache
+        return self._read[path.name]
 
 
 def _clean_time_token(model: Showo2) -> Tensor:
@@ -76,27 +67,97 @@ def _clean_time_token(model: Showo2) -> Tensor:
     return token
 
 
+@dataclass(slots=True)
+class Understanding:
+    """The running state of one request.
+
+    Attributes:
+        schedule: one plan for each token that may be drawn; the first is the prefill's.
+        cache: keys and values of everything read so far.
+        tokens: the answer so far, without the end token.
+        logits: scores of the next token, (vocabulary,).
+        ended: whether the end token came.
+        pruned: the neurons of tokens whose plan says "pruned".
+        skipped: the layers that were last measured as similar.
+        pending: tokens decoded since, whose keys and values those layers lack.
+        counts: what ran: `prefills`, `decode_passes`, `tokens_full`, `tokens_pruned`, `layers_skipped`,
+            `visual_tokens_kept`, `visual_tokens_pruned`.
+    """
+
+    decoding: Decoding
+    generator: torch.Generator
+    schedule: Schedule
+    cache: KeyValueCache
+    logits: Tensor
+    prompt_tokens: int
+    pruned: NeuronPath = FULL
+    tokens: list[int] = field(default_factory=list)
+    ended: bool = False
+    skipped: frozenset[int] = frozenset()
+    pending: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    spans: list[Spans] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer is complete."""
+        return self.ended or len(self.tokens) == self.decoding.max_new_tokens
+
+    @property
+    def plan(self) -> StepPlan:
+        """The next token's plan."""
+        return self.schedule[len(self.tokens)]
+
+    @property
+    def path(self) -> NeuronPath:
+        """The neurons of the next token."""
+        return self.pruned if self.plan.ffn == "pruned" else FULL
+
+    @property
+    def left_out(self) -> frozenset[int]:
+        """The layers that the next token leaves out."""
+        return self.skipped if self.plan.layers == "measured" else frozenset()
+
+    @property
+    def block(self) -> int:
+        """Tokens of the next pass: where no layer is left out any more, those decoded meanwhile run once again, which
+        makes every layer's cache exact."""
+        return 1 if self.left_out else 1 + self.pending
+
+    @property
+    def work(self) -> tuple[object, ...]:
+        """Requests that agree on this can share the next token's pass."""
+        return (self.path.name, self.block) if not self.done else ()
+
+
 @torch.inference_mode()
 def begin(
     model: Showo2,
     *,
-    system: KeyValueCache,
+    system: System,
     latents: Tensor,
     suffix: Sequence[int],
     decoding: Decoding,
     generator: torch.Generator,
     spans: Spans,
+    schedule: Schedule | None = None,
+    pruned: NeuronPath = FULL,
 ) -> Understanding:
     """Reads a picture and its question, and draws the answer's first token.
 
     Args:
-        system: what `read_system` gave; it is copied, not changed.
+        system: what precedes the picture.
         latents: (1, C, H, W) of the picture.
         suffix: ids of `image_end question assistant`.
         decoding: how the answer is drawn.
         generator: on the CPU, for drawing.
         spans: measures `features` and `prefill`.
+        schedule: a plan for each token; exact by default.
+        pruned: the neurons that "pruned" in a plan means.
     """
+    schedule = schedule or make_answer_schedule((), tokens=decoding.max_new_tokens)
+    plan = schedule[0]
+    path = pruned if plan.ffn == "pruned" else FULL
     with spans.span("features"):
         features = model.vision(latents)
     with spans.span("prefill"):
@@ -107,12 +168,26 @@ def begin(
             block -= 1 - model.config.block_extra
             parts[0] = model.image_block(features, _clean_time_token(model))
         tokens = torch.cat(parts, dim=1)
-        length = tokens.shape[1]
-        cache = system.fork(rows=1, capacity=system.length + length + decoding.max_new_tokens)
-        hidden = model.run_backbone(tokens, [cache], block=block)
+        length, images = tokens.shape[1], features.shape[1]
+        first = parts[0].shape[1] - images
+        prefix = system.read(model, path)
+        whole = prefix.length + length + decoding.max_new_tokens
+        gone = int(round(plan.drop * images, 9))
+        drop = Drop(plan.drop_layer, slice(first, first + images), images - gone) if gone else None
+        layers = model.config.backbone.layers
+        cache = prefix.fork(
+            rows=1, capacity=[whole - gone * (drop is not None and layer >= drop.layer) for layer in range(layers)]
+        )
+        levers = Levers(neurons=path.layers, measured=LAST if plan.measure else None, drop=drop)
+        hidden, trace = model.run_backbone(tokens, [cache], block=block, levers=levers)
+        if drop is not None:
+            cache.drop(drop.layer, gone)
         cache.keep(length)
         logits = model.logits(hidden[0, -1])
-        state = Understanding(decoding, generator, cache, logits, prompt_tokens=cache.length)
+        state = Understanding(decoding, generator, schedule, cache, logits, cache.length, pruned)
+        if plan.measure:
+            state.skipped = most_similar(torch.cat(trace.similarity).tolist(), plan.measure)
+        state.counts.update(prefills=1, visual_tokens_kept=images - gone, visual_tokens_pruned=gone)
         _draw(state)
     state.spans.append(spans)
     return state
@@ -120,18 +195,32 @@ def begin(
 
 @torch.inference_mode()
 def advance(model: Showo2, batch: Sequence[Understanding], spans: Spans) -> None:
-    """Decodes one more token of each answer that is not done."""
+    """Decodes one more token of each answer that is not done; all must agree on their `work`."""
+    block = batch[0].block
+    left_out = [state.left_out for state in batch]
     with spans.span("decode"):
-        last = torch.tensor([[state.tokens[-1]] for state in batch], device=model.device)
+        for state in batch:
+            state.cache.length -= block - 1  # what is run again is written again
+        levers = Levers(
+            neurons=batch[0].path.layers,
+            skipped=left_out if any(left_out) else (),
+            measured=LAST if any(state.plan.measure for state in batch) else None,
+        )
+        last = torch.tensor([state.tokens[-block:] for state in batch], device=model.device)
         embeddings = model.backbone.embed_tokens(last)
-        hidden = model.run_backbone(embeddings, [state.cache for state in batch], block=0)
+        hidden, trace = model.run_backbone(embeddings, [state.cache for state in batch], block=0, levers=levers)
         logits = model.logits(hidden[:, -1])
-        for state, row in zip(batch, logits, strict=True):
-            state.cache.keep(1)
-            state.logits = row
+        for row, state in enumerate(batch):
+            plan = state.plan
+            state.cache.keep(block)
+            state.pending = state.pending + 1 if left_out[row] else 0
+            if plan.measure:
+                similarity = torch.stack(trace.similarity)[:, row]
+                state.skipped = most_similar(similarity.tolist(), plan.measure)
+            state.counts.update({"decode_passes": 1, f"tokens_{plan.ffn}": 1, "layers_skipped": len(left_out[row])})
+            state.logits = logits[row]
             _draw(state)
     for state in batch:
-        state.decode_passes += 1
         state.spans.append(spans)
 
 

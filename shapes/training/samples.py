@@ -34,18 +34,18 @@ def draw_samples(
     *,
     prompts: Sequence[str] = PROMPTS,
     points: int = 25,
-    guidance: float = 3.0,
+    guidance: float = 1.5,
 ) -> None:
     """Draws each prompt once and writes the sheet."""
     config = model.config
     schedule, times = make_schedule((), points=points, guidance=guidance), time_grid(points, config.time_shift)
     rows, columns = config.grids[0]
     shape = (1, config.latent_channels, rows * config.patch_size, columns * config.patch_size)
-    null = generate.read_prompt(model, generation_prefix(tokenizer, "", limit=100))
+    null = generate.Prompt(generation_prefix(tokenizer, "", limit=100))
     batch = [
         generate.begin(
             model,
-            text=generate.read_prompt(model, generation_prefix(tokenizer, prompt, limit=100)),
+            text=generate.Prompt(generation_prefix(tokenizer, prompt, limit=100)),
             null=null,
             noise=noise(seed, shape),
             schedule=schedule,

@@ -24,10 +24,11 @@ from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
 from flashu_core.tokenizer import Tokenizer
 from shapes.training.data import Captions, CaptionSource, Questions, QuestionSource, system_ids
-from shapes.training.packing import packed_states
 from shapes.training.optimiser import MovingAverage, Optimiser, warm_flat_fall
+from shapes.training.packing import packed_states
 from shapes.training.report import History
 from shapes.training.samples import draw_samples
+from shapes.training.train_vae import LATENT_CHANNELS
 
 # The answers' gradient is a few times the flow's: at this weight neither drowns the other.
 ANSWER_WEIGHT = 0.5
@@ -47,6 +48,7 @@ def embedded_config(vocabulary: int, pixels: int) -> ModelConfig:
             hidden_size=192, blocks=3, heads=6, key_value_heads=2, ffn_size=512, rope_theta=1e4, rope_scaling=None
         ),
         grids=((grid, grid),),
+        latent_channels=LATENT_CHANNELS,
         understanding_block="time",
         velocity_layout="patches",
     )

@@ -10,10 +10,11 @@ import torch
 from benchmarks import cost, flops
 from flashu_core.config import MODELS, ModelConfig
 from flashu_core.plan import StepPlan
-from flashu_core.policies import POLICIES
+from flashu_core.policies import POLICIES, GenerationPolicy, UnderstandingPolicy
 
 TERA = 1e12
 TOKENS = 64
+EXACT = GenerationPolicy()
 
 
 def _decoder(width: int, heads: int, shared: int, ffn_size: int, new: int, seen: int) -> int:
@@ -31,7 +32,7 @@ def _backbone(config: ModelConfig, new: int, seen: int) -> int:
 
 def test_an_evaluation_costs_what_the_formula_says() -> None:
     config = MODELS["tiny"]
-    found = flops.generation_cost(config, (), points=3, guidance=5.0, prompt_tokens=TOKENS)
+    found = flops.generation_cost(config, EXACT, points=3, guidance=5.0, prompt_tokens=TOKENS)
     rows, columns = config.grids[0]
     block = rows * columns + 1
     assert found.parts["backbone"] == 2 * sum(
@@ -44,7 +45,7 @@ def test_an_evaluation_costs_what_the_formula_says() -> None:
 def test_pictures_that_share_a_batch_cost_as_many_times_as_much() -> None:
     config = MODELS["tiny"]
     one, two = (
-        flops.generation_cost(config, (), points=2, guidance=5.0, prompt_tokens=TOKENS, images=images)
+        flops.generation_cost(config, EXACT, points=2, guidance=5.0, prompt_tokens=TOKENS, images=images)
         for images in (1, 2)
     )
     assert two.parts["backbone"] == 2 * one.parts["backbone"]
@@ -55,7 +56,7 @@ def test_pictures_that_share_a_batch_cost_as_many_times_as_much() -> None:
 def test_a_branch_that_is_not_read_is_not_computed() -> None:
     config = MODELS["tiny"]
     both, text = (
-        flops.generation_cost(config, (), points=2, guidance=guidance, prompt_tokens=flops.NULL_TOKENS)
+        flops.generation_cost(config, EXACT, points=2, guidance=guidance, prompt_tokens=flops.NULL_TOKENS)
         for guidance in (5.0, 1.0)
     )
     assert both.parts["backbone"] == 2 * text.parts["backbone"]
@@ -64,7 +65,7 @@ def test_a_branch_that_is_not_read_is_not_computed() -> None:
 
 def test_a_decoded_token_reads_the_cache() -> None:
     config = MODELS["tiny"]
-    found = flops.answer_cost(config, question_tokens=20)
+    found = flops.answer_cost(config, UnderstandingPolicy(), question_tokens=20)
     rows, columns = config.grids[0]
     seen = flops.SYSTEM_TOKENS + rows * columns + 1 + 20 + 1
     head = 2 * config.backbone.hidden_size * config.backbone.vocabulary
@@ -82,7 +83,7 @@ def test_counting_counts_what_runs_inside_only() -> None:
 @pytest.mark.parametrize(("size", "most", "original"), [("1.5b", 325, 523), ("7b", 1083, 1660)])
 def test_the_published_sizes_stay_within_their_limits(size: str, most: int, original: int) -> None:
     config = MODELS[size]
-    found = flops.generation_cost(config, POLICIES["exact"], points=50, guidance=5.0, prompt_tokens=TOKENS)
+    found = flops.generation_cost(config, EXACT, points=50, guidance=5.0, prompt_tokens=TOKENS)
     # The limits are whole TFLOPs, the autoencoder left out.
     assert round(found.denoising / TERA) <= most
     reference = flops.reference_evaluation_cost(config, prompt_tokens=TOKENS) * 49

@@ -33,7 +33,7 @@ def prefix(model: Showo2, ids: list[int]) -> tuple[KeyValueCache, KeyValueCache]
     rows, columns = model.config.grids[0]
     capacity = len(ids) + rows * columns + 1
     caches = model.backbone_cache(1, capacity), model.head_cache(1, capacity)
-    hidden = model.run_backbone(model.embed(ids), [caches[0]], block=0)
+    hidden, _ = model.run_backbone(model.embed(ids), [caches[0]], block=0)
     model.run_head(hidden, None, [caches[1]], block=0)
     for cache in caches:
         cache.keep(len(ids))
@@ -47,7 +47,7 @@ def evaluate(model: Showo2, texts: list[list[int]], latents: Tensor, times: Tens
     time, token = model.time_tokens(times)
     block = model.image_block(model.vision(latents), token)
     size = block.shape[1]
-    hidden = model.run_backbone(block, [backbone for backbone, _ in caches], block=size)
+    hidden, _ = model.run_backbone(block, [backbone for backbone, _ in caches], block=size)
     state = model.run_head(hidden, time, [head for _, head in caches], block=size)
     return model.velocity(state, time, model.config.grids[0])
 
@@ -112,13 +112,14 @@ def test_an_evaluation_leaves_the_text_as_it_was() -> None:
     model = build(TINY)
     with torch.inference_mode():
         backbone, _ = prefix(model, TEXTS[0])
-        kept = backbone.keys[:, :, :, : len(TEXTS[0])].clone()
+        kept = [keys[:, :, : len(TEXTS[0])].clone() for keys in backbone.keys]
         picture = torch.randn(1, 17, 64)
-        first = model.run_backbone(picture, [backbone], block=17)
-        again = model.run_backbone(picture, [backbone], block=17)
+        first, _ = model.run_backbone(picture, [backbone], block=17)
+        again, _ = model.run_backbone(picture, [backbone], block=17)
     assert torch.equal(first, again)
     assert backbone.length == len(TEXTS[0])
-    assert torch.equal(backbone.keys[:, :, :, : len(TEXTS[0])], kept)
+    for keys, before in zip(backbone.keys, kept, strict=True):
+        assert torch.equal(keys[:, :, : len(TEXTS[0])], before)
 
 
 @pytest.mark.parametrize("block", [0, 5, 9])
@@ -131,7 +132,7 @@ def test_a_sequence_read_in_pieces_is_the_whole_sequence(block: int) -> None:
         cache = model.backbone_cache(1, 20)
         found = []
         for start, end, full in ((0, 6, 0), (6, 16, block), *((at, at + 1, 0) for at in range(16, 20))):
-            found.append(model.run_backbone(embeddings[:, start:end], [cache], block=full))
+            found.append(model.run_backbone(embeddings[:, start:end], [cache], block=full)[0])
             cache.keep(end - start)
     torch.testing.assert_close(model.logits(torch.cat(found, dim=1)), expected, atol=2e-5, rtol=0)
 
@@ -140,8 +141,8 @@ def test_a_token_cannot_see_what_follows() -> None:
     model = build(TINY)
     embeddings = torch.randn(1, 8, 64)
     with torch.inference_mode():
-        first = model.run_backbone(embeddings, [model.backbone_cache(1, 8)], block=0)
+        first, _ = model.run_backbone(embeddings, [model.backbone_cache(1, 8)], block=0)
         embeddings[:, 5:] = 0
-        second = model.run_backbone(embeddings, [model.backbone_cache(1, 8)], block=0)
+        second, _ = model.run_backbone(embeddings, [model.backbone_cache(1, 8)], block=0)
     assert torch.equal(first[:, :5], second[:, :5])
     assert not torch.equal(first[:, 5:], second[:, 5:])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -24,8 +25,8 @@ def start(
     model = tiny.model
     return generate.begin(
         model,
-        text=generate.read_prompt(model, ids),
-        null=generate.read_prompt(model, NULL),
+        text=generate.Prompt(ids),
+        null=generate.Prompt(NULL),
         noise=noise(seed, SHAPE),
         schedule=make_schedule((), points=points, guidance=guidance),
         times=time_grid(points, 3.0),
@@ -80,9 +81,9 @@ def test_branches_that_nothing_reads_are_not_computed(tiny: Checkpoint, monkeypa
     rows: list[int] = []
     run = tiny.model.run_backbone
 
-    def counted(x: torch.Tensor, caches: object, *, block: int) -> torch.Tensor:
+    def counted(x: torch.Tensor, *others: Any, **named: Any) -> object:
         rows.append(x.shape[0])
-        return run(x, caches, block=block)  # type: ignore[arg-type]
+        return run(x, *others, **named)
 
     states = [start(tiny, PROMPTS[0], seed=1, guidance=guidance) for guidance in (4.0, 1.0, 0.0)]
     monkeypatch.setattr(tiny.model, "run_backbone", counted)
@@ -93,16 +94,18 @@ def test_branches_that_nothing_reads_are_not_computed(tiny: Checkpoint, monkeypa
 
 
 def test_a_prompts_branch_is_copied_not_changed(tiny: Checkpoint) -> None:
-    text = generate.read_prompt(tiny.model, PROMPTS[0])
-    before = text.backbone.keys.clone()
+    prompt = generate.Prompt(PROMPTS[0])
+    text = prompt.read(tiny.model)
+    before = torch.stack(text.backbone.keys)
     state = generate.begin(
         tiny.model,
-        text=text,
-        null=generate.read_prompt(tiny.model, NULL),
+        text=prompt,
+        null=generate.Prompt(NULL),
         noise=noise(0, SHAPE),
         schedule=(StepPlan(2.0),),
         times=time_grid(2, 3.0),
     )
     finish(tiny, state)
-    assert torch.equal(text.backbone.keys, before)
-    assert (text.backbone.length, state.text.backbone.length) == (4, 4)
+    assert prompt.read(tiny.model) is text
+    assert torch.equal(torch.stack(text.backbone.keys), before)
+    assert (text.backbone.length, state.text.branch.backbone.length) == (4, 4)

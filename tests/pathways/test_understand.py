@@ -21,7 +21,7 @@ LATENTS = noise(5, (1, 16, 8, 8))
 def begin(model: Showo2, *, tokens: int, eos: int = -1, temperature: float = 0.0) -> understand.Understanding:
     return understand.begin(
         model,
-        system=understand.read_system(model, SYSTEM),
+        system=understand.System(SYSTEM),
         latents=LATENTS,
         suffix=SUFFIX,
         decoding=understand.Decoding(eos=eos, max_new_tokens=tokens, temperature=temperature),
@@ -54,7 +54,7 @@ def test_decoding_is_the_references(tiny: Checkpoint, placement: Literal["image"
     while not state.done:
         understand.advance(model, [state], Spans(CPU))
     assert state.tokens == reference_answer(model, 12)
-    assert state.decode_passes == 11
+    assert state.counts["decode_passes"] == 11
 
 
 def test_the_end_token_ends_and_is_not_told(tiny: Checkpoint) -> None:
@@ -70,8 +70,9 @@ def test_the_end_token_ends_and_is_not_told(tiny: Checkpoint) -> None:
 
 
 def test_the_system_prefix_is_copied_not_changed(tiny: Checkpoint) -> None:
-    system = understand.read_system(tiny.model, SYSTEM)
-    before, length = system.keys.clone(), system.length
+    system = understand.System(SYSTEM)
+    cache = system.read(tiny.model)
+    before, length = torch.stack(cache.keys), cache.length
     state = understand.begin(
         tiny.model,
         system=system,
@@ -82,5 +83,6 @@ def test_the_system_prefix_is_copied_not_changed(tiny: Checkpoint) -> None:
         spans=Spans(CPU),
     )
     understand.advance(tiny.model, [state], Spans(CPU))
-    assert torch.equal(system.keys, before)
-    assert system.length == length
+    assert system.read(tiny.model) is cache
+    assert torch.equal(torch.stack(cache.keys), before)
+    assert cache.length == length

@@ -1,0 +1,49 @@
+"""What one engine works with, as the stages of both tasks see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from flashu_core.errors import ConfigurationError
+from flashu_core.model.showo2 import Showo2
+from flashu_core.model.vae import Vae
+from flashu_core.neurons import FULL, NeuronPath, NeuronPaths
+from flashu_core.policies import TaskPolicies
+from flashu_core.tokenizer import Tokenizer
+from flashu_core.types import ModelInfo, Task
+
+
+@dataclass(slots=True, eq=False)
+class Parts:
+    """A loaded model and what is known of it.
+
+    Attributes:
+        model, vae, tokenizer: what was loaded.
+        info: its sizes, defaults and limits.
+        policies: by name, with this checkpoint's own defaults.
+        clock: seconds, for the whole of a request.
+        paths: the ways through its FFNs, once it is calibrated.
+    """
+
+    model: Showo2
+    vae: Vae
+    tokenizer: Tokenizer
+    info: ModelInfo
+    policies: Mapping[str, TaskPolicies]
+    clock: Callable[[], float]
+    paths: NeuronPaths | None = None
+
+    def path(self, task: Task, ratio: float) -> NeuronPath:
+        """The neurons of a task that prunes the share `ratio`.
+
+        Raises:
+            ConfigurationError: some are to be pruned and nobody knows which.
+        """
+        if ratio == 0.0:
+            return FULL
+        if self.paths is None:
+            raise ConfigurationError(
+                f"ffn_ratio is {ratio:g}, and this model is not calibrated: run 'flashu calibrate'"
+            )
+        return self.paths.path(task, ratio, self.model.device)
