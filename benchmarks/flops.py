@@ -49,9 +49,10 @@ class _Zeros(TorchDispatchMode):
     ) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:  # noqa: SLF001
             return 0
-        if func is torch.ops.aten._to_copy.default and args[0].is_meta:  # noqa: SLF001
-            if torch.device((kwargs or {}).get("device") or "meta").type == "cpu":
-                return torch.zeros(args[0].shape, dtype=args[0].dtype)
+        target = (kwargs or {}).get("device")
+        copied = func is torch.ops.aten._to_copy.default and args[0].is_meta  # noqa: SLF001
+        if copied and target is not None and torch.device(target).type == "cpu":
+            return torch.zeros(args[0].shape, dtype=args[0].dtype)
         return func(*args, **(kwargs or {}))
 
 
@@ -144,7 +145,7 @@ def generation_cost(
             noise=latents,
             schedule=make_schedule(policy.techniques, points=points, guidance=guidance),
             times=sampler.time_grid(points, config.time_shift),
-            pruned=_pruned(config, policy.ffn_ratio),
+            pruned=pruned_path(config, policy.ffn_ratio),
         )
     parts = dict(spans.flops)
     known: dict[tuple[StepPlan, object], Mapping[str, int]] = {}
@@ -171,7 +172,7 @@ def generation_cost(
     )
 
 
-def _pruned(config: ModelConfig, ratio: float) -> NeuronPath:
+def pruned_path(config: ModelConfig, ratio: float) -> NeuronPath:
     """As many neurons as a calibration would keep, whichever they are."""
     count = kept_count(config.backbone.ffn_size, ratio)
     return NeuronPath(f"pruned {ratio:g}", [slice(0, count)] * config.backbone.layers)
@@ -240,7 +241,7 @@ def answer_cost(config: ModelConfig, policy: UnderstandingPolicy, *, question_to
             vae.encode(pixels)
         with spans.span("system"):
             system = understand.System([0] * SYSTEM_TOKENS)
-            pruned = _pruned(config, policy.ffn_ratio)
+            pruned = pruned_path(config, policy.ffn_ratio)
             schedule = make_answer_schedule(policy.techniques, tokens=ANSWER_TOKENS)
             system.read(model, pruned if schedule[0].ffn == "pruned" else FULL)
         state = understand.begin(

@@ -100,7 +100,7 @@ def drawing_times(
         images=options.batch,
     )
     padded = flops.padded_length(model.config, options.prompt_tokens)
-    policy = POLICIES[options.policy]
+    policy, exact = POLICIES[options.policy].generate, POLICIES["exact"].generate
 
     def draw_original() -> None:
         loops.draw_original(model, drawing, padded=padded)
@@ -114,6 +114,7 @@ def drawing_times(
         draw_original()
     totals: list[float] = []
     originals: list[float] = []
+    exacts: list[float] = []
     components: list[dict[str, float]] = []
     evaluations: list[float] = []
     for run in range(options.runs):
@@ -129,16 +130,21 @@ def drawing_times(
             for plan, spans in zip(state.schedule, state.spans, strict=True)
             if plan == dearest
         ]
+        if policy != exact:
+            exacts.append(watch.milliseconds(lambda: loops.draw(model, drawing, exact, Spans(model.device))))
         if run < options.reference_runs:
             originals.append(watch.milliseconds(draw_original))
     total = statistics.median(totals)
     original = statistics.median(originals) if originals else None
+    plain = statistics.median(exacts) if exacts else None
     return {
         "total_ms": total,
         "components_ms": _medians(components),
         "evaluation_ms": statistics.median(evaluations),
         "reference_ms": original,
         "speedup": original / total if original is not None else None,
+        "exact_ms": plain,
+        "speedup_over_exact": plain / total if plain is not None else None,
         "peak_bytes": peak,
         "reference_peak_bytes": memory.take_peak(),
         "runs_ms": totals,
@@ -149,7 +155,7 @@ def drawing_times(
 def answer_times(model: Showo2, vae: Vae, watch: Stopwatch, options: argparse.Namespace) -> dict[str, Any]:
     """Time to an answer's first token, autoencoder included, and of each token after it."""
     question = loops.example_question(model, question_tokens=options.question_tokens)
-    system = loops.read_system(model, question)
+    system, policy = loops.read_system(model, question), POLICIES[options.policy].vqa
     pixels = torch.zeros(
         1, 3, *(side * WAN_VAE.compression for side in question.latents.shape[-2:]), device=model.device
     )
@@ -162,7 +168,7 @@ def answer_times(model: Showo2, vae: Vae, watch: Stopwatch, options: argparse.Na
         with first.span("first_token_ms"):
             with spans.span("vae_encode"):
                 vae.encode(pixels)
-            state = loops.begin_answer(model, question, system, tokens=options.tokens, spans=spans)
+            state = loops.begin_answer(model, question, system, policy, tokens=options.tokens, spans=spans)
             watch.wait()
         later: list[float] = []
         while not state.done:
@@ -206,11 +212,11 @@ def device_rates(device: torch.device, watch: Stopwatch, runs: int) -> dict[str,
 
 def _counted(options: argparse.Namespace) -> tuple[dict[str, Any], StepPlan]:
     """FLOPs, and the plan whose evaluation costs most."""
-    config = MODELS[options.size]
+    config, policy = MODELS[options.size], POLICIES[options.policy].generate
     cost = flops.generation_cost(
         config,
-        POLICIES[options.policy],
-        points=options.points,
+        policy,
+        points=loops.policy_points(policy, options.points),
         guidance=options.guidance,
         prompt_tokens=options.prompt_tokens,
         images=options.batch,

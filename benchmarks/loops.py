@@ -18,7 +18,8 @@ from flashu_core import sampler
 from flashu_core.model import reference
 from flashu_core.model.showo2 import Showo2
 from flashu_core.pathways import generate, understand
-from flashu_core.plan import Policy, make_schedule
+from flashu_core.plan import make_answer_schedule, make_schedule
+from flashu_core.policies import GenerationPolicy, UnderstandingPolicy
 from flashu_core.timing import Spans
 
 
@@ -52,8 +53,17 @@ def example_drawing(model: Showo2, *, prompt_tokens: int, points: int, guidance:
     )
 
 
-def draw(model: Showo2, drawing: Drawing, policy: Policy, prefix: Spans) -> generate.Generation:
-    """The engine: prompts once, then image blocks only. `prefix` measures the prompts; evaluations have their spans."""
+def policy_points(policy: GenerationPolicy, points: int) -> int:
+    """Points of a policy's own grid where the original's has `points`."""
+    return max(round(points * policy.points), 2)
+
+
+def draw(model: Showo2, drawing: Drawing, policy: GenerationPolicy, prefix: Spans) -> generate.Generation:
+    """The engine: prompts once, then image blocks only. `prefix` measures the prompts; evaluations have their spans.
+
+    Neurons are random like everything else, so a pruned path takes as many as a calibration would keep.
+    """
+    points = policy_points(policy, drawing.points)
     with prefix.span("prefix"):
         text, null = generate.Prompt(drawing.text), generate.Prompt(drawing.null)
         state = generate.begin(
@@ -61,8 +71,9 @@ def draw(model: Showo2, drawing: Drawing, policy: Policy, prefix: Spans) -> gene
             text=text,
             null=null,
             noise=drawing.noise,
-            schedule=make_schedule(policy, points=drawing.points, guidance=drawing.guidance),
-            times=sampler.time_grid(drawing.points, model.config.time_shift),
+            schedule=make_schedule(policy.techniques, points=points, guidance=drawing.guidance),
+            times=sampler.time_grid(points, model.config.time_shift),
+            pruned=flops.pruned_path(model.config, policy.ffn_ratio),
         )
     while not state.done:
         generate.advance(model, [state], Spans(model.device))
@@ -112,7 +123,13 @@ def read_system(model: Showo2, question: Question) -> understand.System:
 
 
 def begin_answer(
-    model: Showo2, question: Question, system: understand.System, *, tokens: int, spans: Spans
+    model: Showo2,
+    question: Question,
+    system: understand.System,
+    policy: UnderstandingPolicy,
+    *,
+    tokens: int,
+    spans: Spans,
 ) -> understand.Understanding:
     """The engine's prefill and the first token, of an answer of that many tokens whatever they are."""
     return understand.begin(
@@ -123,13 +140,15 @@ def begin_answer(
         decoding=understand.Decoding(eos=-1, max_new_tokens=tokens),
         generator=torch.Generator(),
         spans=spans,
+        schedule=make_answer_schedule(policy.techniques, tokens=tokens),
+        pruned=flops.pruned_path(model.config, policy.ffn_ratio),
     )
 
 
-def answer(model: Showo2, question: Question, *, tokens: int) -> list[int]:
+def answer(model: Showo2, question: Question, policy: UnderstandingPolicy, *, tokens: int) -> list[int]:
     """The engine: what precedes the picture, prefill, then one token at a time from the cache."""
     spans = Spans(model.device)
-    state = begin_answer(model, question, read_system(model, question), tokens=tokens, spans=spans)
+    state = begin_answer(model, question, read_system(model, question), policy, tokens=tokens, spans=spans)
     while not state.done:
         understand.advance(model, [state], spans)
     return state.tokens

@@ -59,7 +59,7 @@ def data_hash(prompts: Sequence[str], samples: Sequence[Sample]) -> str:
 
 @contextmanager
 def activation_norms(model: Showo2) -> Iterator[Callable[[], Tensor]]:
-    """Watches every full FFN of the backbone inside the block; the call it gives returns L2 norms, (layers, neurons)."""
+    """Watches every full FFN of the backbone inside the block; the call it gives returns norms, (layers, neurons)."""
     squares: list[Tensor | None] = [None] * model.config.backbone.layers
     hooks = []
 
@@ -146,7 +146,7 @@ class Calibration:
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
+                tensors = {name: file.get_tensor(name) for name in list(file.keys())}
             provenance = json.loads(metadata.get("provenance", "{}"))
         except (SafetensorError, OSError, ValueError) as error:
             raise CalibrationError(f"{path} cannot be read as a calibration: {error}; {again}") from error

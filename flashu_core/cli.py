@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
@@ -20,11 +21,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from flashu_core.calibration import CALIBRATION_PROMPT
 from flashu_core.checkpoint import choose_dtype
-from flashu_core.config import AttentionName, DtypeName, EngineConfig
+from flashu_core.config import MODELS, AttentionName, DtypeName, EngineConfig
 from flashu_core.convert import convert as convert_checkpoint
 from flashu_core.engine import Engine
-from flashu_core.errors import FlashUError, InvalidRequestError
+from flashu_core.errors import CalibrationError, FlashUError, InvalidRequestError
+from flashu_core.forecast import describe
+from flashu_core.plan import make_schedule
+from flashu_core.policies import find_policy, override
+from flashu_core.samples import read_samples
 from flashu_core.types import Event, GenerateRequest, Progress, Text, UnderstandRequest
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Show-o2: draw pictures, ask about them.")
@@ -33,15 +39,27 @@ Model = Annotated[str | None, typer.Option(help="A folder or hub id; the embedde
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[DtypeName, typer.Option(help="Type of the weights.")]
 Attention = Annotated[AttentionName, typer.Option(help="Attention kernel.")]
+Acceleration = Annotated[str, typer.Option(help="Policy.")]
+Parameters = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE: one parameter of the policy; may be repeated.")
+]
 Seed = Annotated[int | None, typer.Option(help="Same seed, same result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of a table.")]
 
 
-def _load(model: str | None, device: str, dtype: DtypeName, attention: AttentionName) -> Engine:
+def _load(model: str | None, config: EngineConfig, policy: str) -> Engine:
+    engine = _loaded(model, config)
+    if policy != "exact" and not engine.calibrated:
+        with Console(stderr=True).status("calibrating, once for this checkpoint"):
+            engine.prepare()
+    return engine
+
+
+def _loaded(model: str | None, config: EngineConfig) -> Engine:
     console = Console(stderr=True)
     begun = time.monotonic()
     with console.status("loading"):
-        engine = Engine.load(model, EngineConfig(device=device, dtype=dtype, attention=attention))
+        engine = Engine.load(model, config)
     seconds = time.monotonic() - begun
     info = engine.info
     millions = info.parameters / 1e6
@@ -69,7 +87,8 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="Points of the time grid.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
     seed: Seed = None,
-    acceleration: Annotated[str, typer.Option(help="Policy.")] = "exact",
+    acceleration: Acceleration = "flashu",
+    parameter: Parameters = None,
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -88,8 +107,9 @@ def generate(
         guidance=guidance,
         seed=seed,
         policy=acceleration,
+        overrides=_overrides(parameter),
     )
-    engine = _load(model, device, dtype, attention)
+    engine = _load(model, EngineConfig(device=device, dtype=dtype, attention=attention), acceleration)
     columns = (TextColumn("drawing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("drawing", total=None)
@@ -120,7 +140,8 @@ def ask(
     temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Share of probability that is drawn from.")] = 1.0,
     seed: Seed = None,
-    acceleration: Annotated[str, typer.Option(help="Policy.")] = "exact",
+    acceleration: Acceleration = "flashu",
+    parameter: Parameters = None,
     model: Model = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -136,8 +157,9 @@ def ask(
         top_p=top_p,
         seed=seed,
         policy=acceleration,
+        overrides=_overrides(parameter),
     )
-    engine = _load(model, device, dtype, attention)
+    engine = _load(model, EngineConfig(device=device, dtype=dtype, attention=attention), acceleration)
 
     def show(event: Event) -> None:
         if isinstance(event, Text) and not as_json:
@@ -176,6 +198,82 @@ def convert(
         dtype=choose_dtype(dtype, torch.device("cpu")),
     )
     Console(stderr=True).print(f"wrote {destination}")
+
+
+@app.command()
+def calibrate(
+    model: Annotated[str | None, typer.Argument(help="A folder or hub id; the embedded model by default.")] = None,
+    *,
+    samples: Annotated[
+        Path | None, typer.Option(help="Lines of JSON with image and question; by default about what is drawn.")
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="What to draw for generation; may be given several times.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="A file; beside the checkpoint by default.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Measure which FFN neurons matter to which task, and keep the result beside the checkpoint."""
+    console = Console(stderr=True)
+    config = EngineConfig(device=device, dtype=dtype, calibrated=False)
+    engine = _loaded(model, config)
+    begun = time.monotonic()
+    with console.status("calibrating"):
+        found = engine.calibrate(prompt or (CALIBRATION_PROMPT,), None if samples is None else read_samples(samples))
+    places = engine.calibration_files if output is None else [output]
+    place = found.keep(places)
+    if place is None:
+        raise CalibrationError(f"none of {', '.join(map(str, places))} can be written; give one with --output")
+    console.print(f"measured in {time.monotonic() - begun:.1f} s, kept in {place}")
+
+
+@app.command()
+def plan(
+    *,
+    policy: Acceleration = "flashu",
+    steps: Annotated[int | None, typer.Option(help="Points of the time grid; the policy's share of 50.")] = None,
+    guidance: Annotated[float, typer.Option(help="Guidance scale.")] = 5.0,
+    size: Annotated[str, typer.Option(help=f"Whose costs to predict: {', '.join(sorted(MODELS))}.")] = "1.5b",
+    prompt_tokens: Annotated[int, typer.Option(help="Tokens of the prompt, with the two around it.")] = 64,
+    parameter: Parameters = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the schedule of a picture: what each evaluation runs, and its predicted arithmetic."""
+    if size not in MODELS:
+        raise InvalidRequestError(f"size is {size!r}; use one of: {', '.join(sorted(MODELS))}", parameter="size")
+    chosen = override(find_policy(policy).generate, _overrides(parameter))
+    config = MODELS[size]
+    points = steps or max(round(config.points * chosen.points), 2)
+    schedule = make_schedule(chosen.techniques, points=points, guidance=guidance)
+    rows = describe(config, chosen, schedule, prompt_tokens=prompt_tokens)
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows]))
+        return
+    table = Table("evaluation", "guidance", "backbone", "layers", "head", "TFLOP", box=None)
+    for row in rows:
+        table.add_row(
+            str(row.evaluation), f"{row.guidance:g}", row.backbone, row.layers, row.head, f"{row.flops / 1e12:.3f}"
+        )
+    total = sum(row.flops for row in rows)
+    Console().print(table)
+    passes = sum(row.backbone != "not needed" for row in rows)
+    computed = sum(row.head == "computed" for row in rows)
+    Console().print(
+        f"{size}, {points} points: {len(rows)} evaluations, {passes} backbone passes, {computed} head passes, "
+        f"{total / 1e12:.1f} TFLOP"
+    )
+
+
+def _overrides(pairs: list[str] | None) -> dict[str, float]:
+    found = {}
+    for pair in pairs or ():
+        name, _, value = pair.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise InvalidRequestError(f"--set {pair!r} is not NAME=NUMBER", parameter="acceleration") from None
+    return found
 
 
 def _size(text: str | None) -> tuple[int | None, int | None]:

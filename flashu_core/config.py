@@ -221,6 +221,7 @@ class EngineConfig:
         attention: the attention kernel.
         max_batch: pictures, or answers, that advance together at most.
         max_prompt_tokens: tokens of a user's text at most.
+        calibrated: use the calibration that lies beside the checkpoint.
     """
 
     device: str = "auto"
@@ -228,6 +229,7 @@ class EngineConfig:
     attention: AttentionName = "sdpa"
     max_batch: int = 8
     max_prompt_tokens: int = 256
+    calibrated: bool = True
 
     def __post_init__(self) -> None:
         _positive("engine", max_batch=self.max_batch, max_prompt_tokens=self.max_prompt_tokens)

@@ -92,8 +92,8 @@ class Engine:
             kernel=load_kernel(config.attention),
         )
         engine = cls(checkpoint, config)
-        for path in calibration_files(checkpoint):
-            if path.exists():
+        for path in engine.calibration_files:
+            if config.calibrated and path.exists():
                 engine.use(Calibration.load(path, digest=checkpoint.digest, shape=engine._shape))
                 break
         return engine
@@ -102,6 +102,14 @@ class Engine:
     def _shape(self) -> tuple[int, int]:
         config = self._checkpoint.model.config.backbone
         return config.layers, config.ffn_size
+
+    @property
+    def calibration_files(self) -> list[Path]:
+        """Where this checkpoint's calibration may be: beside it, else in the user's cache."""
+        folder = self._checkpoint.folder
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        beside = [] if folder is None else [folder / FILE]
+        return [*beside, home / "flashu" / f"{self._checkpoint.digest}.safetensors"]
 
     @property
     def calibrated(self) -> bool:
@@ -160,7 +168,7 @@ class Engine:
         if self.calibrated:
             return None
         calibration = self.calibrate()
-        place = calibration.keep(calibration_files(self._checkpoint))
+        place = calibration.keep(self.calibration_files)
         self.use(calibration)
         return place
 
@@ -272,13 +280,6 @@ class Engine:
     def _forget(self, request: int) -> None:
         self._active.pop(request, None)
         self._cancelled.discard(request)
-
-
-def calibration_files(checkpoint: Checkpoint) -> list[Path]:
-    """Where a checkpoint's calibration may be: beside it, else in the user's cache."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    beside = [] if checkpoint.folder is None else [checkpoint.folder / FILE]
-    return [*beside, home / "flashu" / f"{checkpoint.digest}.safetensors"]
 
 
 def _choose_device(name: str) -> torch.device:

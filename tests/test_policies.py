@@ -1,20 +1,55 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from flashu_core.errors import InvalidRequestError
-from flashu_core.plan import make_schedule
-from flashu_core.policies import POLICIES, find_policy
+from flashu_core.policies import POLICIES, GenerationPolicy, UnderstandingPolicy, find_policy, override
 
 
-@pytest.mark.parametrize("name", POLICIES)
-def test_every_policy_makes_hashable_schedules(name: str) -> None:
-    schedule = make_schedule(find_policy(name), points=35, guidance=5.0)
-    assert len(schedule) == 34
-    assert hash(schedule) == hash(make_schedule(find_policy(name), points=35, guidance=5.0))
+def test_exact_changes_nothing() -> None:
+    assert POLICIES["exact"].generate.techniques == ()
+    assert POLICIES["exact"].vqa.techniques == ()
+    assert POLICIES["exact"].generate.points == 1.0
 
 
-def test_unknown_policies_are_refused_with_those_there_are() -> None:
-    with pytest.raises(InvalidRequestError, match=r"'warp'.*exact") as caught:
-        find_policy("warp")
+def test_an_unknown_policy_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InvalidRequestError, match="exact, flashu"):
+        find_policy("fast")
+
+
+def test_overrides_change_single_parameters() -> None:
+    changed = override(POLICIES["flashu"].generate, {"ffn_ratio": 0.0, "head_interval": 2.0})
+    assert (changed.ffn_ratio, changed.head_interval) == (0.0, 2)
+    assert isinstance(changed.head_interval, int)
+    assert changed.skip_ratio == POLICIES["flashu"].generate.skip_ratio
+    assert len(changed.techniques) == len(POLICIES["flashu"].generate.techniques) - 1
+    assert override(POLICIES["exact"].vqa, {"token_ratio": 0.25}).techniques != ()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"ffn_ratio": 0.95}, "from 0 to 0.9"),
+        ({"skip_ratio": -0.1}, "from 0 to 0.9"),
+        ({"ffn_ratio": math.nan}, "from 0 to 0.9"),
+        ({"head_interval": 0}, "from 1 to"),
+        ({"skip_interval": 2.5}, "whole number"),
+        ({"head_interval": math.inf}, "whole number"),
+        ({"hybrid_threshold": 1.5}, "from 0 to 1"),
+        ({"low_guidance": math.inf}, "low_guidance"),
+        ({"token_ratio": 0.5}, "no parameter 'token_ratio'"),
+        ({"ffn_ratio": "0.2"}, "must be a number"),
+        ({"ffn_ratio": True}, "must be a number"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(overrides: dict[str, float], told: str) -> None:
+    with pytest.raises(InvalidRequestError, match=told) as caught:
+        override(GenerationPolicy(), overrides)
     assert caught.value.parameter == "acceleration"
+
+
+def test_each_task_has_its_own_parameters() -> None:
+    with pytest.raises(InvalidRequestError, match="head_interval"):
+        override(UnderstandingPolicy(), {"head_interval": 5})

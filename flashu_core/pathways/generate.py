@@ -1,7 +1,7 @@
 """Drawing: the denoising loop, one evaluation at a time for a batch of requests.
 
-What never changes is computed once: a prompt's text runs through backbone and head when it is first needed on some path,
-the null prompt's once in a process. An evaluation computes image blocks only, and of those what its plan says: features
+What never changes is computed once: a prompt's text runs through backbone and head when some path first needs it, the
+null prompt's once in a process. An evaluation computes image blocks only, and of those what its plan says: features
 once for both branches, then text and null branches together. A request's whole running state is its `Generation`.
 """
 

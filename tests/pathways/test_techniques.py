@@ -1,0 +1,229 @@
+"""The pathways with techniques on: against the slow reference, alone and in mixed batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from flashu_core.attention import rotary
+from flashu_core.checkpoint import Checkpoint
+from flashu_core.model import reference
+from flashu_core.model.showo2 import Showo2
+from flashu_core.neurons import NeuronPath
+from flashu_core.pathways import generate, understand
+from flashu_core.plan import make_answer_schedule, make_schedule
+from flashu_core.policies import POLICIES, GenerationPolicy, UnderstandingPolicy
+from flashu_core.sampler import noise, time_grid
+from flashu_core.timing import Spans
+
+CPU = torch.device("cpu")
+SHAPE = (1, 16, 8, 8)
+PROMPTS = ([1, 40, 41, 3], [1, 50, 51, 52, 53, 54, 55, 3], [1, 60, 3])
+NULL, SYSTEM, SUFFIX = [1, 3], [1, 60, 61, 62, 3], [4, 70, 71, 72]
+LATENTS = noise(5, SHAPE)
+FLASHU = POLICIES["flashu"]
+
+
+def pruned(model: Showo2, ratio: float = 0.25) -> NeuronPath:
+    count = int(model.config.backbone.ffn_size * (1 - ratio))
+    return NeuronPath("pruned", [slice(0, count)] * model.config.backbone.layers)
+
+
+def start(
+    model: Showo2, prompt: int, policy: GenerationPolicy = FLASHU.generate, points: int = 16
+) -> generate.Generation:
+    return generate.begin(
+        model,
+        text=generate.Prompt(PROMPTS[prompt]),
+        null=generate.Prompt(NULL),
+        noise=noise(prompt, SHAPE),
+        schedule=make_schedule(policy.techniques, points=points, guidance=4.0),
+        times=time_grid(points, 3.0),
+        pruned=pruned(model),
+    )
+
+
+def step(model: Showo2, *batch: generate.Generation) -> None:
+    generate.advance(model, batch, Spans(CPU))
+
+
+def test_requests_at_different_evaluations_keep_to_themselves(tiny: Checkpoint) -> None:
+    """Whoever agrees on what to run shares a pass, and gets what it gets alone."""
+    model = tiny.model
+    # A third of the layers: lists differ between prompts, and some layers run for some rows only.
+    policy = replace(FLASHU.generate, skip_ratio=0.34)
+    expected = []
+    for prompt in range(3):
+        alone = start(model, prompt, policy)
+        while not alone.done:
+            step(model, alone)
+        expected.append(alone)
+    states = [start(model, prompt, policy) for prompt in range(3)]
+    step(model, states[0])
+    step(model, states[0])
+    step(model, states[1])
+    shared = 0
+    while waiting := [state for state in states if not state.done]:
+        batch = max(([s for s in waiting if s.work == state.work] for state in waiting), key=len)
+        shared += len(batch) > 1 and len({state.evaluation for state in batch}) > 1
+        step(model, *batch)
+    assert shared > 5
+    assert len({state.skipped for state in states}) > 1, "all prompts chose the same layers; the test shows less"
+    for state, alone in zip(states, expected, strict=True):
+        assert (state.latents - alone.latents).abs().max() < 1e-5
+        assert state.skipped == alone.skipped
+        assert state.counts == alone.counts
+
+
+def test_what_nothing_reads_changes_nothing(tiny: Checkpoint) -> None:
+    """The schedule before liveness, which runs the backbone in every evaluation, gives the same latents."""
+    model = tiny.model
+    state, wasteful = start(model, 0), start(model, 0)
+    wasteful.schedule = tuple(
+        replace(plan, run_backbone=True, run_text=True, run_null=True, keep_head=True) for plan in wasteful.schedule
+    )
+    while not state.done:
+        step(model, state)
+        step(model, wasteful)
+    assert (state.latents - wasteful.latents).abs().max() < 1e-6
+    assert wasteful.counts["backbone_not_needed"] == 0
+    assert state.counts["backbone_not_needed"] > 0
+
+
+def test_a_layer_that_is_left_out_is_left_out_of_the_text_too(tiny: Checkpoint) -> None:
+    """One evaluation without a layer is the evaluation of a model that has no such layer."""
+    model, left_out = tiny.model, 1
+    state = start(model, 1, GenerationPolicy(skip_ratio=0.3, skip_interval=9), points=12)
+    step(model, state)
+    state.skipped = frozenset({left_out})
+    before, time = state.latents, state.times[1]
+    step(model, state)
+    assert state.velocity is not None
+    config = replace(model.config, backbone=replace(model.config.backbone, layers=model.config.backbone.layers - 1))
+    smaller = Showo2(config).eval().requires_grad_(False)
+    layers = [layer for index, layer in enumerate(model.backbone.layers) if index != left_out]
+    smaller.load_state_dict(model.state_dict() | {}, strict=False)
+    smaller.backbone.layers = torch.nn.ModuleList(layers)
+    rows = [PROMPTS[1], NULL]
+    whole = torch.tensor([(row + [0] * 30)[:30] for row in rows])
+    with torch.inference_mode():
+        text, null = reference.velocities(
+            smaller, whole, [len(row) for row in rows], before.repeat(2, 1, 1, 1), torch.tensor([time, time])
+        ).chunk(2)
+    assert (state.velocity - (null + 4.0 * (text - null))).abs().max() < 1e-5
+
+
+def ask(
+    model: Showo2, policy: UnderstandingPolicy, *, tokens: int, latents: Tensor = LATENTS
+) -> understand.Understanding:
+    return understand.begin(
+        model,
+        system=understand.System(SYSTEM),
+        latents=latents,
+        suffix=SUFFIX,
+        decoding=understand.Decoding(eos=-1, max_new_tokens=tokens),
+        generator=torch.Generator(),
+        spans=Spans(CPU),
+        schedule=make_answer_schedule(policy.techniques, tokens=tokens),
+        pruned=pruned(model),
+    )
+
+
+def test_catching_up_makes_the_cache_exact(tiny: Checkpoint) -> None:
+    """After the first pass of an interval every layer's keys and values are those of a run that left nothing out."""
+    model = tiny.model
+    state = ask(model, UnderstandingPolicy(skip_ratio=0.3, skip_interval=4), tokens=30)
+    exact = ask(model, UnderstandingPolicy(), tokens=30)
+    assert state.skipped
+    blocks = []
+    for _ in range(9):
+        blocks.append(state.block)
+        exact.tokens[-1] = state.tokens[-1]  # the same tokens for both
+        understand.advance(model, [state], Spans(CPU))
+        understand.advance(model, [exact], Spans(CPU))
+    # Evaluations 2 to 4 leave layers out; 5 runs those three again, and so on.
+    assert blocks == [1, 1, 1, 4, 1, 1, 1, 4, 1]
+    last = state.cache.length - state.pending
+    assert (state.pending, state.cache.length) == (1, exact.cache.length)
+    for own, other in zip(state.cache.keys + state.cache.values, exact.cache.keys + exact.cache.values, strict=True):
+        torch.testing.assert_close(own[:, :, :last], other[:, :, :last], atol=1e-5, rtol=0)
+    assert state.counts["layers_skipped"] == 7 * len(state.skipped)
+
+
+@torch.inference_mode()
+def pruned_logits(model: Showo2, latents: Tensor, layer: int, ratio: float) -> Tensor:
+    """The prefill's last logits without caches: the image tokens with the largest values leave behind a layer."""
+    config = model.config.backbone
+    _, token = model.time_tokens(torch.ones(1))
+    picture = model.image_block(model.vision(latents), token)
+    x = torch.cat([model.embed(SYSTEM), picture, model.embed(SUFFIX)], dim=1)
+    positions = torch.arange(x.shape[1])
+    late = model.config.understanding_block == "image"
+    mask = reference.omni_mask(x.shape[1], [(len(SYSTEM) + late, picture.shape[1])], x.device)
+    first = len(SYSTEM) + 1
+    images = range(first, first + picture.shape[1] - 1)
+    for index, decoder in enumerate(model.backbone.layers, start=1):
+        cosine, sine = rotary(
+            positions[None], config.hidden_size // config.heads, config.rope_theta, None, torch.float32
+        )
+        attention = decoder.get_submodule("self_attn")
+        normed = decoder.input_layernorm(x)
+        values = attention.project(normed)[2][0].flatten(1)
+        x = x + reference._mix(attention, normed, cosine, sine, mask)
+        x = x + decoder.mlp(decoder.post_attention_layernorm(x))
+        if index == layer:
+            norms = values.norm(dim=-1)
+            ranked = sorted(images, key=lambda at: float(norms[at]), reverse=True)
+            gone = set(ranked[: int(ratio * len(images))])
+            stays = torch.tensor([at for at in range(x.shape[1]) if at not in gone])
+            x, positions, mask = x[:, stays], positions[stays], mask[:, :, stays][:, :, :, stays]
+    return model.logits(model.backbone.norm(x))[0, -1]
+
+
+@pytest.mark.parametrize("placement", ["image", "time"])
+def test_dropped_tokens_are_missing_from_deeper_layers(tiny: Checkpoint, placement: Literal["image", "time"]) -> None:
+    model = Showo2(replace(tiny.model.config, understanding_block=placement)).eval()
+    model.load_state_dict(tiny.model.state_dict())
+    state = ask(model, UnderstandingPolicy(token_ratio=0.5, token_layer=2), tokens=12)
+    assert (state.logits - pruned_logits(model, LATENTS, 2, 0.5)).abs().max() < 1e-5
+    assert (state.counts["visual_tokens_kept"], state.counts["visual_tokens_pruned"]) == (8, 8)
+    layers = model.config.backbone.layers
+    assert state.cache.dropped == [0, 0, *[8] * (layers - 2)]
+    assert {keys.shape[2] for keys in state.cache.keys[2:]} == {state.cache.keys[0].shape[2] - 8}
+    while not state.done:
+        understand.advance(model, [state], Spans(CPU))
+    assert len(state.tokens) == 12
+
+
+def test_answers_at_different_tokens_keep_to_themselves(tiny: Checkpoint) -> None:
+    model = tiny.model
+    policy = replace(FLASHU.vqa, skip_ratio=0.34, skip_interval=5)
+    pictures = [noise(seed, SHAPE) for seed in (5, 6, 7)]
+    alone = [ask(model, policy, tokens=20, latents=picture) for picture in pictures]
+    for state in alone:
+        while not state.done:
+            understand.advance(model, [state], Spans(CPU))
+    together = [ask(model, policy, tokens=20, latents=picture) for picture in pictures]
+    for _ in range(3):
+        understand.advance(model, together[:1], Spans(CPU))
+    while waiting := [state for state in together if not state.done]:
+        batch = [state for state in waiting if state.work == waiting[-1].work]
+        understand.advance(model, batch, Spans(CPU))
+    for state, other in zip(together, alone, strict=True):
+        assert state.tokens == other.tokens
+        assert (state.logits - other.logits).abs().max() < 1e-5
+        assert functional.cosine_similarity(state.logits, other.logits, dim=0) > 0.999
+
+
+@pytest.mark.parametrize("policy", [GenerationPolicy(), GenerationPolicy(hybrid_threshold=1.0, skip_ratio=0.5)])
+def test_neutral_settings_are_bit_equal_to_exact(tiny: Checkpoint, policy: GenerationPolicy) -> None:
+    exact, neutral = start(tiny.model, 0, GenerationPolicy(), points=6), start(tiny.model, 0, policy, points=6)
+    while not exact.done:
+        step(tiny.model, exact)
+        step(tiny.model, neutral)
+    assert torch.equal(exact.latents, neutral.latents)

@@ -1,0 +1,111 @@
+"""One copy of the weights, several paths through it."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from flashu_core.checkpoint import Checkpoint
+from flashu_core.model.ffn import GatedFFN
+from flashu_core.model.showo2 import Showo2
+from flashu_core.neurons import ALIGNED, FULL, MULTIPLE, NeuronPaths, arrange, kept, kept_count
+from flashu_core.types import Task
+
+RATIOS: dict[Task, float] = {"generate": 0.2, "vqa": 0.1}
+
+
+def scores(layers: int, neurons: int) -> dict[Task, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {task: torch.rand(layers, neurons, generator=generator) for task in RATIOS}
+
+
+@pytest.fixture
+def model(tiny: Checkpoint) -> Showo2:
+    return copy.deepcopy(tiny.model)
+
+
+@pytest.mark.parametrize(
+    ("neurons", "ratio", "count"),
+    [(512, 0.2, 384), (8960, 0.2, 7168), (8960, 0.1, 8064), (512, 0.0, 512), (128, 0.9, 64), (48, 0.5, 48)],
+)
+def test_kept_counts(neurons: int, ratio: float, count: int) -> None:
+    assert kept_count(neurons, ratio) == count
+
+
+def test_the_most_important_stay_in_order() -> None:
+    values = torch.arange(192.0).flip(0)
+    assert kept(values, 0.5).tolist() == list(range(64))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_both_tasks_are_slices(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    values: dict[Task, Tensor] = {task: torch.rand(512, generator=generator) for task in RATIOS}
+    found = arrange(values, RATIOS)
+    assert sorted(found.order.tolist()) == list(range(512))
+    for task, ratio in RATIOS.items():
+        part = found.slices[task]
+        assert part.start % ALIGNED == 0
+        assert (part.stop - part.start) % MULTIPLE == 0
+        chosen = set(found.order[part].tolist())
+        wanted = set(kept(values[task], ratio).tolist())
+        assert len(chosen) == len(wanted)
+        # Only a few at the edge of being pruned change places, and only generation's.
+        assert len(chosen - wanted) <= (ALIGNED if task == "generate" else 0)
+
+
+def test_paths_share_the_weights_memory(model: Showo2) -> None:
+    before = {name: (p.data_ptr(), p.nbytes) for name, p in model.named_parameters()}
+    size = model.config.backbone
+    paths = NeuronPaths.of(model, scores(size.layers, size.ffn_size), RATIOS)
+    # All three paths are there, and the parameters are the same storages of the same sizes.
+    assert {name: (p.data_ptr(), p.nbytes) for name, p in model.named_parameters()} == before
+    for task, ratio in RATIOS.items():
+        path = paths.path(task, ratio, model.device)
+        assert path.layers is not None
+        for layer, part in zip(model.backbone.layers, path.layers, strict=True):
+            mlp = layer.get_submodule("mlp")
+            assert isinstance(mlp, GatedFFN)
+            for weight, view in (
+                (mlp.gate_proj.weight, mlp.gate_proj.weight[part]),
+                (mlp.down_proj.weight, mlp.down_proj.weight[:, part]),
+            ):
+                assert view.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr()
+    assert paths.path("vqa", 0.0, model.device) is FULL
+
+
+def test_reordering_changes_no_output(model: Showo2, tiny: Checkpoint) -> None:
+    size = model.config.backbone
+    NeuronPaths.of(model, scores(size.layers, size.ffn_size), RATIOS)
+    x = torch.randn(3, size.hidden_size)
+    for own, original in zip(model.backbone.layers, tiny.model.backbone.layers, strict=True):
+        mlp, before = own.get_submodule("mlp"), original.get_submodule("mlp")
+        assert not torch.equal(mlp.gate_proj.weight, before.gate_proj.weight)
+        torch.testing.assert_close(mlp(x), before(x), atol=1e-6, rtol=1e-5)
+
+
+def test_a_path_is_the_ffn_without_the_others(model: Showo2) -> None:
+    """Views and gathered neurons alike compute what zeroed weights compute."""
+    size = model.config.backbone
+    values = scores(size.layers, size.ffn_size)
+    paths = NeuronPaths.of(model, values, RATIOS)
+    mlp = model.backbone.layers[0].get_submodule("mlp")
+    assert isinstance(mlp, GatedFFN)
+    x = torch.randn(4, size.hidden_size)
+    for ratio in (0.1, 0.6):
+        path = paths.path("vqa", ratio, model.device)
+        assert path.layers is not None
+        part = path.layers[0]
+        assert part is not None
+        masked = copy.deepcopy(mlp)
+        left_out = torch.ones(size.ffn_size, dtype=torch.bool)
+        left_out[part] = False
+        assert int(left_out.sum()) == size.ffn_size - kept_count(size.ffn_size, ratio)
+        masked.down_proj.weight[:, left_out] = 0.0
+        torch.testing.assert_close(mlp(x, part), masked(x), atol=1e-6, rtol=1e-5)
+    gathered = paths.path("vqa", 0.6, model.device).layers
+    assert gathered is not None
+    assert gathered[0].tolist() == kept(paths.scores["vqa"][0], 0.6).tolist()  # type: ignore[union-attr]
