@@ -28,6 +28,7 @@ from flashu_core.checkpoint import Checkpoint, choose_dtype, load_checkpoint
 from flashu_core.config import EngineConfig
 from flashu_core.drawing import Drawer, Drawing
 from flashu_core.errors import CalibrationError, CancelledError, DeadlineExceededError, FlashUError
+from flashu_core.forecast import describe
 from flashu_core.neurons import NeuronPaths
 from flashu_core.parts import Parts
 from flashu_core.policies import POLICIES
@@ -201,6 +202,20 @@ class Engine:
         self._submitted = identity
         self._active[identity] = active
         return identity
+
+    def forecast(self, request: GenerateRequest) -> int:
+        """FLOPs that drawing will take, without reading prompts and the autoencoder.
+
+        Raises:
+            InvalidRequestError: this model cannot do it.
+        """
+        drawing = self._drawer.accept(0, request, 0)
+        return request.images * sum(
+            line.flops
+            for line in describe(
+                self._checkpoint.model.config, drawing.policy, drawing.schedule, prompt_tokens=len(drawing.text.ids)
+            )
+        )
 
     def cancel(self, request: int) -> None:
         """Ends a request at the next step; one that ended already is left alone."""

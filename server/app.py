@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from flashu_core import Engine, EngineConfig
+from flashu_core import ConfigurationError, Engine, EngineConfig
 from server import __version__
 from server.api.native import native_routes
 from server.api.probes import probe_routes
@@ -120,7 +120,15 @@ def run(settings: Settings) -> None:
         max_batch=settings.max_batch,
         max_prompt_tokens=settings.max_prompt_tokens,
     )
-    app = create_app(settings, lambda: Engine.load(settings.model, config))
+
+    def load() -> Engine:
+        engine = Engine.load(settings.model, config)
+        if settings.acceleration not in engine.info.policies:
+            known = ", ".join(engine.info.policies)
+            raise ConfigurationError(f"acceleration is {settings.acceleration!r}; use one of: {known}")
+        return engine
+
+    app = create_app(settings, load)
     options = uvicorn.Config(
         app,
         host=settings.host,

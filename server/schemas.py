@@ -29,10 +29,32 @@ Timeout = Annotated[float, Field(gt=0, le=3600)]
 PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
+OverrideName = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$")]
+
+
+class Acceleration(BaseModel):
+    """A policy with single parameters changed; which ones there are depends on the task."""
+
+    model_config = ConfigDict(
+        extra="allow", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+    __pydantic_extra__: dict[OverrideName, int | float]
+
+    policy: PolicyName | None = None
+    """Whose parameters are changed; null takes the server's default."""
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+def applied(acceleration: str | Acceleration | None, default: str) -> tuple[str, dict[str, float]]:
+    """The policy's name and the overrides that a field asks for."""
+    if isinstance(acceleration, Acceleration):
+        return acceleration.policy or default, dict(acceleration.__pydantic_extra__)
+    return acceleration or default, {}
 
 
 class GenerateBody(_Body):
@@ -52,8 +74,9 @@ class GenerateBody(_Body):
     """Strength of guidance; null takes the model's default."""
     seed: Seed | None = None
     """Of the first picture, the next ones count up; null draws one."""
-    acceleration: PolicyName = "exact"
-    """Name of the acceleration policy."""
+    acceleration: PolicyName | Acceleration | None = None
+    """Name of the acceleration policy, or an object with `policy` and parameters of it to change; null takes the
+    server's default."""
     output_format: OutputFormat = "png"
     """File format of the pictures."""
     output_compression: Annotated[int, Field(ge=0, le=100)] = 90
@@ -78,7 +101,8 @@ class GenerateBody(_Body):
         width, height = self.size.split("x")
         return int(width), int(height)
 
-    def to_request(self, deadline: float) -> GenerateRequest:
+    def to_request(self, deadline: float, default: str) -> GenerateRequest:
+        policy, overrides = applied(self.acceleration, default)
         width, height = self.pixels() or (None, None)
         return GenerateRequest(
             prompt=self.prompt,
@@ -89,7 +113,8 @@ class GenerateBody(_Body):
             points=self.num_inference_steps,
             guidance=self.guidance_scale,
             seed=self.seed,
-            policy=self.acceleration,
+            policy=policy,
+            overrides=overrides,
             priority=self.priority,
             deadline=deadline,
         )
@@ -108,14 +133,16 @@ class VqaFields(_Body):
     """Share of probability that tokens are drawn from."""
     seed: Seed | None = None
     """Of the draws; null draws one."""
-    acceleration: PolicyName = "exact"
-    """Name of the acceleration policy."""
+    acceleration: PolicyName | Acceleration | None = None
+    """Name of the acceleration policy, or an object with `policy` and parameters of it to change; null takes the
+    server's default."""
     priority: Priority = 0
     """Lower runs first."""
     timeout_s: Timeout | None = None
     """Seconds after which the answer is of no use; null takes the server's default."""
 
-    def to_request(self, image: Pixels, deadline: float) -> UnderstandRequest:
+    def to_request(self, image: Pixels, deadline: float, default: str) -> UnderstandRequest:
+        policy, overrides = applied(self.acceleration, default)
         return UnderstandRequest(
             question=self.question,
             image=image,
@@ -123,7 +150,8 @@ class VqaFields(_Body):
             temperature=self.temperature,
             top_p=self.top_p,
             seed=self.seed,
-            policy=self.acceleration,
+            policy=policy,
+            overrides=overrides,
             priority=self.priority,
             deadline=deadline,
         )

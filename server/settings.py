@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     """Type of the weights."""
     attention: Attention = "sdpa"
     """Attention kernel."""
+    acceleration: str = Field(default="flashu", min_length=1, max_length=64)
+    """Policy of requests that name none."""
     max_batch: int = Field(default=8, ge=1, le=256)
     """Sequences the engine evaluates together at most."""
     max_prompt_tokens: int = Field(default=256, ge=1, le=32768)

@@ -33,6 +33,7 @@ from shapes.grading import Proportion, Score, judge, score, wilson
 from shapes.prompts import Category, Prompt, grading_prompts, grading_questions
 from shapes.questions import exact_match
 from shapes.render import render
+from shapes.studies import Study, Variant, variants
 from shapes.training.report import sheet
 
 GRADING_SEED = 1
@@ -57,30 +58,48 @@ def run_all(engine: Engine, requests: Sequence[Request], description: str) -> It
 
 
 def grade_pictures(
-    engine: Engine, prompts: Sequence[Prompt], *, policy: str, guidance: float | None = None, points: int | None = None
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    variant: Variant,
+    *,
+    guidance: float | None = None,
+    points: int | None = None,
 ) -> tuple[Score, list[tuple[Prompt, GenerateResult, bool]]]:
     """Draws each prompt once, its place in the list as its seed, and judges the pictures."""
     requests = [
-        GenerateRequest(prompt=prompt.text, seed=index, policy=policy, guidance=guidance, points=points)
+        GenerateRequest(
+            prompt=prompt.text,
+            seed=index,
+            policy=variant.policy,
+            overrides=variant.of("generate"),
+            guidance=guidance,
+            points=points,
+        )
         for index, prompt in enumerate(prompts)
     ]
     judged: list[tuple[Prompt, GenerateResult, bool]] = []
-    for index, result in run_all(engine, requests, f"pictures {policy}"):
+    for index, result in run_all(engine, requests, f"pictures {variant.name}"):
         if isinstance(result, GenerateResult):
             judged.append((prompts[index], result, judge(prompts[index], result.images[0])))
     return score((prompt.category, good) for prompt, _, good in judged), judged
 
 
-def grade_answers(engine: Engine, count: int, *, policy: str) -> tuple[Proportion, dict[str, Proportion]]:
+def grade_answers(engine: Engine, count: int, variant: Variant) -> tuple[Proportion, dict[str, Proportion]]:
     """Asks `count` questions about rendered scenes; the share answered exactly, in all and by kind of question."""
     asked = grading_questions(count, GRADING_SEED)
     side = engine.info.sizes[0][0]
     requests = [
-        UnderstandRequest(question=question.text, image=render(scene, side), max_new_tokens=8, policy=policy)
+        UnderstandRequest(
+            question=question.text,
+            image=render(scene, side),
+            max_new_tokens=8,
+            policy=variant.policy,
+            overrides=variant.of("vqa"),
+        )
         for scene, question in asked
     ]
     right: dict[str, list[bool]] = {}
-    for index, result in run_all(engine, requests, f"answers {policy}"):
+    for index, result in run_all(engine, requests, f"answers {variant.name}"):
         question = asked[index][1]
         if isinstance(result, UnderstandResult):
             right.setdefault(question.kind, []).append(exact_match(result.answer, question.answer))
@@ -107,6 +126,9 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help="A folder or hub id; the embedded model by default.")] = None,
     *,
     policies: Annotated[str, typer.Option(help="Names, separated by commas.")] = "exact",
+    study: Annotated[
+        Study, typer.Option(help="Also grade the variants of an ablation or of parameter sweeps.")
+    ] = "none",
     prompts: Annotated[int, typer.Option(help="Prompts to draw.")] = 300,
     questions: Annotated[int, typer.Option(help="Questions to ask.")] = 1000,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; the model's own by default.")] = None,
@@ -117,6 +139,7 @@ def evaluate(
 ) -> None:
     """Grade a model on the world of scenes."""
     engine = Engine.load(model, EngineConfig(max_batch=batch))
+    engine.prepare()
     asked = grading_prompts(prompts, GRADING_SEED)
     record: dict[str, Any] = {
         "model": engine.info.name,
@@ -128,20 +151,22 @@ def evaluate(
         "policies": {},
     }
     table = Table("policy", "overall", "answers", *_category_names(asked))
-    for policy in policies.split(","):
+    for variant in variants(policies.split(","), study):
         begun = time.monotonic()
-        drawn, judged = grade_pictures(engine, asked, policy=policy, guidance=guidance, points=steps)
+        drawn, judged = grade_pictures(engine, asked, variant, guidance=guidance, points=steps)
         middle = time.monotonic()
-        answered, kinds = grade_answers(engine, questions, policy=policy)
-        record["policies"][policy] = {
+        answered, kinds = grade_answers(engine, questions, variant)
+        sample = GenerateRequest(prompt="a", policy=variant.policy, overrides=variant.of("generate"), points=steps)
+        record["policies"][variant.name] = {
             "overall": _plain(drawn.overall),
             "categories": {name: _plain(value) for name, value in drawn.categories.items()},
             "answers": _plain(answered),
             "answers_by_kind": {name: _plain(value) for name, value in kinds.items()},
+            "gigaflops": round(engine.forecast(sample) / 1e9, 3),
             "seconds": {"pictures": round(middle - begun, 1), "answers": round(time.monotonic() - middle, 1)},
         }
         means = [f"{drawn.categories[name].mean:.3f}" for name in _category_names(asked)]
-        table.add_row(policy, f"{drawn.overall.mean:.3f}", f"{answered.mean:.3f}", *means)
+        table.add_row(variant.name, f"{drawn.overall.mean:.3f}", f"{answered.mean:.3f}", *means)
         if pictures is not None:
             shown = judged[:: max(len(judged) // 36, 1)][:36]
             labels = [("+ " if good else "- ") + prompt.text for prompt, _, good in shown]

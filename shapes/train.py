@@ -12,12 +12,15 @@ from typing import Annotated
 import torch
 import typer
 
+from flashu_core import Engine, EngineConfig
+from flashu_core.calibration import FILE
 from flashu_core.checkpoint import load_checkpoint
 from flashu_core.config_file import model_config_from_json, vae_config_from_json, vae_config_to_json
 from flashu_core.convert import save_checkpoint
 from flashu_core.model.vae import Vae
 from flashu_core.tokenizer import Tokenizer
 from shapes.tokenizer import build_tokenizer
+from shapes.training.calibration import calibration_data
 from shapes.training.data import encode_scenes
 from shapes.training.files import read_json
 from shapes.training.train_model import START, Trainer
@@ -40,7 +43,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def export(folder: Path, destination: Path, *, name: str) -> None:
-    """Writes the averaged weights as a checkpoint in this project's layout, in bfloat16."""
+    """Writes the averaged weights as a checkpoint in this project's layout, in bfloat16, and its calibration."""
     vae_folder = folder / "vae"
     save_checkpoint(
         destination,
@@ -52,6 +55,9 @@ def export(folder: Path, destination: Path, *, name: str) -> None:
         tokenizer=load_tokenizer(folder),
         dtype=torch.bfloat16,
     )
+    engine = Engine.load(destination, EngineConfig(device="cpu", dtype="float32", calibrated=False))
+    prompts, samples = calibration_data(pixels=engine.info.sizes[0][0])
+    engine.calibrate(prompts, samples).save(destination / FILE)
 
 
 def start_from(folder: Path, source: Path) -> None:

@@ -79,3 +79,19 @@ def test_commands_of_other_packages_are_listed_and_loaded_only_then() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert ended.stdout.strip().endswith("False")
+
+
+def test_plan_prints_the_schedule(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def plan(*words: str) -> int:
+        return run_here(monkeypatch, "plan", *words)
+
+    assert plan("--policy", "flashu", "--steps", "35", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 34
+    assert sum(row["backbone"] != "not needed" for row in rows) == 19
+    assert sum(row["head"] == "computed" for row in rows) == 18
+    assert plan("--set", "head_interval=1", "--set", "skip_ratio=0") == 0
+    assert "34 backbone passes, 34 head passes" in capsys.readouterr().out.replace("\n", " ")
+    for words in (("--set", "head_interval=x"), ("--set", "warp=1"), ("--size", "9b"), ("--policy", "none")):
+        assert plan(*words) == 2
+        assert words[1].partition("=")[0] in capsys.readouterr().err

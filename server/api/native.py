@@ -28,6 +28,7 @@ from server.schemas import (
     VqaAnswer,
     VqaBody,
     VqaFields,
+    applied,
 )
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -65,9 +66,10 @@ async def _generate(services: Services, body: GenerateBody) -> Response:
     deadline = _deadline(services, body.timeout_s)
     services.worker.check_open()
     info = services.worker.info()
-    _check_policy(info, body.acceleration)
+    request = body.to_request(deadline, services.settings.acceleration)
+    _check_policy(info, request.policy)
     _check_size(info, body.pixels())
-    result, waited = await services.worker.run(body.to_request(deadline))
+    result, waited = await services.worker.run(request)
     if not isinstance(result, GenerateResult):
         raise TypeError(f"the engine answered a drawing with {type(result).__name__}")
     begun = time.perf_counter()
@@ -101,11 +103,12 @@ async def _generate(services: Services, body: GenerateBody) -> Response:
 async def _vqa(services: Services, body: VqaFields, picture: str | bytes) -> Response:
     deadline = _deadline(services, body.timeout_s)
     services.worker.check_open()
-    _check_policy(services.worker.info(), body.acceleration)
+    default = services.settings.acceleration
+    _check_policy(services.worker.info(), applied(body.acceleration, default)[0])
     begun = time.perf_counter()
     image = await _decode(services, picture)
     decoded_ms = _since(begun)
-    result, waited = await services.worker.run(body.to_request(image, deadline))
+    result, waited = await services.worker.run(body.to_request(image, deadline, default))
     if not isinstance(result, UnderstandResult):
         raise TypeError(f"the engine answered a question with {type(result).__name__}")
     timings = {**result.timings, "image_decode": decoded_ms, "queue": waited * 1000}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from collections.abc import Callable
@@ -13,7 +14,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.functional import silu
 
+from flashu_core.attention import rotary
 from flashu_core.config import (
     BackboneConfig,
     HeadConfig,
@@ -22,6 +25,8 @@ from flashu_core.config import (
 )
 from flashu_core.config_file import model_config_to_json
 from flashu_core.model import reference
+from flashu_core.model.backbone import DecoderLayer
+from flashu_core.model.head import velocity_to_latents
 from flashu_core.model.showo2 import Showo2
 from flashu_core.weights import published_name
 
@@ -86,6 +91,87 @@ class Oracle:
             text, null = self.velocities(latents, start.repeat(2 * len(noise))).chunk(2)
             latents = latents + (null + guidance * (text - null)) * (end - start)
         return times, latents
+
+    def importances(self, length: int) -> list[Tensor]:
+        """Sums of absolute weights times norms of activations, over prompt 0 twice with padding for an image."""
+        ids = [*self.rows()[0], *[IDS["img_pad"]] * self.block, IDS["eoi"], IDS["eos"]]
+        whole = torch.tensor([ids + [IDS["pad"]] * (length - len(ids))] * 2)
+        config = self.model.config.backbone
+        mask = reference.omni_mask(length, [(len(self.rows()[0]), self.block)] * 2, whole.device)
+        positions = torch.arange(length).expand(2, -1)
+        rotation = rotary(positions, config.hidden_size // config.heads, config.rope_theta, None, torch.float32)
+        x = self.model.backbone.embed_tokens(whole)
+        found = []
+        for layer in self.model.backbone.layers:
+            assert isinstance(layer, DecoderLayer)
+            x = x + reference._mix(layer.self_attn, layer.input_layernorm(x), *rotation, mask)
+            normed = layer.post_attention_layernorm(x)
+            activations = silu(normed @ layer.mlp.gate_proj.weight.T) * (normed @ layer.mlp.up_proj.weight.T)
+            found.append(layer.mlp.down_proj.weight.abs().sum(0) * activations.flatten(0, 1).square().sum(0).sqrt())
+            x = x + layer.mlp(normed)
+        return found
+
+    def flashu(
+        self, noise: Tensor, kept: list[Tensor], forced: dict[int, list[int]], *, base: float
+    ) -> tuple[Tensor, Tensor]:
+        """Guided velocities and final latents of 35 points as the original runs them: everything in every evaluation,
+        with zeroed weights for pruned neurons, and the stored head state instead of a new one where it is due."""
+        pruned = copy.deepcopy(self.model)
+        for layer, neurons in zip(pruned.backbone.layers, kept, strict=True):
+            assert isinstance(layer, DecoderLayer)
+            gone = torch.ones(layer.mlp.down_proj.weight.shape[1], dtype=torch.bool)
+            gone[neurons] = False
+            layer.mlp.down_proj.weight[:, gone] = 0.0
+        every = list(pruned.backbone.layers)
+        uniform = torch.linspace(0, 1, 35)
+        times = uniform / (uniform + SHIFT - SHIFT * uniform)
+        latents, skipped, velocities = noise, [], []
+        stored: Tensor | None = None
+        for evaluation, (start, end) in enumerate(itertools.pairwise(times), start=1):
+            full = evaluation > 35 - 11
+            measures = not full and (evaluation - 1) % 10 == 0
+            left_out = [] if full or measures else skipped
+            model = self.model if full else pruned
+            if not full:
+                layers = [layer for index, layer in enumerate(every) if index not in left_out]
+                pruned.backbone.layers = torch.nn.ModuleList(layers)
+            state, time = self.states(model, latents, start.repeat(2))
+            if full or stored is None or evaluation % 5 == 0:
+                used = state
+                if evaluation % 5 == 0:
+                    stored = state
+            else:
+                used = stored
+            tokens = model.head.final(used, time)
+            config = self.model.config
+            both = velocity_to_latents(tokens, *config.grids[0], config.patch_size, config.velocity_layout)
+            text, null = both.chunk(2)
+            guidance = base if full else 0.75 * base
+            velocities.append(null + guidance * (text - null))
+            latents = latents + velocities[-1] * (end - start)
+            skipped = forced.get(evaluation, skipped)
+        return torch.cat(velocities), latents
+
+    def states(self, model: Showo2, latents: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        """The head's state of prompt 0's and the null prompt's image tokens, and what modulates the final layer."""
+        rows = [self.rows()[0], [IDS["bos"], IDS["boi"]]]
+        length = max(map(len, rows)) + self.block
+        ids = torch.tensor([row + [IDS["pad"]] * (length - len(row)) for row in rows])
+        time, token = model.time_tokens(times)
+        block = model.image_block(model.vision(torch.cat([latents, latents])), token)
+        offsets = [len(row) for row in rows]
+        embeddings = reference.place(model.backbone.embed_tokens(ids), block, offsets)
+        positions = torch.arange(length).expand(2, -1)
+        mask = reference.omni_mask(length, [(offset, self.block) for offset in offsets], ids.device)
+        hidden = reference.hidden_states(model, embeddings, mask, positions)
+        starts = torch.tensor(offsets)[:, None]
+        image = (positions >= starts) & (positions < starts + self.block)
+        state = reference.head_states(model, hidden, time, image, mask, positions)
+        return torch.stack([row[o + 1 : o + self.block] for row, o in zip(state, offsets, strict=True)]), time
+
+    def rows(self) -> list[list[int]]:
+        """The prompts with what is around them."""
+        return [[IDS["bos"], *prompt, IDS["boi"]] for prompt in self.prompts]
 
     def answer(
         self, latents: Tensor, vqa: dict[str, Any], offset: int, forced: Tensor, count: int
@@ -159,7 +245,27 @@ def write_golden(folder: Path, config: ModelConfig, prompt_lengths: tuple[int, .
         found = oracle.answer(latents, vqa, offset, forced, 7)
         expected |= {f"{name}.{part}": tensor for part, tensor in found.items()}
 
+    length = len(oracle.rows()[0]) + oracle.block + 7
+    scores = oracle.importances(length)
+    count = max(int(0.8 * config.backbone.ffn_size) // 64, 1) * 64
+    kept = [torch.argsort(row, descending=True, stable=True)[:count].sort().values for row in scores]
+    forced = {1: [1], 11: [0], 21: [2]}
+    velocities, final = oracle.flashu(noise[:1], kept, forced, base=10.0)
+    expected |= {"flashu.velocities": velocities, "flashu.latents": final}
+    for layer, (row, neurons) in enumerate(zip(scores, kept, strict=True)):
+        expected[f"wanda.model.layers.{layer}.mlp.down_proj"] = row
+        expected[f"wanda.keep.{layer}"] = neurons.int()
+    settings = {
+        "r_p": 0.2,
+        "r_LS": 0.34,
+        "T_LS": 10,
+        "T_cache": 5,
+        "tau_steps": 11,
+        "guidance": [[24, 7.5], [11, 10.0]],
+    }
+    run = {"steps": 35, "recalculated": [[at, layers] for at, layers in forced.items()], "config": settings}
     meta = {"config": model_config_to_json(config), "ids": IDS, "prompts": prompts, "vqa": vqa}
+    meta |= {"seq_len": length, "flashu": run}
     (folder / "meta.json").write_text(json.dumps(meta))
     save_file(stored, folder / "model.safetensors")
     save_file({name: tensor.clone().contiguous() for name, tensor in expected.items()}, folder / "expected.safetensors")

@@ -39,6 +39,12 @@ BAD_GENERATE = [
     {"prompt": "a", "timeout_s": 0},
     {"prompt": "a", "timeout_s": float("nan")},
     {"prompt": "a", "acceleration": ""},
+    {"prompt": "a", "acceleration": {"ffn_ratio": "0.2"}},
+    {"prompt": "a", "acceleration": {"ffn_ratio": float("nan")}},
+    {"prompt": "a", "acceleration": {"ffn_ratio": True}},
+    {"prompt": "a", "acceleration": {"FFN": 0.2}},
+    {"prompt": "a", "acceleration": {"policy": ""}},
+    {"prompt": "a", "acceleration": ["flashu"]},
     {"prompt": "a", "steps": 3},
 ]
 
@@ -63,7 +69,7 @@ def test_everything_reaches_the_request() -> None:
             "priority": -5,
         }
     )
-    request = body.to_request(12.5)
+    request = body.to_request(12.5, "exact")
     assert (request.prompt, request.negative_prompt, request.images, request.points) == ("a", "b", 3, 7)
     assert (request.width, request.height, request.guidance, request.seed) == (96, 64, 2.0, 2**63 - 1)
     assert (request.policy, request.priority, request.deadline) == ("flashu", -5, 12.5)
@@ -75,3 +81,19 @@ def test_a_form_has_strings_for_numbers_and_the_same_ranges() -> None:
     for name, value in [("seed", "True"), ("seed", "-1"), ("temperature", "nan"), ("top_p", "0"), ("what", "1")]:
         with pytest.raises(ValidationError):
             VqaFields.model_validate_strings({"question": "a", name: value})
+
+
+@pytest.mark.parametrize(
+    ("acceleration", "applied"),
+    [
+        (None, ("flashu", {})),
+        ("exact", ("exact", {})),
+        ({}, ("flashu", {})),
+        ({"policy": "exact", "skip_ratio": 0.25}, ("exact", {"skip_ratio": 0.25})),
+        ({"head_interval": 3}, ("flashu", {"head_interval": 3})),
+    ],
+)
+def test_acceleration_is_a_name_or_parameters(acceleration: object, applied: tuple[str, dict[str, float]]) -> None:
+    body = GenerateBody.model_validate({"prompt": "a", "acceleration": acceleration})
+    request = body.to_request(1.0, "flashu")
+    assert (request.policy, request.overrides) == applied

@@ -11,6 +11,9 @@ from shapes.prompts import grading_prompts
 from shapes.render import render
 from shapes.scene import sample_scene
 from shapes.seeds import grading_rng
+from shapes.studies import Variant
+
+EXACT = Variant(name="exact", policy="exact")
 
 
 def test_everything_is_run_and_kept_apart(embedded: Engine) -> None:
@@ -28,10 +31,10 @@ def test_everything_is_run_and_kept_apart(embedded: Engine) -> None:
 
 def test_grades_are_those_of_the_graders(embedded: Engine) -> None:
     prompts = grading_prompts(6, 9)
-    graded, judged = grade_pictures(embedded, prompts, policy="exact", points=12)
+    graded, judged = grade_pictures(embedded, prompts, EXACT, points=12)
     assert len(judged) == 6
     assert graded.overall.mean == pytest.approx(sum(good for _, _, good in judged) / 6)
-    answered, kinds = grade_answers(embedded, 12, policy="exact")
+    answered, kinds = grade_answers(embedded, 12, EXACT)
     assert answered.count == 12 == sum(kind.count for kind in kinds.values())
 
 

@@ -1,0 +1,135 @@
+"""Runs both tasks once on the exact policy, watched, and works out what the figures show of neurons, layers and tokens.
+
+One picture per prompt and one answer per question serve all of them, and the scores of a calibration besides. Draws
+nothing and writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import Progress
+from torch import Tensor
+
+from flashu_core.analysis.similarity import Similarity, mean_similarity, similarities
+from flashu_core.analysis.specialisation import Specialisation, ffn_inputs, specialisation
+from flashu_core.analysis.tokens import TokenLayer, image_attention, token_layers
+from flashu_core.calibration import QUESTIONS, Calibration, Sample, activation_norms, data_hash, importances
+from flashu_core.engine import Engine
+from flashu_core.errors import ConfigurationError
+from flashu_core.model.showo2 import Showo2
+from flashu_core.types import GenerateRequest, Pixels, Task, UnderstandRequest
+
+MOST_PICTURES = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Study:
+    """What was found.
+
+    Attributes:
+        pictures: one question about each different picture that was asked about, of 8 pictures at most.
+        calibration: which neurons matter, measured on the way.
+    """
+
+    specialisation: Specialisation
+    drawing: Similarity
+    answering: Similarity
+    tokens: Sequence[TokenLayer]
+    pictures: Sequence[Sample]
+    calibration: Calibration
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Prompts of a text file, one per line; empty lines are left out.
+
+    Raises:
+        ConfigurationError: the file cannot be read or holds none.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: {error}; give a text file with one prompt per line"
+        ) from error
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise ConfigurationError(f"{path} holds no prompts; write one per line")
+    return prompts
+
+
+def each_picture(samples: Sequence[Sample], most: int = MOST_PICTURES) -> list[Sample]:
+    """The first sample of each different picture, of the first `most` pictures."""
+    found: dict[str, Sample] = {}
+    for sample in samples:
+        found.setdefault(hashlib.sha256(f"{sample.image.shape}".encode() + sample.image.tobytes()).hexdigest(), sample)
+    return list(found.values())[:most]
+
+
+def study(
+    engine: Engine,
+    model: Showo2,
+    prompts: Sequence[str],
+    samples: Sequence[Sample] | None,
+    *,
+    max_new_tokens: int,
+    progress: Progress,
+) -> Study:
+    """Draws, asks and looks on.
+
+    Args:
+        engine: whose neurons are in the checkpoint's order yet: it was not calibrated.
+        model: the one the engine runs.
+        prompts: a picture is drawn of each, its place in the list as its seed.
+        samples: pictures with a question each; by default the calibration's questions about what was drawn.
+        max_new_tokens: length of an answer at most.
+        progress: where the way is shown.
+    """
+    assert not engine.calibrated
+    scores: dict[Task, Tensor] = {}
+    inputs: dict[Task, list[Tensor]] = {}
+    drawn: list[Pixels] = []
+    drawing, answering, received = [], [], []
+    with activation_norms(model) as norms, ffn_inputs(model) as tokens:
+        for seed, text in enumerate(progress.track(prompts, description="drawing")):
+            with similarities(model, "generate") as cosines:
+                drawn.append(engine.generate(GenerateRequest(prompt=text, seed=seed)).images[0])
+            drawing.append(cosines())
+        scores["generate"], inputs["generate"] = importances(model, norms()), tokens()
+    asked = samples if samples is not None else [Sample(image, text) for image in drawn for text in QUESTIONS]
+    pictures = each_picture(asked)
+
+    def request(sample: Sample) -> UnderstandRequest:
+        return UnderstandRequest(question=sample.question, image=sample.image, max_new_tokens=max_new_tokens)
+
+    with activation_norms(model) as norms, ffn_inputs(model) as tokens:
+        for sample in progress.track(asked, description="asking"):
+            with similarities(model, "vqa") as cosines:
+                engine.ask(request(sample))
+            answering.append(cosines())
+        scores["vqa"], inputs["vqa"] = importances(model, norms()), tokens()
+    for sample in progress.track(pictures, description="looking at tokens"):
+        with image_attention(model) as found:
+            engine.ask(request(sample))
+        received.append(found())
+    return Study(
+        specialisation=specialisation(model, scores, inputs),
+        drawing=mean_similarity("generate", drawing),
+        answering=mean_similarity("vqa", answering),
+        tokens=token_layers(received),
+        pictures=pictures,
+        calibration=Calibration(
+            scores=scores,
+            digest=engine.info.details["digest"],
+            provenance={
+                "prompts": str(len(prompts)),
+                "samples": str(len(asked)),
+                "data": data_hash(prompts, asked),
+                "points": str(engine.info.points),
+                "dtype": engine.info.dtype,
+            },
+        ),
+    )
