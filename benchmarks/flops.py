@@ -148,7 +148,7 @@ def generation_cost(
             pruned=pruned_path(config, policy.ffn_ratio),
         )
     parts = dict(spans.flops)
-    known: dict[tuple[StepPlan, object], Mapping[str, int]] = {}
+    known: dict[tuple[StepPlan, tuple[str, frozenset[int]], frozenset[int]], Mapping[str, int]] = {}
     costs: dict[StepPlan, int] = {}
     while not state.done:
         plan = state.plan

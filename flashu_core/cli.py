@@ -12,10 +12,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
@@ -28,10 +27,11 @@ from flashu_core.convert import convert as convert_checkpoint
 from flashu_core.engine import Engine
 from flashu_core.errors import CalibrationError, FlashUError, InvalidRequestError
 from flashu_core.forecast import describe
+from flashu_core.image import read_picture
 from flashu_core.plan import make_schedule
 from flashu_core.policies import find_policy, override
 from flashu_core.samples import read_samples
-from flashu_core.types import Event, GenerateRequest, Progress, Text, UnderstandRequest
+from flashu_core.types import Event, GenerateRequest, Pixels, Progress, Text, UnderstandRequest
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Show-o2: draw pictures, ask about them.")
 
@@ -285,11 +285,10 @@ def _size(text: str | None) -> tuple[int | None, int | None]:
     return int(width), int(height)
 
 
-def _read_picture(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _read_picture(path: Path) -> Pixels:
     try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
+        return read_picture(path)
+    except (OSError, ValueError) as error:
         raise InvalidRequestError(f"{path} cannot be read as a picture: {error}", parameter="image") from error
 
 

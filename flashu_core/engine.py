@@ -169,7 +169,7 @@ class Engine:
         if self.calibrated:
             return None
         calibration = self.calibrate()
-        place = calibration.keep(self.calibration_files)
+        place = calibration.keep(self.calibration_files) if self.config.calibrated else None
         self.use(calibration)
         return place
 

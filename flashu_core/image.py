@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from flashu_core.types import Pixels
+
+
+def read_picture(path: Path) -> Pixels:
+    """A picture file of this machine as uint8 (H, W, 3), turned as its camera says, without transparency.
+
+    Raises:
+        OSError, ValueError: it cannot be read as a picture, or is too large to be one.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path} has too many pixels to be a picture") from error
 
 
 def fit(pixels: Pixels, height: int, width: int) -> Tensor:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
 from flashu_core.calibration import Sample
 from flashu_core.errors import CalibrationError
+from flashu_core.image import read_picture
 
 
 def read_samples(path: Path) -> list[Sample]:
@@ -28,7 +26,7 @@ def read_samples(path: Path) -> list[Sample]:
         if line.strip():
             samples.append(_sample(path, number, line))
     if not samples:
-        raise CalibrationError(f"{path} holds no samples; write lines like {{'image': 'a.png', 'question': '...'}}")
+        raise CalibrationError(f'{path} holds no samples; write lines like {{"image": "a.png", "question": "..."}}')
     return samples
 
 
@@ -38,7 +36,6 @@ def _sample(path: Path, number: int, line: str) -> Sample:
         file, question = record["image"], record["question"]
         if not isinstance(file, str) or not isinstance(question, str):
             raise CalibrationError(f"{path}, line {number}: image and question must be texts")
-        with Image.open(path.parent / file) as image:
-            return Sample(np.array(image.convert("RGB")), question)
-    except (ValueError, KeyError, TypeError, OSError, UnidentifiedImageError) as error:
+        return Sample(read_picture(path.parent / file), question)
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise CalibrationError(f"{path}, line {number}: {error!r}; it must name a picture and a question") from error

@@ -84,9 +84,11 @@ def grade_pictures(
     return score((prompt.category, good) for prompt, _, good in judged), judged
 
 
-def grade_answers(engine: Engine, count: int, variant: Variant) -> tuple[Proportion, dict[str, Proportion]]:
+def grade_answers(
+    engine: Engine, count: int, variant: Variant, *, seed: int = GRADING_SEED
+) -> tuple[Proportion, dict[str, Proportion]]:
     """Asks `count` questions about rendered scenes; the share answered exactly, in all and by kind of question."""
-    asked = grading_questions(count, GRADING_SEED)
+    asked = grading_questions(count, seed)
     side = engine.info.sizes[0][0]
     requests = [
         UnderstandRequest(
@@ -133,6 +135,9 @@ def evaluate(
     questions: Annotated[int, typer.Option(help="Questions to ask.")] = 1000,
     guidance: Annotated[float | None, typer.Option(help="Guidance scale; the model's own by default.")] = None,
     steps: Annotated[int | None, typer.Option(help="Points of the time grid; the model's own by default.")] = None,
+    seed: Annotated[
+        int, typer.Option(help="Of prompts and questions; settings are chosen on others than 1.")
+    ] = GRADING_SEED,
     batch: Annotated[int, typer.Option(help="Requests that advance together.")] = 16,
     output: Annotated[Path | None, typer.Option(help="A JSON file for the figures.")] = None,
     pictures: Annotated[Path | None, typer.Option(help="A PNG sheet of the first pictures.")] = None,
@@ -140,12 +145,13 @@ def evaluate(
     """Grade a model on the world of scenes."""
     engine = Engine.load(model, EngineConfig(max_batch=batch))
     engine.prepare()
-    asked = grading_prompts(prompts, GRADING_SEED)
+    asked = grading_prompts(prompts, seed)
     record: dict[str, Any] = {
         "model": engine.info.name,
         "digest": engine.info.details["digest"],
         "machine": describe_machine(),
         "dtype": engine.info.dtype,
+        "seed": seed,
         "points": steps or engine.info.points,
         "guidance": engine.info.guidance if guidance is None else guidance,
         "policies": {},
@@ -155,7 +161,7 @@ def evaluate(
         begun = time.monotonic()
         drawn, judged = grade_pictures(engine, asked, variant, guidance=guidance, points=steps)
         middle = time.monotonic()
-        answered, kinds = grade_answers(engine, questions, variant)
+        answered, kinds = grade_answers(engine, questions, variant, seed=seed)
         sample = GenerateRequest(prompt="a", policy=variant.policy, overrides=variant.of("generate"), points=steps)
         record["policies"][variant.name] = {
             "overall": _plain(drawn.overall),

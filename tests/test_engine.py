@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +25,7 @@ from flashu_core import (
     UnderstandRequest,
     UnderstandResult,
 )
+from flashu_core.calibration import Sample
 from flashu_core.checkpoint import Checkpoint
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -48,7 +52,8 @@ def test_a_picture_and_all_that_is_told_about_it(tiny_engine: Engine) -> None:
     assert [image.shape for image in result.images] == [(64, 64, 3)]
     assert result.images[0].dtype == np.uint8
     assert (result.seeds, result.points, result.guidance, result.policy) == ((3,), 6, 5.0, "exact")
-    assert result.schedule == {"evaluations": 5, "backbone_passes": 5, "head_passes": 5}
+    passes = {"backbone_passes": 5, "backbone_full": 5, "head_passes": 5, "head_computed": 5}
+    assert result.schedule == {"evaluations": 5, "layers_skipped": 0, **passes}
     progress = [event for event in events if isinstance(event, Progress)]
     assert [(event.evaluation, event.of) for event in progress] == [(index, 5) for index in range(1, 6)]
     parts = {"tokenize", "prefix", "features", "backbone", "head", "guidance", "vae_decode"}
@@ -238,3 +243,48 @@ def test_warm_up_leaves_nothing_behind(tiny_engine: Engine) -> None:
     tiny_engine.warm_up()
     assert tiny_engine.idle
     assert tiny_engine.step() == []
+
+
+def test_accelerated_requests_keep_to_themselves(tiny: Checkpoint) -> None:
+    """Both tasks, both policies, at different evaluations in one engine."""
+    own = replace(tiny, model=copy.deepcopy(tiny.model))
+    engine = Engine(own, EngineConfig())
+    engine.use(engine.calibrate(["a red circle"], [Sample(np.zeros((64, 64, 3), np.uint8), "what is it?")]))
+    picture = np.full((64, 64, 3), 90, np.uint8)
+    requests: list[Request] = [
+        GenerateRequest(prompt="a red circle", points=14, seed=1, policy="flashu"),
+        GenerateRequest(prompt="two squares", points=17, seed=2, policy="flashu", overrides={"skip_ratio": 0.5}),
+        GenerateRequest(prompt="a red circle", points=9, seed=3),
+        UnderstandRequest(question="what is it?", image=picture, max_new_tokens=12, policy="flashu"),
+        UnderstandRequest(question="how many?", image=picture, max_new_tokens=9),
+    ]
+    alone = [engine.generate(r) if isinstance(r, GenerateRequest) else engine.ask(r) for r in requests]
+    identities, events = run(engine, *requests)
+    found = {event.request: event.result for event in events if isinstance(event, Finished)}
+    for identity, expected in zip(identities, alone, strict=True):
+        result = found[identity]
+        assert result.schedule == expected.schedule
+        if isinstance(result, GenerateResult) and isinstance(expected, GenerateResult):
+            assert np.abs(result.images[0].astype(int) - expected.images[0].astype(int)).max() <= 1
+        elif isinstance(result, UnderstandResult) and isinstance(expected, UnderstandResult):
+            assert result.answer == expected.answer
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        (GenerateRequest(prompt="a", overrides={"token_ratio": 0.5}), "token_ratio"),
+        (GenerateRequest(prompt="a", overrides={"head_interval": 0}), "head_interval is 0"),
+        (
+            UnderstandRequest(
+                question="a", image=np.zeros((9, 9, 3), np.uint8), overrides={"token_ratio": 0.5, "token_layer": 4}
+            ),
+            "token_layer is 4",
+        ),
+    ],
+)
+def test_unusable_parameters_are_refused_at_once(tiny_engine: Engine, request_: Request, told: str) -> None:
+    with pytest.raises(InvalidRequestError, match=told) as caught:
+        tiny_engine.submit(request_)
+    assert caught.value.parameter == "acceleration"
+    assert tiny_engine.idle

@@ -52,14 +52,17 @@ def draw_specialisation(found: Specialisation, path: Path) -> None:
                     linestyle="-" if task == data else "--",
                     label=f"{ratio:.0%} pruned" if task == data else None,
                 )
-        axes.set(title=f"{NAMES[data]} data: own neurons -, the other task's - -", xlabel="layer")
-        axes.set_ylabel("relative L2 error of the FFN's output")
+        axes.set(
+            title=f"{NAMES[data]} data; dashed: the other's neurons", ylabel="relative L2 error of the FFN's output"
+        )
         axes.set_ylim(bottom=0)
     for index, (stay, shares) in enumerate(zip(found.kept, found.overlap, strict=True)):
         panels[2].plot(range(1, len(shares) + 1), shares, color=f"C{index}")
         panels[2].axhline(stay / found.neurons, color=f"C{index}", linestyle=":", linewidth=0.8)
-    panels[2].set(title="kept by both tasks; dotted: by chance", xlabel="layer", ylabel="share of the kept neurons")
+    panels[2].set(title="kept for both tasks; dotted: by chance", ylabel="share of the kept neurons")
     for axes in panels:
+        axes.set_xlabel("layer")
+        axes.locator_params(axis="x", integer=True)
         axes.grid(alpha=0.3)
     panels[0].legend(fontsize="small")
     figure.savefig(path)
@@ -73,8 +76,9 @@ def draw_similarity(found: Similarity, path: Path) -> None:
     extent = (0.5, evaluations + 0.5, 0.5, layers + 0.5)
     shown = axes.imshow(found.cosine, origin="lower", aspect="auto", extent=extent, interpolation="nearest")
     figure.colorbar(shown, ax=axes, label="cosine of a layer's input and output")
+    axes.locator_params(integer=True)
     axes.set(
-        title=f"similarity in {NAMES[found.task]}, mean over {found.requests[0]} requests",
+        title=f"{NAMES[found.task]}, requests: {found.requests[0]}",
         xlabel="evaluation" if found.task == "generate" else "token drawn",
         ylabel="layer",
     )
@@ -86,7 +90,7 @@ def draw_tokens(found: Sequence[TokenLayer], path: Path) -> None:
     figure = new_figure(3.6 * len(found), 3.6)
     for layer, axes in zip(found, figure.subplots(1, len(found), squeeze=False)[0], strict=True):
         for norms, attention in zip(layer.norms, layer.attention, strict=True):
-            axes.scatter(norms, attention, s=4, alpha=0.5, linewidths=0)
+            axes.scatter(norms, attention, s=12, alpha=0.5, linewidths=0)
         told = "none" if layer.correlation is None else f"{layer.correlation:.2f}"
         axes.set(title=f"layer {layer.layer}, rank correlation {told}", xlabel="L2 norm of the value vector")
         axes.set_ylabel("attention received")
@@ -98,14 +102,13 @@ def draw_components(found: Sequence[ComponentTimes], path: Path) -> None:
     """One panel for each task, one bar for each policy, stacked from its components."""
     tasks = list(dict.fromkeys(times.task for times in found))
     figure = new_figure(11, 1.2 + 1.6 * len(tasks))
-    colours = {name: f"C{index}" for index, name in enumerate(dict.fromkeys(n for t in found for n in t.milliseconds))}
     for task, axes in zip(tasks, figure.subplots(len(tasks), 1, squeeze=False)[:, 0], strict=True):
         bars = [times for times in found if times.task == task]
         labels = [_bar_label(times) for times in bars]
         left = [0.0] * len(bars)
-        for name in dict.fromkeys(name for times in bars for name in times.milliseconds):
+        for index, name in enumerate(dict.fromkeys(name for times in bars for name in times.milliseconds)):
             widths = [times.milliseconds.get(name, 0.0) for times in bars]
-            axes.barh(labels, widths, left=left, color=colours[name], label=name)
+            axes.barh(labels, widths, left=left, color=f"C{index}", label=name)
             left = [start + width for start, width in zip(left, widths, strict=True)]
         axes.invert_yaxis()
         axes.set(title=NAMES[task], xlabel="milliseconds of a request, mean")

@@ -130,8 +130,8 @@ def image_attention(model: Showo2, layers: int = SHALLOW) -> Iterator[Callable[[
 def ranks(values: Tensor) -> Tensor:
     """Ranks of values (N,) counted from 1, in float64; equal values share the mean of their ranks."""
     _, place, count = values.unique(return_inverse=True, return_counts=True)
-    last = count.cumsum(0).double()
-    return (last - (count.double() - 1) / 2)[place]
+    means: Tensor = count.cumsum(0).double() - (count.double() - 1) / 2
+    return means[place]
 
 
 def rank_correlation(one: Tensor, other: Tensor) -> float | None:

@@ -80,7 +80,8 @@ class Packing:
         keys = torch.cat([text_key.repeat_interleave(draws, dim=0), key], dim=1)
         values = torch.cat([text_value.repeat_interleave(draws, dim=0), value], dim=1)
         blocks = _attend(query, keys, values, self.block_mask, groups)
-        return attention.o_proj(self.join(text, blocks).flatten(2))
+        mixed: Tensor = attention.o_proj(self.join(text, blocks).flatten(2))
+        return mixed
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, groups: int) -> Tensor:

@@ -10,8 +10,6 @@ from flashu_core import Engine, EngineConfig
 from flashu_core.analysis.study import Study, study
 from flashu_core.checkpoint import Checkpoint
 
-PROMPTS = ("a red circle", "a blue square")
-
 
 @pytest.fixture
 def own_tiny(tiny: Checkpoint) -> Checkpoint:
@@ -20,7 +18,12 @@ def own_tiny(tiny: Checkpoint) -> Checkpoint:
 
 
 @pytest.fixture(scope="session")
-def studied(tiny: Checkpoint) -> Study:
+def prompts() -> tuple[str, ...]:
+    return ("a red circle", "a blue square")
+
+
+@pytest.fixture(scope="session")
+def studied(tiny: Checkpoint, prompts: tuple[str, ...]) -> Study:
     """What is found of the tiny model, with the calibration's questions."""
     engine = Engine(tiny, EngineConfig())
-    return study(engine, tiny.model, PROMPTS, None, max_new_tokens=3, progress=Progress(disable=True))
+    return study(engine, tiny.model, prompts, None, max_new_tokens=3, progress=Progress(disable=True))

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
+from typer.testing import CliRunner
 
 from flashu_core.analysis import command
 from flashu_core.checkpoint import Checkpoint
@@ -33,7 +35,9 @@ def test_every_figure_has_its_numbers(
     for name, record in records.items():
         assert record["figure"] == name
         assert (record["model"], record["digest"]) == ("tiny", "random")
-        assert (record["settings"]["samples"], record["settings"]["max_new_tokens"]) == ("2", 3)
+        settings = record["settings"]
+        assert (settings["prompts"], settings["samples"], settings["max_new_tokens"]) == (["a red circle"], 2, 3)
+        assert (settings["points"], len(settings["data"])) == (8, 64)
         assert {"commit", "torch", "processor"} <= set(record["machine"])
     found = records["specialisation"]["numbers"]
     assert np.shape(found["errors"]["generate"]["vqa"]) == (len(found["ratios"]), 4)
@@ -61,6 +65,16 @@ def test_mistakes_show_before_anything_is_loaded(tmp_path: Path, monkeypatch: py
     with pytest.raises(ConfigurationError, match="one prompt per line"):
         command.analyze(None, output=tmp_path / "figures", prompts=tmp_path / "none.txt")
     assert not (tmp_path / "figures").exists()
+
+
+def test_its_options_are_those_of_a_command_line(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command("analyze")(command.analyze)
+    words = ["some/model", "-o", str(tmp_path), "--prompts", str(tmp_path / "none.txt"), "--dtype", "float32"]
+    ended = CliRunner().invoke(app, words)
+    assert isinstance(ended.exception, ConfigurationError)
+    assert "none.txt" in str(ended.exception)
+    assert CliRunner().invoke(app, ["--runs", "0"]).exit_code == 2
 
 
 def test_a_checkpoint_that_is_none_is_said(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from flashu_core import Engine
 from flashu_core.analysis.study import Study, each_picture, read_prompts
 from flashu_core.calibration import TASKS, Sample
 from flashu_core.errors import ConfigurationError
-from tests.analysis.conftest import PROMPTS
 
 
 def test_prompts_are_lines(tmp_path: Path) -> None:
@@ -38,9 +37,9 @@ def test_each_picture_is_asked_about_once() -> None:
     assert [sample.question for sample in each_picture(samples, most=2)] == ["1", "3"]
 
 
-def test_the_scores_are_a_calibrations(studied: Study, tiny_engine: Engine) -> None:
+def test_the_scores_are_a_calibrations(studied: Study, tiny_engine: Engine, prompts: tuple[str, ...]) -> None:
     """The engine's own calibration on the same prompts and answers of the same length finds the same for generation."""
-    expected = tiny_engine.calibrate(PROMPTS)
+    expected = tiny_engine.calibrate(prompts)
     for task in TASKS:
         assert studied.calibration.scores[task].shape == expected.scores[task].shape
     assert torch.allclose(studied.calibration.scores["generate"], expected.scores["generate"], rtol=1e-4)
