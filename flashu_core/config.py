@@ -106,6 +106,7 @@ class ModelConfig:
             token's output at its own place in the latents.
         time_shift: the shift of the time grid towards noise.
         points, guidance: what a request that names none is drawn with.
+        policies: parameters of acceleration policies that are this checkpoint's own, by policy, task and name.
     """
 
     backbone: BackboneConfig
@@ -120,6 +121,7 @@ class ModelConfig:
     time_shift: float = 3.0
     points: int = 50
     guidance: float = 5.0
+    policies: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.grids or any(rows < 1 or columns < 1 for rows, columns in self.grids):

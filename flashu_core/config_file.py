@@ -45,9 +45,25 @@ def model_config_from_json(raw: Mapping[str, Any], backbone: Mapping[str, Any] |
             time_shift=float(raw.get("time_shift", 3.0)),
             points=int(raw.get("default_points", 50)),
             guidance=float(raw.get("default_guidance", 5.0)),
+            policies=_policies(raw.get("policies", {})),
         )
     except KeyError as error:
         raise ConfigurationError(f"config.json has no {error.args[0]!r}") from error
+
+
+def _policies(raw: Any) -> dict[str, dict[str, dict[str, float]]]:
+    try:
+        return {
+            str(policy): {
+                str(task): {str(name): float(value) for name, value in parameters.items()}
+                for task, parameters in tasks.items()
+            }
+            for policy, tasks in raw.items()
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"policies is {raw!r}; it must be {{policy: {{task: {{parameter: number}}}}}}"
+        ) from error
 
 
 def _grids_of(grid: tuple[int, int]) -> tuple[tuple[int, int], ...]:
@@ -135,6 +151,9 @@ def model_config_to_json(config: ModelConfig) -> dict[str, Any]:
         "time_shift": config.time_shift,
         "default_points": config.points,
         "default_guidance": config.guidance,
+        "policies": {
+            policy: {task: dict(own) for task, own in tasks.items()} for policy, tasks in config.policies.items()
+        },
         "llm_config": {
             "hidden_size": backbone.hidden_size,
             "num_hidden_layers": backbone.layers,

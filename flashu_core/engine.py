@@ -31,7 +31,7 @@ from flashu_core.errors import CalibrationError, CancelledError, DeadlineExceede
 from flashu_core.forecast import describe
 from flashu_core.neurons import NeuronPaths
 from flashu_core.parts import Parts
-from flashu_core.policies import POLICIES
+from flashu_core.policies import POLICIES, with_own
 from flashu_core.scheduler import Scheduler, Unit
 from flashu_core.timing import Spans
 from flashu_core.types import (
@@ -65,7 +65,14 @@ class Engine:
     ) -> None:
         self.config = config
         self.info = _describe(checkpoint, config)
-        self._parts = Parts(checkpoint.model, checkpoint.vae, checkpoint.tokenizer, self.info, POLICIES, clock)
+        self._parts = Parts(
+            checkpoint.model,
+            checkpoint.vae,
+            checkpoint.tokenizer,
+            self.info,
+            with_own(checkpoint.model.config.policies),
+            clock,
+        )
         self._device = checkpoint.model.device
         self._checkpoint = checkpoint
         self._clock = clock

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import TypeVar
 
-from flashu_core.errors import InvalidRequestError
+from flashu_core.errors import ConfigurationError, InvalidRequestError
 from flashu_core.plan import Policy, Technique
 from flashu_core.techniques.adaptive_guidance import AdaptiveGuidance
 from flashu_core.techniques.head_cache import HeadCache
@@ -31,96 +31,96 @@ def _within(name: str, value: float, low: float, high: float) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GenerationPolicy:
-    """How a picture is drawn; the default of every parameter is neutral.
+class SharedPolicy:
+    """What both tasks have; the default of every parameter is neutral.
 
     Attributes:
-        points: points of the time grid, as a share of the model's own number.
         ffn_ratio: share of the FFN neurons that is pruned.
-        hybrid_threshold: share of the evaluations at the end that run everything.
-        skip_ratio, skip_interval: share of the layers left out, and evaluations from one measurement to the next.
-        low_guidance: factor of the guidance before the last `guidance_threshold` of the evaluations.
-        head_interval: evaluations from one computation of the head to the next.
+        hybrid_threshold: share of the evaluations, or of an answer's token budget, at the end that run everything.
+        skip_ratio: share of the layers that is left out.
+        skip_interval: evaluations, or tokens, from one measurement to the next.
 
     Raises:
         InvalidRequestError: a value is out of range.
     """
 
-    points: float = 1.0
     ffn_ratio: float = 0.0
     hybrid_threshold: float = 0.3
     skip_ratio: float = 0.0
     skip_interval: int = 10
+
+    def __post_init__(self) -> None:
+        _within("ffn_ratio", self.ffn_ratio, 0.0, MOST_PRUNED)
+        _within("hybrid_threshold", self.hybrid_threshold, 0.0, 1.0)
+        _within("skip_ratio", self.skip_ratio, 0.0, MOST_PRUNED)
+        _within("skip_interval", self.skip_interval, 1, MOST_INTERVAL)
+
+    @property
+    def techniques(self) -> Policy:
+        """What is not neutral, in the order in which plans are changed."""
+        found: list[Technique] = []
+        if self.ffn_ratio:
+            found.append(HybridFfn(last=self.hybrid_threshold))
+        if self.skip_ratio:
+            found.append(LayerSkipping(ratio=self.skip_ratio, interval=self.skip_interval, last=self.hybrid_threshold))
+        return (*found, *self._own)
+
+    @property
+    def _own(self) -> Policy:
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationPolicy(SharedPolicy):
+    """How a picture is drawn.
+
+    Attributes:
+        points: points of the time grid, as a share of the model's own number.
+        low_guidance: factor of the guidance before the last `guidance_threshold` of the evaluations.
+        head_interval: evaluations from one computation of the head to the next.
+    """
+
+    points: float = 1.0
     low_guidance: float = 1.0
     guidance_threshold: float = 0.3
     head_interval: int = 1
 
     def __post_init__(self) -> None:
+        SharedPolicy.__post_init__(self)
         _within("points", self.points, 0.01, 10.0)
-        for name in ("ffn_ratio", "skip_ratio"):
-            _within(name, getattr(self, name), 0.0, MOST_PRUNED)
-        for name in ("hybrid_threshold", "guidance_threshold"):
-            _within(name, getattr(self, name), 0.0, 1.0)
         _within("low_guidance", self.low_guidance, 0.0, 10.0)
-        for name in ("skip_interval", "head_interval"):
-            _within(name, getattr(self, name), 1, MOST_INTERVAL)
+        _within("guidance_threshold", self.guidance_threshold, 0.0, 1.0)
+        _within("head_interval", self.head_interval, 1, MOST_INTERVAL)
 
     @property
-    def techniques(self) -> Policy:
-        """What is not neutral, in the order in which plans are changed."""
-        last = self.hybrid_threshold
+    def _own(self) -> Policy:
         found: list[Technique] = []
-        if self.ffn_ratio:
-            found.append(HybridFfn(last=last))
-        if self.skip_ratio:
-            found.append(LayerSkipping(ratio=self.skip_ratio, interval=self.skip_interval, last=last))
         if self.low_guidance != 1.0:
             found.append(AdaptiveGuidance(low=self.low_guidance, last=self.guidance_threshold))
         if self.head_interval > 1:
-            found.append(HeadCache(interval=self.head_interval, last=last))
+            found.append(HeadCache(interval=self.head_interval, last=self.hybrid_threshold))
         return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class UnderstandingPolicy:
-    """How a question is answered; the default of every parameter is neutral.
+class UnderstandingPolicy(SharedPolicy):
+    """How a question is answered.
 
     Attributes:
-        ffn_ratio: share of the FFN neurons that is pruned.
-        hybrid_threshold: share of the token budget at the end that runs everything.
-        skip_ratio, skip_interval: share of the layers left out, and tokens from one measurement to the next.
         token_ratio, token_layer: share of the image tokens that is dropped, and the layer behind which.
-
-    Raises:
-        InvalidRequestError: a value is out of range.
     """
 
-    ffn_ratio: float = 0.0
-    hybrid_threshold: float = 0.3
-    skip_ratio: float = 0.0
-    skip_interval: int = 10
     token_ratio: float = 0.0
     token_layer: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("ffn_ratio", "skip_ratio", "token_ratio"):
-            _within(name, getattr(self, name), 0.0, MOST_PRUNED)
-        _within("hybrid_threshold", self.hybrid_threshold, 0.0, 1.0)
-        for name in ("skip_interval", "token_layer"):
-            _within(name, getattr(self, name), 1, MOST_INTERVAL)
+        SharedPolicy.__post_init__(self)
+        _within("token_ratio", self.token_ratio, 0.0, MOST_PRUNED)
+        _within("token_layer", self.token_layer, 1, MOST_INTERVAL)
 
     @property
-    def techniques(self) -> Policy:
-        """What is not neutral, in the order in which plans are changed."""
-        last = self.hybrid_threshold
-        found: list[Technique] = []
-        if self.ffn_ratio:
-            found.append(HybridFfn(last=last))
-        if self.skip_ratio:
-            found.append(LayerSkipping(ratio=self.skip_ratio, interval=self.skip_interval, last=last))
-        if self.token_ratio:
-            found.append(TokenPruning(ratio=self.token_ratio, layer=self.token_layer))
-        return tuple(found)
+    def _own(self) -> Policy:
+        return (TokenPruning(ratio=self.token_ratio, layer=self.token_layer),) if self.token_ratio else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,3 +174,24 @@ def override(policy: P, overrides: Overrides) -> P:
             raise InvalidRequestError(f"{name} is {value}; it must be a whole number", parameter="acceleration")
     changed = {name: known[name](value) for name, value in overrides.items()}
     return replace(policy, **changed)
+
+
+def with_own(own: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Mapping[str, TaskPolicies]:
+    """All policies, with a checkpoint's own parameters (by policy, task and name) in place of the defaults.
+
+    Raises:
+        ConfigurationError: a policy, a task or a parameter is unknown, or a value cannot be used.
+    """
+    found = dict(POLICIES)
+    for name, tasks in own.items():
+        try:
+            policy = find_policy(name)
+            if unknown := set(tasks) - {"generate", "vqa"}:
+                raise ConfigurationError(f"policy {name!r} has no task {min(unknown)!r}; use 'generate' or 'vqa'")
+            found[name] = TaskPolicies(
+                generate=override(policy.generate, tasks.get("generate", {})),
+                vqa=override(policy.vqa, tasks.get("vqa", {})),
+            )
+        except InvalidRequestError as error:
+            raise ConfigurationError(f"the checkpoint's policies cannot be used: {error}") from error
+    return MappingProxyType(found)

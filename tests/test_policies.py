@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from flashu_core.errors import InvalidRequestError
-from flashu_core.policies import POLICIES, GenerationPolicy, UnderstandingPolicy, find_policy, override
+from flashu_core.errors import ConfigurationError, InvalidRequestError
+from flashu_core.policies import POLICIES, GenerationPolicy, UnderstandingPolicy, find_policy, override, with_own
 
 
 def test_exact_changes_nothing() -> None:
@@ -53,3 +53,20 @@ def test_what_cannot_be_used_is_refused(overrides: dict[str, float], told: str) 
 def test_each_task_has_its_own_parameters() -> None:
     with pytest.raises(InvalidRequestError, match="head_interval"):
         override(UnderstandingPolicy(), {"head_interval": 5})
+
+
+def test_a_checkpoint_has_parameters_of_its_own() -> None:
+    found = with_own({"flashu": {"generate": {"skip_ratio": 0.1}}})
+    assert found["flashu"].generate == override(POLICIES["flashu"].generate, {"skip_ratio": 0.1})
+    assert found["flashu"].vqa == POLICIES["flashu"].vqa
+    assert found["exact"] == POLICIES["exact"]
+    assert with_own({}) == POLICIES
+
+
+@pytest.mark.parametrize(
+    "own",
+    [{"warp": {}}, {"flashu": {"draw": {}}}, {"flashu": {"vqa": {"warp": 1}}}, {"flashu": {"vqa": {"ffn_ratio": 2}}}],
+)
+def test_a_checkpoints_unusable_parameters_are_refused(own: dict[str, dict[str, dict[str, float]]]) -> None:
+    with pytest.raises(ConfigurationError):
+        with_own(own)
