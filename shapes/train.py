@@ -6,6 +6,7 @@ Autoencoder, latents, unified model, export: each part resumes where it stopped,
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,7 @@ from shapes.tokenizer import build_tokenizer
 from shapes.training.calibration import calibration_data
 from shapes.training.data import encode_scenes
 from shapes.training.files import read_json
-from shapes.training.train_model import START, Trainer
+from shapes.training.train_model import GUIDANCE, OWN_POLICIES, START, Trainer
 from shapes.training.train_vae import VaeTrainer
 
 
@@ -48,7 +49,9 @@ def export(folder: Path, destination: Path, *, name: str) -> None:
     save_checkpoint(
         destination,
         name=name,
-        model_config=model_config_from_json(read_json(folder / "config.json")),
+        model_config=replace(
+            model_config_from_json(read_json(folder / "config.json")), guidance=GUIDANCE, policies=OWN_POLICIES
+        ),
         model_weights=torch.load(folder / "average.pt", weights_only=True, map_location="cpu"),
         vae_config=vae_config_from_json(read_json(vae_folder / "vae.json")),
         vae_weights=torch.load(vae_folder / "vae.pt", weights_only=True),
