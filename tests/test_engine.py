@@ -239,10 +239,12 @@ def test_bfloat16_draws_the_same_scene(embedded: Engine) -> None:
     assert np.abs(exact - rounded).mean() < 6
 
 
-def test_warm_up_leaves_nothing_behind(tiny_engine: Engine) -> None:
-    tiny_engine.warm_up()
-    assert tiny_engine.idle
-    assert tiny_engine.step() == []
+def test_warm_up_prepares_and_leaves_nothing_behind(tiny: Checkpoint) -> None:
+    engine = Engine(replace(tiny, model=copy.deepcopy(tiny.model)), EngineConfig(calibrated=False))
+    engine.warm_up()
+    assert engine.calibrated
+    assert engine.idle
+    assert engine.step() == []
 
 
 def test_accelerated_requests_keep_to_themselves(tiny: Checkpoint) -> None:

@@ -21,9 +21,9 @@ from shapes.training.train_model import (
     initialise,
     sine_cosine_positions,
 )
-from shapes.training.train_vae import untrained_config
+from shapes.training.train_vae import LATENT_CHANNELS, untrained_config
 
-LATENTS = noise(1, (6, 16, 8, 8))
+LATENTS = noise(1, (6, LATENT_CHANNELS, 8, 8))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_the_flow_loss_is_that_of_the_reference(model: Showo2, tokenizer: Tokeni
     length = 9
     padded = torch.tensor([[tokenizer.special.pad] * (length - len(ids)) + ids for ids in prefixes])
     lengths = torch.tensor([len(ids) for ids in prefixes])
-    data, start = LATENTS[:3], noise(2, (3, 2, 16, 8, 8))
+    data, start = LATENTS[:3], noise(2, (3, 2, LATENT_CHANNELS, 8, 8))
     times = torch.tensor([[0.1, 0.7], [0.5, 0.2], [0.9, 0.4]])
     losses = Losses(model, system_ids(tokenizer))
     found = losses.flow(padded, lengths, data, start, times)
