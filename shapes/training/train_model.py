@@ -34,7 +34,7 @@ from shapes.training.train_vae import LATENT_CHANNELS
 # The answers' gradient is a few times the flow's: at this weight neither drowns the other.
 ANSWER_WEIGHT = 0.5
 # What the checkpoint's requests are drawn with; chosen on prompts that are not those of the reported grades.
-GUIDANCE = 1.5
+GUIDANCE = 2.5
 OWN_POLICIES: Mapping[str, Mapping[str, Mapping[str, float]]] = {}
 # Weights a run starts from, where it has no state of its own yet.
 START = "start.pt"
