@@ -35,7 +35,8 @@ from shapes.training.train_vae import LATENT_CHANNELS
 ANSWER_WEIGHT = 0.5
 # What the checkpoint's requests are drawn with; chosen on prompts that are not those of the reported grades.
 GUIDANCE = 2.5
-OWN_POLICIES: Mapping[str, Mapping[str, Mapping[str, float]]] = {}
+# A picture is 16 tokens here: dropping half of them halves the right answers, all else costs none.
+OWN_POLICIES: Mapping[str, Mapping[str, Mapping[str, float]]] = {"flashu": {"vqa": {"token_ratio": 0.0}}}
 # Weights a run starts from, where it has no state of its own yet.
 START = "start.pt"
 
