@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,7 +114,8 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Writes it, whole or not at all."""
-        partial = path.with_suffix(".partial")
+        # A name of its own: replicas that share a folder may write at the same time.
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
         tensors = {f"scores.{task}": self.scores[task].float().cpu().contiguous() for task in TASKS}
         metadata = {"version": VERSION, "digest": self.digest, "provenance": json.dumps(dict(self.provenance))}
         save_file(tensors, partial, metadata)
