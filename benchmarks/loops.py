@@ -145,11 +145,27 @@ def begin_answer(
     )
 
 
-def answer(model: Showo2, question: Question, policy: UnderstandingPolicy, *, tokens: int) -> list[int]:
-    """The engine: what precedes the picture, prefill, then one token at a time from the cache."""
+def answer(
+    model: Showo2,
+    question: Question,
+    policy: UnderstandingPolicy,
+    *,
+    tokens: int,
+    system: understand.System | None = None,
+    budget: int | None = None,
+) -> list[int]:
+    """The engine: what precedes the picture, prefill, then one token at a time from the cache.
+
+    Args:
+        model, question, policy: what is answered, and how.
+        tokens: the answer ends after that many.
+        system: what precedes the picture, where it was read before.
+        budget: tokens the answer was allowed, from which its schedule is made; `tokens` by default.
+    """
     spans = Spans(model.device)
-    state = begin_answer(model, question, read_system(model, question), policy, tokens=tokens, spans=spans)
-    while not state.done:
+    system = system or read_system(model, question)
+    state = begin_answer(model, question, system, policy, tokens=budget or tokens, spans=spans)
+    while len(state.tokens) < tokens:
         understand.advance(model, [state], spans)
     return state.tokens
 

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from flashu_core.errors import CalibrationError
 from flashu_core.model.backbone import DecoderLayer
 from flashu_core.model.showo2 import Showo2
+from flashu_core.neurons import kept
 from flashu_core.types import Pixels, Task
 
 FILE = "calibration.safetensors"
-VERSION = "1"
+VERSION = "2"
 TASKS: tuple[Task, ...] = ("generate", "vqa")
 CALIBRATION_PROMPT = "a red apple and a small blue cup on a wooden table"
 # What understanding is calibrated with where no samples are given: twenty questions about the first picture.
@@ -104,20 +105,32 @@ class Calibration:
 
     Attributes:
         scores: of each task, (layers, neurons) in float32, in the checkpoint's order.
+        ratios: the share of the neurons that each task's own path prunes.
         digest: of the checkpoint they were measured on.
         provenance: how they were measured: data hash, settings, version.
     """
 
     scores: Mapping[Task, Tensor]
+    ratios: Mapping[Task, float]
     digest: str
     provenance: Mapping[str, str]
+
+    def kept(self, task: Task) -> Tensor:
+        """The neurons that a task's own path keeps, (layers, kept), ascending."""
+        return torch.stack([kept(row, self.ratios[task]) for row in self.scores[task].cpu()])
 
     def save(self, path: Path) -> None:
         """Writes it, whole or not at all."""
         # A name of its own: replicas that share a folder may write at the same time.
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
         tensors = {f"scores.{task}": self.scores[task].float().cpu().contiguous() for task in TASKS}
-        metadata = {"version": VERSION, "digest": self.digest, "provenance": json.dumps(dict(self.provenance))}
+        tensors |= {f"kept.{task}": self.kept(task).int() for task in TASKS}
+        metadata = {
+            "version": VERSION,
+            "digest": self.digest,
+            "ratios": json.dumps(dict(self.ratios)),
+            "provenance": json.dumps(dict(self.provenance)),
+        }
         save_file(tensors, partial, metadata)
         partial.replace(path)
 
@@ -150,7 +163,9 @@ class Calibration:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in list(file.keys())}
             provenance = json.loads(metadata.get("provenance", "{}"))
-        except (SafetensorError, OSError, ValueError) as error:
+            told = json.loads(metadata.get("ratios", "{}"))
+            ratios: dict[Task, float] = {task: float(told.get(task, 0.0)) for task in TASKS}
+        except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
             raise CalibrationError(f"{path} cannot be read as a calibration: {error}; {again}") from error
         if metadata.get("version") != VERSION:
             raise CalibrationError(f"{path} is of version {metadata.get('version')}, not {VERSION}; {again}")
@@ -161,7 +176,12 @@ class Calibration:
         for task in TASKS:
             found = tensors.get(f"scores.{task}")
             if found is None or tuple(found.shape) != shape or not bool(torch.isfinite(found).all()):
-                told = "is missing" if found is None else f"is {list(found.shape)} or not finite"
-                raise CalibrationError(f"{path}: scores.{task} {told}; it must be {list(shape)}; {again}")
+                state = "is missing" if found is None else f"is {list(found.shape)} or not finite"
+                raise CalibrationError(f"{path}: scores.{task} {state}; it must be {list(shape)}; {again}")
         scores: dict[Task, Tensor] = {task: tensors[f"scores.{task}"].float() for task in TASKS}
-        return cls(scores=scores, digest=digest, provenance=provenance)
+        calibration = cls(scores=scores, ratios=ratios, digest=digest, provenance=provenance)
+        for task in TASKS:
+            listed = tensors.get(f"kept.{task}")
+            if listed is None or not torch.equal(listed.long(), calibration.kept(task)):
+                raise CalibrationError(f"{path}: kept.{task} is missing or not what scores.{task} says; {again}")
+        return calibration

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -149,22 +149,34 @@ class Engine:
             for sample in asked:
                 self.ask(UnderstandRequest(question=sample.question, image=sample.image, max_new_tokens=16))
             scores["vqa"] = importances(model, norms())
-        provenance = {
-            "prompts": str(len(prompts)),
-            "samples": str(len(asked)),
-            "data": data_hash(prompts, asked),
-            "points": str(self.info.points),
-            "dtype": self.info.dtype,
-        }
-        return Calibration(scores=scores, digest=self._checkpoint.digest, provenance=provenance)
+        return self.as_calibration(scores, prompts, asked)
+
+    def as_calibration(
+        self, scores: Mapping[Task, torch.Tensor], prompts: Sequence[str], samples: Sequence[Sample]
+    ) -> Calibration:
+        """Scores with what they were measured on: this checkpoint, these prompts and samples."""
+        return Calibration(
+            scores=scores,
+            ratios=self._own_ratios,
+            digest=self._checkpoint.digest,
+            provenance={
+                "prompts": str(len(prompts)),
+                "samples": str(len(samples)),
+                "data": data_hash(prompts, samples),
+                "points": str(self.info.points),
+                "dtype": self.info.dtype,
+            },
+        )
 
     def use(self, calibration: Calibration) -> None:
         """Orders the model's neurons by a calibration, so that each task's are views of the same weights."""
-        ratios: dict[Task, float] = {"generate": 0.0, "vqa": 0.0}
-        for policy in self._parts.policies.values():
-            ratios["generate"] = ratios["generate"] or policy.generate.ffn_ratio
-            ratios["vqa"] = ratios["vqa"] or policy.vqa.ffn_ratio
-        self._parts.paths = NeuronPaths.of(self._checkpoint.model, calibration.scores, ratios)
+        self._parts.paths = NeuronPaths.of(self._checkpoint.model, calibration.scores, self._own_ratios)
+
+    @property
+    def _own_ratios(self) -> dict[Task, float]:
+        """The share of the neurons that each task's path of its own prunes: that of the default policy."""
+        policy = self._parts.policies["flashu"]
+        return {"generate": policy.generate.ffn_ratio, "vqa": policy.vqa.ffn_ratio}
 
     @property
     def idle(self) -> bool:

@@ -187,6 +187,16 @@ def _where(scene: Scene, rng: Random) -> list[Question]:
     return asked
 
 
+def places(scene: Scene, rng: Random) -> list[Question]:
+    """Where each thing is that is the only one of its kind, in scenes of any number: for training, never graded."""
+    kinds = Counter(thing.kind for thing in scene.things)
+    return [
+        _ask(rng, "where", place, described(thing.form, thing.colour))
+        for thing in rng.sample(scene.things, len(scene.things))
+        if kinds[thing.kind] == 1 and (place := region(thing)) is not None
+    ]
+
+
 def _relations(rng: Random, first: str, found: Relation, second: str) -> list[Question]:
     true = rng.random() < 0.5
     claimed = found if true else OPPOSITES[found]

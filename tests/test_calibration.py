@@ -88,6 +88,8 @@ def test_it_survives_the_disk(engine: Engine, tmp_path: Path) -> None:
     place = found.keep([nowhere, tmp_path / "kept" / "calibration.safetensors"])
     assert place == tmp_path / "kept" / "calibration.safetensors"
     again = Calibration.load(place, digest="random", shape=engine._shape)
+    assert again.ratios == {"generate": 0.2, "vqa": 0.1}
+    assert torch.equal(load_file(place)["kept.generate"].long(), again.kept("generate"))
     assert torch.equal(again.scores["vqa"], found.scores["vqa"])
     assert again.provenance == found.provenance
     assert [path.name for path in place.parent.iterdir()] == [place.name]
@@ -106,8 +108,16 @@ def test_what_does_not_fit_is_refused(engine: Engine, tmp_path: Path) -> None:
     save_file(tensors, place, {"version": "0", "digest": "random"})
     with pytest.raises(CalibrationError, match="version"):
         Calibration.load(place, digest="random", shape=(layers, neurons))
+    metadata = {"version": "2", "digest": "random", "ratios": '{"generate": 0.2, "vqa": 0.1}'}
+    tensors["kept.vqa"] = tensors["kept.vqa"].flip(1)
+    save_file(tensors, place, metadata)
+    with pytest.raises(CalibrationError, match=r"kept\.vqa"):
+        Calibration.load(place, digest="random", shape=(layers, neurons))
+    save_file(tensors, place, {**metadata, "ratios": "0.2"})
+    with pytest.raises(CalibrationError, match="cannot be read"):
+        Calibration.load(place, digest="random", shape=(layers, neurons))
     tensors["scores.vqa"][0, 0] = torch.nan
-    save_file(tensors, place, {"version": "1", "digest": "random"})
+    save_file(tensors, place, metadata)
     with pytest.raises(CalibrationError, match="finite"):
         Calibration.load(place, digest="random", shape=(layers, neurons))
     place.write_bytes(place.read_bytes()[:100])

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +19,7 @@ from flashu_core.model.showo2 import Showo2
 from flashu_core.neurons import ALIGNED, FULL, MULTIPLE, NeuronPaths, arrange, kept, kept_count
 from flashu_core.types import Task
 
+ROOT = Path(__file__).parents[1]
 RATIOS: dict[Task, float] = {"generate": 0.2, "vqa": 0.1}
 
 
@@ -75,6 +81,44 @@ def test_paths_share_the_weights_memory(model: Showo2) -> None:
             ):
                 assert view.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr()
     assert paths.path("vqa", 0.0, model.device) is FULL
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux' /proc")
+def test_all_paths_are_resident_in_the_memory_of_one() -> None:
+    """The operating system's own count, of a process that holds 300 MB of FFNs and then all three paths."""
+    program = """
+import gc, json, resource
+from dataclasses import replace
+from pathlib import Path
+import torch
+from benchmarks.random_weights import random_module
+from benchmarks.speed import MIDDLE
+from flashu_core.model.showo2 import Showo2
+from flashu_core.neurons import NeuronPaths
+
+def resident():
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+torch.set_num_threads(1)
+config = replace(MIDDLE, backbone=replace(MIDDLE.backbone, ffn_size=4096))
+model = random_module(lambda: Showo2(config), dtype=torch.float32)
+size = model.config.backbone
+model.backbone.layers[0].mlp(torch.ones(1, size.hidden_size))
+scores = {task: torch.rand(size.layers, size.ffn_size) for task in ("generate", "vqa")}
+before = resident()
+paths = NeuronPaths.of(model, scores, {"generate": 0.2, "vqa": 0.1})
+held = [paths.path(task, ratio, model.device) for task, ratio in (("generate", 0.2), ("vqa", 0.1), ("vqa", 0.0))]
+print(json.dumps([before, resident(), sum(p.nbytes for p in model.parameters())]))
+"""
+    # What is freed goes back to the system at once, so that it is not counted as held.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT, env=environment)
+    assert ended.returncode == 0, ended.stderr
+    before, after, weights = json.loads(ended.stdout)
+    assert weights > 500e6
+    assert after - before < 0.01 * weights
 
 
 def test_reordering_changes_no_output(model: Showo2, tiny: Checkpoint) -> None:

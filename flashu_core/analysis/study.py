@@ -17,7 +17,7 @@ from torch import Tensor
 from flashu_core.analysis.similarity import Similarity, mean_similarity, similarities
 from flashu_core.analysis.specialisation import Specialisation, ffn_inputs, specialisation
 from flashu_core.analysis.tokens import TokenLayer, image_attention, token_layers
-from flashu_core.calibration import QUESTIONS, Calibration, Sample, activation_norms, data_hash, importances
+from flashu_core.calibration import QUESTIONS, Calibration, Sample, activation_norms, importances
 from flashu_core.engine import Engine
 from flashu_core.errors import ConfigurationError
 from flashu_core.model.showo2 import Showo2
@@ -121,15 +121,5 @@ def study(
         answering=mean_similarity("vqa", answering),
         tokens=token_layers(received),
         pictures=pictures,
-        calibration=Calibration(
-            scores=scores,
-            digest=engine.info.details["digest"],
-            provenance={
-                "prompts": str(len(prompts)),
-                "samples": str(len(asked)),
-                "data": data_hash(prompts, asked),
-                "points": str(engine.info.points),
-                "dtype": engine.info.dtype,
-            },
-        ),
+        calibration=engine.as_calibration(scores, prompts, asked),
     )

@@ -20,10 +20,11 @@ from flashu_core.model.vae import Vae
 from flashu_core.prompt import generation_prefix, understanding_prefix, understanding_suffix
 from flashu_core.tokenizer import Tokenizer
 from shapes.captions import caption
-from shapes.questions import questions
+from shapes.questions import places, questions
 from shapes.render import render
 from shapes.scene import sample_scene
 from shapes.seeds import training_rng
+from shapes.training.precision import mixed
 
 CAPTION_LENGTHS = (12, 26)  # tokens, with the two around the text
 SEGMENT_LENGTH = 20  # tokens of a question with its answer: see `Questions`
@@ -42,7 +43,7 @@ def encode_scenes(vae: Vae, path: Path, *, count: int, pixels: int, batch: int =
     for first in track(range(0, count, batch), description="latents"):
         drawn = np.stack([render(sample_scene(training_rng(first + i)), pixels) for i in range(batch)])
         images = torch.from_numpy(drawn).to(device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed(device):
             chunks.append(vae.encode(images.contiguous(memory_format=torch.channels_last)).bfloat16().cpu())
     latents = torch.cat(chunks)[:count]
     torch.save(latents, path)
@@ -125,7 +126,9 @@ class QuestionSource:
             while len(scenes) < self.batch:
                 index = self.rng.randrange(self.scenes)
                 scene = sample_scene(training_rng(index))
-                asked = [self._segment(q.text, q.answer) for q in questions(scene, self.rng, self.each)]
+                # At most one question of where a single thing is, from which relations between two are learned.
+                chosen = [*places(scene, self.rng)[:1], *questions(scene, self.rng, self.each)][: self.each]
+                asked = [self._segment(question.text, question.answer) for question in chosen]
                 usable = [segment for segment in asked if segment is not None]
                 if not usable:
                     continue

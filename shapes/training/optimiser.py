@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from shapes.training.muon import Muon
+
 
 class Optimiser:
     """Both optimisers as one.
@@ -30,7 +32,7 @@ class Optimiser:
             is_matrix = parameter.dim() == 2 and not any(part in name for part in plain)
             (matrices if is_matrix else others).append(parameter)
         self.adam = torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=decay)
-        self.muon = torch.optim.Muon(matrices, lr=matrix_rate, weight_decay=decay, momentum=0.95) if matrices else None
+        self.muon = Muon(matrices, lr=matrix_rate, weight_decay=decay) if matrices else None
         self.peaks = (matrix_rate, rate)
 
     def step(self, scale: float) -> None:
@@ -40,7 +42,7 @@ class Optimiser:
                 continue
             for group in optimiser.param_groups:
                 group["lr"] = peak * scale
-            optimiser.step()  # type: ignore[no-untyped-call]
+            optimiser.step()
             optimiser.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:

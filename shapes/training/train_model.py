@@ -27,6 +27,7 @@ from flashu_core.tokenizer import Tokenizer
 from shapes.training.data import Captions, CaptionSource, Questions, QuestionSource, system_ids
 from shapes.training.optimiser import MovingAverage, Optimiser, warm_flat_fall
 from shapes.training.packing import packed_states
+from shapes.training.precision import mixed
 from shapes.training.report import History
 from shapes.training.samples import draw_samples
 from shapes.training.train_vae import LATENT_CHANNELS
@@ -278,11 +279,11 @@ class Trainer:
         shape = (len(data), self.draws, *data.shape[1:])
         noise = torch.randn(shape, generator=self.generator).to(device)
         times = draw_times(len(data), self.draws, self.model.config.time_shift, self.generator).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed(device):
             flow = self.losses.flow(captions.ids.to(device), captions.lengths.to(device), data, noise, times)
         flow.backward()
         asked = self.latents[questions.scenes.to(device)].float()
-        with torch.autocast(device.type, torch.bfloat16):
+        with mixed(device):
             answer, right = self.losses.answers(questions.ids.to(device), questions.targets.to(device), asked)
         (ANSWER_WEIGHT * answer).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

@@ -23,6 +23,7 @@ from shapes.render import render
 from shapes.scene import sample_scene
 from shapes.seeds import training_rng
 from shapes.training.optimiser import MovingAverage, Optimiser, warm_cosine
+from shapes.training.precision import mixed
 from shapes.training.report import History, sheet
 
 # Given sixteen, the prior left four in use; the other twelve were noise that the flow model had to learn to copy.
@@ -142,7 +143,7 @@ class VaeTrainer:
         target = to_signed(self.images[chosen].to(self.device)).contiguous(memory_format=torch.channels_last)
         channels, side = self.vae.config.latent_channels, target.shape[-1] // self.vae.config.compression
         noise = torch.randn((self.batch, channels, side, side), generator=self.generator).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with mixed(self.device):
             decoded, mean, log_variance = self.reconstruct(target, noise)
         error = (decoded - target).square().mean()
         prior = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()

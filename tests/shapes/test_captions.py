@@ -55,25 +55,33 @@ def check(text: str, scene: Scene) -> str:
         assert abs(ahead) > 1.3 * abs(aside)
         assert len(scene.things) == 2
         return "relation"
-    place = REGION.fullmatch(text)
-    if place:
-        (only,) = read_phrase(place[1], scene)
-        across, down = only.x - 0.5, only.y - 0.5
-        toward = {"left": -across, "right": across, "top": -down, "bottom": down}
-        if place[2] == "centre":
-            assert max(toward.values()) <= 0.08
-        else:
-            assert toward[place[2]] == max(toward.values()) >= 0.15
-        return "region"
-    means = [read_phrase(part, scene) for part in re.split(r", | and ", text)]
+    parts = re.split(r", | and ", text)
+    placed = [REGION.fullmatch(part) for part in parts]
+    means = [read_phrase(place[1] if place else part, scene) for part, place in zip(parts, placed, strict=True)]
     assert Counter(id(thing) for group in means for thing in group) == Counter(map(id, scene.things))
+    for place, things in zip(placed, means, strict=True):
+        if place:
+            (only,) = things
+            check_place(only, place[2])
+    if any(placed):
+        return "places" if len(parts) > 1 else "region"
     return "background" if background else "plain"
+
+
+def check_place(thing: Thing, place: str) -> None:
+    """Asserts that a thing is in the part of the picture that was said."""
+    across, down = thing.x - 0.5, thing.y - 0.5
+    toward = {"left": -across, "right": across, "top": -down, "bottom": down}
+    if place == "centre":
+        assert max(toward.values()) <= 0.08
+    else:
+        assert toward[place] == max(toward.values()) >= 0.15
 
 
 def test_captions_are_true_of_their_scenes() -> None:
     rng = Random(0)
     kinds = Counter(check(caption(scene, rng), scene) for scene in (sample_scene(rng) for _ in range(5000)))
-    assert min(kinds[kind] for kind in ("relation", "region", "background", "plain")) > 100
+    assert min(kinds[kind] for kind in ("relation", "region", "places", "background", "plain")) > 100
 
 
 def test_the_check_itself_catches_untruths() -> None:
@@ -92,7 +100,7 @@ def test_colour_is_mentioned_mostly_and_left_out_sometimes() -> None:
     rng = Random(2)
     texts = [caption(sample_scene(rng), rng) for _ in range(2000)]
     coloured = sum(bool(re.search("red|green|blue|yellow|purple|cyan", text)) for text in texts)
-    assert 0.7 < coloured / 2000 < 0.9
+    assert 0.6 < coloured / 2000 < 0.9
     assert 0.2 < sum("small" in text or "large" in text for text in texts) / 2000 < 0.5
 
 

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from shapes.questions import QUESTION_KINDS, Question, exact_match, questions
+from shapes.questions import QUESTION_KINDS, Question, exact_match, places, questions
 from shapes.scene import Scene, Thing, sample_scene
 
 WORDS = ["zero", "one", "two", "three", "four"]
@@ -125,3 +125,11 @@ def test_exact_match(answer: str, expected: str, same: bool) -> None:
 def test_question_refuses_emptiness() -> None:
     with pytest.raises(ValueError):
         Question(kind="where", text="", answer="left")
+
+
+def test_places_name_things_that_can_be_told_apart() -> None:
+    rng = Random(6)
+    found = [(scene, question) for scene in (sample_scene(rng) for _ in range(500)) for question in places(scene, rng)]
+    assert any(len(scene.things) > 2 for scene, _ in found)
+    for scene, question in found:
+        assert question.answer == brute_force(question.text, scene), (question, scene)
