@@ -27,9 +27,10 @@ LONG_RELATIONS: Mapping[Relation, str] = MappingProxyType(
 )
 _COLOUR_SHARE = 0.7
 _SIZE_SHARE = 0.35
-_RELATION_SHARE = 0.6
-# Saying where each thing is teaches what a relation means for the one thing and for the other.
-_PLACES_SHARE = 0.5
+_RELATION_SHARE = 0.55
+# Where a thing is, said of one alone or of each: a relation between two is learned from it.
+_PLACE_SHARE = 0.4
+_PLACES_SHARE = 0.65
 
 
 def described(form: Form, colour: Colour | None = None, size: Size | None = None) -> str:
@@ -85,7 +86,7 @@ def _single(rng: Random, said: str, thing: Thing, scene: Scene) -> str:
     draw = rng.random()
     if draw < 0.15:
         return said.replace("a ", "one ", 1)
-    if draw < 0.35:
+    if draw < 0.15 + _PLACE_SHARE:
         return _placed(said, thing)
     return _dressed(rng, said, scene)
 

@@ -30,6 +30,7 @@ from flashu_core import (
 )
 from flashu_core.machine import describe_machine
 from shapes.grading import Proportion, Score, judge, score, wilson
+from shapes.latency import alone
 from shapes.prompts import Category, Prompt, grading_prompts, grading_questions
 from shapes.questions import exact_match
 from shapes.render import render
@@ -170,6 +171,7 @@ def evaluate(
             "answers_by_kind": {name: _plain(value) for name, value in kinds.items()},
             "gigaflops": round(engine.forecast(sample) / 1e9, 3),
             "seconds": {"pictures": round(middle - begun, 1), "answers": round(time.monotonic() - middle, 1)},
+            "alone": alone(engine, variant, seed=seed, points=steps),
         }
         means = [f"{drawn.categories[name].mean:.3f}" for name in _category_names(asked)]
         table.add_row(variant.name, f"{drawn.overall.mean:.3f}", f"{answered.mean:.3f}", *means)

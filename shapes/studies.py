@@ -11,7 +11,7 @@ from typing import Literal
 
 from flashu_core import Task
 
-Study = Literal["none", "ablation", "sensitivity"]
+Study = Literal["none", "ablation", "sensitivity", "tradeoff"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,31 @@ SENSITIVITY: tuple[Variant, ...] = (
 )
 
 
+def _drawn(name: str, asked: Mapping[str, float], **values: float) -> Variant:
+    return Variant(name=name, policy="flashu", overrides={"generate": values, "vqa": asked})
+
+
+_LESS: Mapping[str, float] = {"ffn_ratio": 0.05, "skip_ratio": 0.05}
+_MORE: Mapping[str, float] = {"ffn_ratio": 0.2, "skip_ratio": 0.2}
+# What `flashu-quality` and `flashu-fast` were chosen from.
+TRADEOFF: tuple[Variant, ...] = (
+    _drawn("head every 2", _LESS, head_interval=2),
+    _drawn("head every 3", _LESS, head_interval=3),
+    _drawn("head every 3, half the ratios", _LESS, head_interval=3, ffn_ratio=0.1, skip_ratio=0.1),
+    _drawn("all points, head every 3", _LESS, points=1.0, head_interval=3),
+    _drawn("half the points", _MORE, points=0.5),
+    _drawn("half the points, head every 3", _MORE, points=0.5, head_interval=3),
+    _drawn("half the points, ratios 0.3", _MORE, points=0.5, ffn_ratio=0.3, skip_ratio=0.3),
+    _drawn("a third of the points, head every 3", _MORE, points=0.36, head_interval=3),
+)
+
+
 def variants(policies: list[str], study: Study) -> tuple[Variant, ...]:
     """The named policies as they are, then those of a study."""
-    more: Mapping[Study, tuple[Variant, ...]] = {"none": (), "ablation": ABLATION, "sensitivity": SENSITIVITY}
+    more: Mapping[Study, tuple[Variant, ...]] = {
+        "none": (),
+        "ablation": ABLATION,
+        "sensitivity": SENSITIVITY,
+        "tradeoff": TRADEOFF,
+    }
     return (*(Variant(name=policy, policy=policy) for policy in policies), *more[study])

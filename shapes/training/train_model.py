@@ -156,9 +156,12 @@ class Losses(nn.Module):
 def draw_times(count: int, draws: int, shift: float, generator: torch.Generator) -> Tensor:
     """Times (count, draws): logit-normal, shifted towards noise as the sampler's grid is, with some uniform ones.
 
-    The draws of one picture are spread: each falls in a part of its own of the distribution.
+    They are spread: the draws of one picture fall in parts of their own of the distribution, and so do those that
+    pictures have in the same part.
     """
-    spread = (torch.arange(draws) + torch.rand(count, draws, generator=generator)) / draws
+    order = torch.rand(count, draws, generator=generator).argsort(dim=0)
+    within = (order + torch.rand(count, draws, generator=generator)) / count
+    spread = (torch.arange(draws) + within) / draws
     normal = torch.special.ndtri(spread.clamp(1e-4, 1 - 1e-4)).sigmoid()
     uniform = torch.rand(count, draws, generator=generator) < 0.2
     u = torch.where(uniform, spread, normal)
