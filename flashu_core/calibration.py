@@ -27,6 +27,7 @@ from flashu_core.types import Pixels, Task
 
 FILE = "calibration.safetensors"
 VERSION = "2"
+READABLE = 0o644  # safetensors writes files that only their owner reads; replicas may run as another user
 TASKS: tuple[Task, ...] = ("generate", "vqa")
 CALIBRATION_PROMPT = "a red apple and a small blue cup on a wooden table"
 # What understanding is calibrated with where no samples are given: twenty questions about the first picture.
@@ -132,6 +133,7 @@ class Calibration:
             "provenance": json.dumps(dict(self.provenance)),
         }
         save_file(tensors, partial, metadata)
+        partial.chmod(READABLE)
         partial.replace(path)
 
     def keep(self, places: Iterable[Path]) -> Path | None:

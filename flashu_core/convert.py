@@ -136,6 +136,8 @@ def _write_weights(
         tensors[naming(name)] = tensor.clone() if storage in seen else tensor
         seen.add(storage)
     save_file(tensors, path, metadata={"format": "pt"})
+    # safetensors writes files that only their owner reads; a server may run as another user.
+    path.chmod(0o644)
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:

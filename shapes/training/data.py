@@ -1,4 +1,4 @@
-"""Batches for the unified model: captions with latents, and pictures with several questions each.
+"""Batches for the unified model: captions with latents, and pictures with several questions or descriptions each.
 
 Latents are encoded once and kept; text is drawn anew each time. Captions come in two lengths and
 wait in a queue until a batch of their length is full, so that little is spent on padding.
@@ -6,10 +6,11 @@ wait in a queue until a batch of their length is full, so that little is spent o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -22,13 +23,18 @@ from flashu_core.tokenizer import Tokenizer
 from shapes.captions import caption
 from shapes.questions import places, questions
 from shapes.render import render
-from shapes.scene import sample_scene
+from shapes.scene import Scene, sample_scene
 from shapes.seeds import training_rng
 from shapes.training.precision import mixed
 
 CAPTION_LENGTHS = (12, 26)  # tokens, with the two around the text
-SEGMENT_LENGTH = 20  # tokens of a question with its answer: see `Questions`
+SEGMENT_LENGTH = 20  # tokens of a question with its answer: see `Asked`
+DESCRIPTION_LENGTH = 36
+DESCRIBE = "what is in the picture?"
 NULL_PROMPTS = 0.1
+
+Segment: TypeAlias = tuple[list[int], list[int]]
+Asker: TypeAlias = Callable[[Scene, Random], list[Segment]]
 
 
 @torch.no_grad()
@@ -60,8 +66,8 @@ class Captions:
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
-    """Pictures with their questions.
+class Asked:
+    """Pictures with what is asked about them.
 
     Attributes:
         ids: (B, Q, S) question, assistant turn, answer and end token, padded on the right.
@@ -108,47 +114,74 @@ class CaptionSource:
         )
 
 
-class QuestionSource:
-    """An endless stream of pictures with `each` questions."""
+class AskedSource:
+    """An endless stream of pictures asked about.
 
-    def __init__(self, tokenizer: Tokenizer, *, scenes: int, batch: int, each: int, seed: int) -> None:
-        self.tokenizer = tokenizer
+    Args:
+        ask: the segments of one scene, as many and as long for every scene; none where nothing can be asked.
+        scenes, batch, seed: training scenes 0 and up, pictures in a batch, and of the random choices.
+    """
+
+    def __init__(self, ask: Asker, *, scenes: int, batch: int, seed: int) -> None:
+        self.ask = ask
         self.scenes = scenes
         self.batch = batch
-        self.each = each
         self.rng = Random(seed)
 
-    def __iter__(self) -> Iterator[Questions]:
+    def __iter__(self) -> Iterator[Asked]:
         while True:
-            ids: list[list[list[int]]] = []
-            targets: list[list[list[int]]] = []
+            segments: list[list[Segment]] = []
             scenes: list[int] = []
             while len(scenes) < self.batch:
                 index = self.rng.randrange(self.scenes)
-                scene = sample_scene(training_rng(index))
-                # At most one question of where a single thing is, from which relations between two are learned.
-                chosen = [*places(scene, self.rng)[:1], *questions(scene, self.rng, self.each)][: self.each]
-                asked = [self._segment(question.text, question.answer) for question in chosen]
-                usable = [segment for segment in asked if segment is not None]
-                if not usable:
-                    continue
-                # A scene with fewer questions asks the first again: the shapes stay fixed.
-                usable = (usable * self.each)[: self.each]
-                ids.append([segment[0] for segment in usable])
-                targets.append([segment[1] for segment in usable])
-                scenes.append(index)
-            yield Questions(torch.tensor(ids), torch.tensor(targets), torch.tensor(scenes))
+                found = self.ask(sample_scene(training_rng(index)), self.rng)
+                if found:
+                    segments.append(found)
+                    scenes.append(index)
+            yield Asked(
+                torch.tensor([[ids for ids, _ in found] for found in segments]),
+                torch.tensor([[targets for _, targets in found] for found in segments]),
+                torch.tensor(scenes),
+            )
 
-    def _segment(self, text: str, answer: str) -> tuple[list[int], list[int]] | None:
-        special = self.tokenizer.special
-        asked = understanding_suffix(self.tokenizer, text, limit=1000)
-        answered = [*self.tokenizer.encode(answer), special.eos]
-        whole = asked + answered
-        if len(whole) - 1 > SEGMENT_LENGTH:
-            return None
-        targets = [-100] * (len(asked) - 1) + answered
-        room = SEGMENT_LENGTH - len(targets)
-        return whole[:-1] + [special.pad] * room, targets + [-100] * room
+
+def questions_of(tokenizer: Tokenizer, *, each: int) -> Asker:
+    """Asks `each` questions about a scene, of which at most one is where a single thing is: see `places`."""
+
+    def ask(scene: Scene, rng: Random) -> list[Segment]:
+        chosen = [*places(scene, rng)[:1], *questions(scene, rng, each)][:each]
+        return _filled([segment(tokenizer, one.text, one.answer, SEGMENT_LENGTH) for one in chosen], each)
+
+    return ask
+
+
+def descriptions_of(tokenizer: Tokenizer, *, each: int) -> Asker:
+    """Asks for a description of a scene `each` times, worded anew: each word of it says what belongs to which thing."""
+
+    def ask(scene: Scene, rng: Random) -> list[Segment]:
+        said = [caption(scene, rng) for _ in range(each)]
+        return _filled([segment(tokenizer, DESCRIBE, text, DESCRIPTION_LENGTH) for text in said], each)
+
+    return ask
+
+
+def _filled(segments: list[Segment | None], count: int) -> list[Segment]:
+    """`count` of those that fit: where there are fewer the first come again, so that shapes stay fixed."""
+    usable = [found for found in segments if found is not None]
+    return (usable * count)[:count]
+
+
+def segment(tokenizer: Tokenizer, text: str, answer: str, length: int) -> Segment | None:
+    """A question with its answer, and the targets of its tokens, both padded to `length`; None where it is longer."""
+    special = tokenizer.special
+    asked = understanding_suffix(tokenizer, text, limit=1000)
+    answered = [*tokenizer.encode(answer), special.eos]
+    whole = asked + answered
+    if len(whole) - 1 > length:
+        return None
+    targets = [-100] * (len(asked) - 1) + answered
+    room = length - len(targets)
+    return whole[:-1] + [special.pad] * room, targets + [-100] * room
 
 
 def system_ids(tokenizer: Tokenizer) -> list[int]:

@@ -65,10 +65,14 @@ def warm_cosine(done: float, *, warm: float = 0.02, floor: float = 0.02) -> floa
 
 
 def warm_flat_fall(done: float, *, warm: float = 0.01, fall: float = 0.45) -> float:
-    """Learning-rate scale that rises, stays, and falls linearly over the last share `fall` of the run."""
+    """Learning-rate scale that rises, stays, and falls over the last share `fall` of the run.
+
+    It falls as 1 - sqrt (Hägele et al., 2024), fast at first: what the noise of a high rate hides, such as which place
+    belongs to which thing, is learned at the low ones.
+    """
     if done < warm:
         return done / warm
-    return 1.0 if done < 1 - fall else max((1 - done) / fall, 0.0)
+    return 1.0 - math.sqrt(min(max(done - (1 - fall), 0.0) / fall, 1.0))
 
 
 M = TypeVar("M", bound=nn.Module)

@@ -24,7 +24,7 @@ from flashu_core.model.head import HeadBlock, velocity_to_latents
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
 from flashu_core.tokenizer import Tokenizer
-from shapes.training.data import Captions, CaptionSource, Questions, QuestionSource, system_ids
+from shapes.training.data import Asked, AskedSource, Captions, CaptionSource, descriptions_of, questions_of, system_ids
 from shapes.training.optimiser import MovingAverage, Optimiser, warm_flat_fall
 from shapes.training.packing import packed_states
 from shapes.training.precision import mixed
@@ -215,7 +215,10 @@ class Trainer:
         self.step, self.spent = 0, 0.0
         self._load()
         self.captions = iter(CaptionSource(tokenizer, scenes=len(latents), batch=pictures, seed=self.step))
-        self.questions = iter(QuestionSource(tokenizer, scenes=len(latents), batch=asked, each=4, seed=self.step + 1))
+        self.questions, self.descriptions = (
+            iter(AskedSource(ask, scenes=len(latents), batch=asked, seed=self.step + index))
+            for index, ask in enumerate((questions_of(tokenizer, each=4), descriptions_of(tokenizer, each=2)), 1)
+        )
         self.generator = torch.Generator().manual_seed(self.step)
         self.history = History(folder / "losses.jsonl")
 
@@ -260,11 +263,15 @@ class Trainer:
 
     def _run(self, total: float) -> None:
         last = saved = time.monotonic()
+        values: dict[str, float] = {}
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
         with Progress(*columns) as progress:
             task = progress.add_task("model", total=total, completed=int(self.spent))
             while self.spent < total:
-                values = self._update(next(self.captions), next(self.questions), warm_flat_fall(self.spent / total))
+                # Pictures are asked about and described in turn.
+                source, name = (self.descriptions, "description") if self.step % 2 else (self.questions, "answer")
+                found = self._update(next(self.captions), next(source), warm_flat_fall(self.spent / total))
+                values |= {"flow": found["flow"], name: found["answer"], f"{name}_right": found["right"]}
                 now = time.monotonic()
                 self.spent, last = self.spent + now - last, now
                 text = " ".join(f"{name} {value:.3f}" for name, value in values.items())
@@ -276,7 +283,7 @@ class Trainer:
                     saved = now
         self.save()
 
-    def _update(self, captions: Captions, questions: Questions, scale: float) -> dict[str, float]:
+    def _update(self, captions: Captions, questions: Asked, scale: float) -> dict[str, float]:
         device = self.device
         data = self.latents[captions.scenes.to(device)].float()
         shape = (len(data), self.draws, *data.shape[1:])

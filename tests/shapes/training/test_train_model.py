@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,17 @@ from flashu_core.model.vae import Vae
 from flashu_core.prompt import generation_prefix, understanding_prefix, understanding_suffix
 from flashu_core.sampler import noise
 from flashu_core.tokenizer import Tokenizer
-from shapes.training.data import SEGMENT_LENGTH, CaptionSource, QuestionSource, system_ids
+from shapes.training.data import (
+    DESCRIBE,
+    DESCRIPTION_LENGTH,
+    SEGMENT_LENGTH,
+    AskedSource,
+    Asker,
+    CaptionSource,
+    descriptions_of,
+    questions_of,
+    system_ids,
+)
 from shapes.training.train_model import (
     Losses,
     Trainer,
@@ -60,7 +71,7 @@ def test_the_flow_loss_is_that_of_the_reference(model: Showo2, tokenizer: Tokeni
 
 def test_questions_about_one_picture_do_not_see_each_other(model: Showo2, tokenizer: Tokenizer) -> None:
     """The loss over several questions in one sequence is the mean over each asked alone."""
-    source = QuestionSource(tokenizer, scenes=50, batch=2, each=3, seed=0)
+    source = AskedSource(questions_of(tokenizer, each=3), scenes=50, batch=2, seed=0)
     batch = next(iter(source))
     losses = Losses(model, system_ids(tokenizer))
     together, _ = losses.answers(batch.ids, batch.targets, LATENTS[:2])
@@ -79,9 +90,14 @@ def test_questions_about_one_picture_do_not_see_each_other(model: Showo2, tokeni
     assert together.item() == pytest.approx(total / counted, rel=1e-4)
 
 
-def test_questions_end_with_their_answers(tokenizer: Tokenizer) -> None:
-    batch = next(iter(QuestionSource(tokenizer, scenes=200, batch=8, each=4, seed=3)))
-    assert batch.ids.shape == batch.targets.shape == (8, 4, SEGMENT_LENGTH)
+@pytest.mark.parametrize(
+    ("ask", "each", "length"), [(questions_of, 4, SEGMENT_LENGTH), (descriptions_of, 2, DESCRIPTION_LENGTH)]
+)
+def test_questions_end_with_their_answers(
+    ask: Callable[..., Asker], each: int, length: int, tokenizer: Tokenizer
+) -> None:
+    batch = next(iter(AskedSource(ask(tokenizer, each=each), scenes=200, batch=8, seed=3)))
+    assert batch.ids.shape == batch.targets.shape == (8, each, length)
     for ids, targets in zip(batch.ids.flatten(0, 1), batch.targets.flatten(0, 1), strict=True):
         answered = targets[targets != -100].tolist()
         assert answered[-1] == tokenizer.special.eos
@@ -90,6 +106,7 @@ def test_questions_end_with_their_answers(tokenizer: Tokenizer) -> None:
         text = tokenizer.decode(asked[1 : -len(tokenizer.encode_template("\n<|im_start|>assistant\n"))])
         assert asked == understanding_suffix(tokenizer, text, limit=100)
         assert tokenizer.decode(answered[:-1])
+        assert (text == DESCRIBE) == (ask is descriptions_of)
 
 
 def test_one_caption_in_ten_is_empty(tokenizer: Tokenizer) -> None:
