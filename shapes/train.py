@@ -82,9 +82,13 @@ def main(
     vae_minutes: Annotated[float, typer.Option(help="Wall time of the autoencoder's training.")] = 20.0,
     minutes: Annotated[float, typer.Option(help="Wall time of the unified model's training, in all.")] = 240.0,
     scenes: Annotated[int, typer.Option(help="Scenes whose latents are kept.")] = 60_000,
-    pictures: Annotated[int, typer.Option(help="Captions in a step.")] = 64,
-    draws: Annotated[int, typer.Option(help="Noises that each caption is learned from in a step.")] = 4,
-    asked: Annotated[int, typer.Option(help="Pictures asked about in a step, four questions each.")] = 24,
+    pictures: Annotated[int, typer.Option(help="Captions in a step.")] = 96,
+    draws: Annotated[int, typer.Option(help="Noises that each caption is learned from in a step.")] = 2,
+    asked: Annotated[int, typer.Option(help="Pictures asked about in a step, or described.")] = 16,
+    rate: Annotated[
+        float,
+        typer.Option(help="Share of the peak learning rates; below 1 to go on from a checkpoint, which 1 unlearns."),
+    ] = 1.0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     start: Annotated[Path | None, typer.Option(help="A checkpoint a new run starts from.")] = None,
     destination: Annotated[
@@ -109,6 +113,7 @@ def main(
         pictures=pictures,
         draws=draws,
         asked=asked,
+        rate=rate,
         device=device,
     )
     trainer.run(minutes)

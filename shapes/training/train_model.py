@@ -178,6 +178,7 @@ class Trainer:
         pixels: side of the pictures.
         pictures, draws: captions in a step, and noises each is learned from.
         asked: pictures asked about in a step.
+        rate: share of the peak learning rates.
         device: where it trains.
     """
 
@@ -192,11 +193,12 @@ class Trainer:
         pictures: int,
         draws: int,
         asked: int,
+        rate: float = 1.0,
         device: str = "cpu",
     ) -> None:
         self.folder = folder
         self.tokenizer = tokenizer
-        self.draws = draws
+        self.draws, self.rate = draws, rate
         self.device = torch.device(device)
         self.vae = vae.to(self.device)
         self.latents = latents.to(self.device)
@@ -270,7 +272,8 @@ class Trainer:
             while self.spent < total:
                 # Pictures are asked about and described in turn.
                 source, name = (self.descriptions, "description") if self.step % 2 else (self.questions, "answer")
-                found = self._update(next(self.captions), next(source), warm_flat_fall(self.spent / total))
+                scale = self.rate * warm_flat_fall(self.spent / total)
+                found = self._update(next(self.captions), next(source), scale)
                 values |= {"flow": found["flow"], name: found["answer"], f"{name}_right": found["right"]}
                 now = time.monotonic()
                 self.spent, last = self.spent + now - last, now
