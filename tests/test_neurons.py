@@ -103,11 +103,17 @@ def resident():
 torch.set_num_threads(1)
 config = replace(MIDDLE, backbone=replace(MIDDLE.backbone, ffn_size=4096))
 model = random_module(lambda: Showo2(config), dtype=torch.float32)
-size = model.config.backbone
-model.backbone.layers[0].mlp(torch.ones(1, size.hidden_size))
-scores = {task: torch.rand(size.layers, size.ffn_size) for task in ("generate", "vqa")}
+ratios = {"generate": 0.2, "vqa": 0.1}
+
+def paths_of(model):
+    size = model.config.backbone
+    return NeuronPaths.of(model, {task: torch.rand(size.layers, size.ffn_size) for task in ratios}, ratios)
+
+# A small one first, which brings in the pages of code that this takes.
+small = replace(config, backbone=replace(config.backbone, layers=1, ffn_size=256))
+paths_of(random_module(lambda: Showo2(small), dtype=torch.float32))
 before = resident()
-paths = NeuronPaths.of(model, scores, {"generate": 0.2, "vqa": 0.1})
+paths = paths_of(model)
 held = [paths.path(task, ratio, model.device) for task, ratio in (("generate", 0.2), ("vqa", 0.1), ("vqa", 0.0))]
 print(json.dumps([before, resident(), sum(p.nbytes for p in model.parameters())]))
 """
