@@ -25,7 +25,6 @@ from flashu_core import (
     GenerateResult,
     Request,
     Result,
-    UnderstandRequest,
     UnderstandResult,
 )
 from flashu_core.machine import describe_machine
@@ -33,7 +32,7 @@ from shapes.grading import Proportion, Score, judge, score, wilson
 from shapes.latency import alone
 from shapes.prompts import Category, Prompt, grading_prompts, grading_questions
 from shapes.questions import exact_match
-from shapes.render import render
+from shapes.requests import askings, drawings
 from shapes.studies import Study, Variant, variants
 from shapes.training.report import sheet
 
@@ -67,17 +66,7 @@ def grade_pictures(
     points: int | None = None,
 ) -> tuple[Score, list[tuple[Prompt, GenerateResult, bool]]]:
     """Draws each prompt once, its place in the list as its seed, and judges the pictures."""
-    requests = [
-        GenerateRequest(
-            prompt=prompt.text,
-            seed=index,
-            policy=variant.policy,
-            overrides=variant.of("generate"),
-            guidance=guidance,
-            points=points,
-        )
-        for index, prompt in enumerate(prompts)
-    ]
+    requests = drawings(prompts, variant, guidance=guidance, points=points)
     judged: list[tuple[Prompt, GenerateResult, bool]] = []
     for index, result in run_all(engine, requests, f"pictures {variant.name}"):
         if isinstance(result, GenerateResult):
@@ -90,17 +79,7 @@ def grade_answers(
 ) -> tuple[Proportion, dict[str, Proportion]]:
     """Asks `count` questions about rendered scenes; the share answered exactly, in all and by kind of question."""
     asked = grading_questions(count, seed)
-    side = engine.info.sizes[0][0]
-    requests = [
-        UnderstandRequest(
-            question=question.text,
-            image=render(scene, side),
-            max_new_tokens=8,
-            policy=variant.policy,
-            overrides=variant.of("vqa"),
-        )
-        for scene, question in asked
-    ]
+    requests = askings(asked, variant, pixels=engine.info.sizes[0][0])
     right: dict[str, list[bool]] = {}
     for index, result in run_all(engine, requests, f"answers {variant.name}"):
         question = asked[index][1]

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from flashu_core import Engine, GenerateRequest, UnderstandRequest
+from flashu_core import Engine
 from shapes.prompts import grading_prompts, grading_questions
-from shapes.render import render
+from shapes.requests import askings, drawings
 from shapes.studies import Variant
 
 PICTURES, ANSWERS = 5, 15
@@ -19,23 +19,8 @@ R = TypeVar("R")
 
 def alone(engine: Engine, variant: Variant, *, seed: int, points: int | None = None) -> dict[str, float]:
     """Draws and asks one at a time, after one of each that is not counted."""
-    side = engine.info.sizes[0][0]
-    drawn = [
-        GenerateRequest(
-            prompt=prompt.text, seed=0, policy=variant.policy, overrides=variant.of("generate"), points=points
-        )
-        for prompt in grading_prompts(PICTURES + 1, seed)
-    ]
-    asked = [
-        UnderstandRequest(
-            question=question.text,
-            image=render(scene, side),
-            max_new_tokens=8,
-            policy=variant.policy,
-            overrides=variant.of("vqa"),
-        )
-        for scene, question in grading_questions(ANSWERS + 1, seed)
-    ]
+    drawn = drawings(grading_prompts(PICTURES + 1, seed), variant, points=points)
+    asked = askings(grading_questions(ANSWERS + 1, seed), variant, pixels=engine.info.sizes[0][0])
     return {
         "picture_ms": _median(engine.generate, drawn),
         "answer_ms": _median(engine.ask, asked),
