@@ -1,8 +1,9 @@
 """Times one size of the model on one device: `python benchmarks/gpu.py --size 1.5b --device cuda`.
 
-Random bf16 weights, made on the device; one picture and one answer, component by component, beside the original's loop,
-with counted arithmetic, memory and the device's own rates from the same run. It needs torch, safetensors, tokenizers,
-huggingface_hub, numpy and Pillow only, and knows nothing of quality: random weights draw noise.
+Random weights, made on the device in bfloat16, or in float32 on a CPU without bfloat16 instructions; one picture and
+one answer, component by component, beside the original's loop, with counted arithmetic, memory and the device's own
+rates from the same run. It needs torch, safetensors, tokenizers, huggingface_hub, numpy and Pillow only, and knows
+nothing of quality: random weights draw noise.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if __package__ in (None, ""):  # run as a file: its folder is on the path instea
 from benchmarks import flops, loops, machine
 from benchmarks.random_weights import random_module
 from flashu_core.attention import load_kernel
+from flashu_core.checkpoint import choose_dtype
 from flashu_core.config import MODELS, WAN_VAE
 from flashu_core.model import reference
 from flashu_core.model.showo2 import Showo2
@@ -33,8 +35,6 @@ from flashu_core.pathways import understand
 from flashu_core.plan import StepPlan
 from flashu_core.policies import POLICIES
 from flashu_core.timing import Spans, total_milliseconds
-
-DTYPE = torch.bfloat16
 
 
 class Stopwatch:
@@ -194,13 +194,13 @@ def reference_token(model: Showo2, question: loops.Question, watch: Stopwatch, r
     return watch.median(lambda: reference.answer_logits(model, embeddings, (len(question.before), block)), runs)
 
 
-def device_rates(device: torch.device, watch: Stopwatch, runs: int) -> dict[str, float]:
-    """What the device does at best: a large bf16 matrix product, and a copy (bytes read and bytes written)."""
+def device_rates(device: torch.device, dtype: torch.dtype, watch: Stopwatch, runs: int) -> dict[str, float]:
+    """What the device does at best: a large matrix product of that type, and a copy (bytes read and bytes written)."""
     side, values = (8192, 1 << 29) if device.type == "cuda" else (512, 1 << 22)
-    left, right = (torch.randn(side, side, device=device).to(DTYPE) for _ in range(2))
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     product = torch.empty_like(left)
     matrix = watch.median(lambda: torch.matmul(left, right, out=product), runs)
-    source = torch.zeros(values, dtype=DTYPE, device=device)
+    source = torch.zeros(values, dtype=dtype, device=device)
     target = torch.empty_like(source)
     copy = watch.median(lambda: target.copy_(source), runs)
     return {
@@ -236,13 +236,14 @@ def _counted(options: argparse.Namespace) -> tuple[dict[str, Any], StepPlan]:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Builds the model and measures everything."""
     device = torch.device(options.device)
+    dtype = choose_dtype("auto", device)
     config, kernel = MODELS[options.size], load_kernel(options.attention)
     watch, memory = Stopwatch(device), Memory(device)
     counted, dearest = _counted(options)
-    rates = device_rates(device, watch, options.runs)
+    rates = device_rates(device, dtype, watch, options.runs)
 
-    model = random_module(lambda: Showo2(config, kernel), dtype=DTYPE, device=device)
-    vae = random_module(lambda: Vae(WAN_VAE), dtype=DTYPE, device=device)
+    model = random_module(lambda: Showo2(config, kernel), dtype=dtype, device=device)
+    vae = random_module(lambda: Vae(WAN_VAE), dtype=dtype, device=device)
     weights = sum(p.numel() * p.element_size() for module in (model, vae) for p in module.parameters())
     loaded = memory.allocated()
     generation = drawing_times(model, watch, memory, dearest, options)
@@ -262,7 +263,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "question_tokens": options.question_tokens,
         "tokens": options.tokens,
         "runs": options.runs,
-        "dtype": str(DTYPE).removeprefix("torch."),
+        "dtype": str(dtype).removeprefix("torch."),
         "attention": options.attention,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "generation": generation,

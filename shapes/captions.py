@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from types import MappingProxyType
 
-from shapes.things import Colour, Form, Region, Relation, Scene, Size, Thing, region, relation
+from shapes.things import OPPOSITES, Colour, Form, Region, Relation, Scene, Size, Thing, region, relation
+from shapes.usual import as_read, has_usual_colours, has_usual_sizes
 
 NUMBERS: tuple[str, ...] = ("zero", "one", "two", "three", "four")
 REGION_PHRASES: Mapping[Region, str] = MappingProxyType(
@@ -25,12 +26,12 @@ REGION_PHRASES: Mapping[Region, str] = MappingProxyType(
 LONG_RELATIONS: Mapping[Relation, str] = MappingProxyType(
     {"left of": "to the left of", "right of": "to the right of", "above": "above", "below": "below"}
 )
-_COLOUR_SHARE = 0.7
-_SIZE_SHARE = 0.35
-_RELATION_SHARE = 0.55
-# Where a thing is, said of one alone or of each: a relation between two is learned from it.
-_PLACE_SHARE = 0.4
-_PLACES_SHARE = 0.65
+# How often what is usual is said all the same.
+_COLOUR_SHARE = 0.35
+_SIZE_SHARE = 0.2
+_PLACE_SHARE = 0.2
+# Of two things side by side: only listed, in the order they stand; or related; else each with its place.
+_LIST_SHARE, _RELATION_SHARE = 0.4, 0.4
 
 
 def described(form: Form, colour: Colour | None = None, size: Size | None = None) -> str:
@@ -51,25 +52,29 @@ def listed(phrases: Sequence[str]) -> str:
 
 
 def caption(scene: Scene, rng: Random) -> str:
-    """One true description of the scene, worded by `rng`."""
-    with_colour = rng.random() < _COLOUR_SHARE
-    with_size = rng.random() < _SIZE_SHARE
+    """One true description of the scene, worded by `rng`, that leaves out only what is usual: see `usual`."""
+    with_colour = not has_usual_colours(scene) or rng.random() < _COLOUR_SHARE
+    with_size = not has_usual_sizes(scene) or rng.random() < _SIZE_SHARE
     groups: dict[str, list[Thing]] = {}
-    for thing in rng.sample(scene.things, len(scene.things)):
+    for thing in as_read(scene.things):
         text = described(thing.form, thing.colour if with_colour else None, thing.size if with_size else None)
         groups.setdefault(text, []).append(thing)
     phrases = [counted(len(things), text) for text, things in groups.items()]
+    if len(scene.things) > len(groups):
+        return _dressed(rng, listed(phrases), scene)
     firsts = [things[0] for things in groups.values()]
-    if len(scene.things) == 2 and len(groups) == 2:
-        found = relation(firsts[0], firsts[1])
-        if found is not None and rng.random() < _RELATION_SHARE:
+    if len(firsts) == 1:
+        return _single(rng, phrases[0], firsts[0], scene)
+    found = relation(firsts[0], firsts[1])
+    side_by_side = found == "left of" and (len(firsts) == 2 or relation(firsts[1], firsts[2]) == "left of")
+    draw = rng.random() if side_by_side else rng.uniform(_LIST_SHARE, 1.0)
+    if draw < _LIST_SHARE:
+        return _dressed(rng, listed(phrases), scene)
+    if found is not None and len(firsts) == 2 and draw < _LIST_SHARE + _RELATION_SHARE:
+        if rng.random() < 0.5:
             return _related(rng, phrases[0], found, phrases[1])
-    if 1 < len(scene.things) == len(groups) and rng.random() < _PLACES_SHARE:
-        return listed([_placed(text, thing) for text, thing in zip(phrases, firsts, strict=True)])
-    said = listed(phrases)
-    if len(scene.things) == 1:
-        return _single(rng, said, firsts[0], scene)
-    return _dressed(rng, said, scene)
+        return _related(rng, phrases[1], OPPOSITES[found], phrases[0])
+    return listed([_placed(text, thing) for text, thing in zip(phrases, firsts, strict=True)])
 
 
 def _related(rng: Random, first: str, found: Relation, second: str) -> str:
@@ -83,11 +88,11 @@ def _related(rng: Random, first: str, found: Relation, second: str) -> str:
 
 
 def _single(rng: Random, said: str, thing: Thing, scene: Scene) -> str:
-    draw = rng.random()
-    if draw < 0.15:
-        return said.replace("a ", "one ", 1)
-    if draw < 0.15 + _PLACE_SHARE:
+    """A thing alone: where it is, or nothing of that in the centre."""
+    if region(thing) != "centre" or rng.random() < _PLACE_SHARE:
         return _placed(said, thing)
+    if rng.random() < 0.2:
+        return said.replace("a ", "one ", 1)
     return _dressed(rng, said, scene)
 
 

@@ -20,12 +20,14 @@ from flashu_core.config_file import model_config_from_json, vae_config_from_json
 from flashu_core.convert import save_checkpoint
 from flashu_core.model.vae import Vae
 from flashu_core.tokenizer import Tokenizer
+from shapes.scene import sample_scene
 from shapes.tokenizer import build_tokenizer
 from shapes.training.calibration import calibration_data
 from shapes.training.data import encode_scenes
 from shapes.training.files import read_json
 from shapes.training.train_model import GUIDANCE, OWN_POLICIES, START, Trainer
 from shapes.training.train_vae import VaeTrainer
+from shapes.usual import drawn_scene
 
 
 def load_vae(folder: Path) -> Vae:
@@ -81,7 +83,7 @@ def main(
     size: Annotated[int, typer.Option(help="Side of the pictures in pixels, a multiple of 16.")] = 64,
     vae_minutes: Annotated[float, typer.Option(help="Wall time of the autoencoder's training.")] = 20.0,
     minutes: Annotated[float, typer.Option(help="Wall time of the unified model's training, in all.")] = 240.0,
-    scenes: Annotated[int, typer.Option(help="Scenes whose latents are kept.")] = 60_000,
+    scenes: Annotated[int, typer.Option(help="Scenes whose latents are kept, to draw and to ask about.")] = 60_000,
     pictures: Annotated[int, typer.Option(help="Captions in a step.")] = 96,
     draws: Annotated[int, typer.Option(help="Noises that each caption is learned from in a step.")] = 2,
     asked: Annotated[int, typer.Option(help="Pictures asked about in a step, or described.")] = 16,
@@ -103,12 +105,14 @@ def main(
     if not (folder / "vae" / "vae.pt").exists():
         VaeTrainer(folder / "vae", width=16, pixels=size, device=device).run(vae_minutes)
     vae = load_vae(folder / "vae").to(device)
-    latents = encode_scenes(vae, folder / "latents.pt", count=scenes, pixels=size)
+    drawn = encode_scenes(vae, folder / "drawn.pt", drawn_scene, count=scenes, pixels=size)
+    asked_about = encode_scenes(vae, folder / "asked.pt", sample_scene, count=scenes, pixels=size)
     trainer = Trainer(
         folder,
         load_tokenizer(folder),
         vae,
-        latents,
+        drawn,
+        asked_about,
         pixels=size,
         pictures=pictures,
         draws=draws,

@@ -11,6 +11,7 @@ from shapes.questions import questions
 from shapes.render import render
 from shapes.scene import sample_scene
 from shapes.seeds import training_rng
+from shapes.usual import drawn_scene
 
 FIRST = 1_000_000  # far from the scenes whose latents are trained on
 PROMPTS, SAMPLES = 8, 20
@@ -21,7 +22,7 @@ def calibration_data(*, pixels: int, first: int = FIRST) -> tuple[list[str], lis
     prompts = []
     for index in range(first, first + PROMPTS):
         rng = training_rng(index)
-        prompts.append(caption(sample_scene(rng), rng))
+        prompts.append(caption(drawn_scene(rng), rng))
     samples = []
     for index in range(first + PROMPTS, first + PROMPTS + SAMPLES):
         rng = training_rng(index)

@@ -26,6 +26,7 @@ from shapes.render import render
 from shapes.scene import Scene, sample_scene
 from shapes.seeds import training_rng
 from shapes.training.precision import mixed
+from shapes.usual import drawn_scene
 
 CAPTION_LENGTHS = (12, 26)  # tokens, with the two around the text
 SEGMENT_LENGTH = 20  # tokens of a question with its answer: see `Asked`
@@ -34,12 +35,13 @@ DESCRIBE = "what is in the picture?"
 NULL_PROMPTS = 0.1
 
 Segment: TypeAlias = tuple[list[int], list[int]]
+Sampler: TypeAlias = Callable[[Random], Scene]
 Asker: TypeAlias = Callable[[Scene, Random], list[Segment]]
 
 
 @torch.no_grad()
-def encode_scenes(vae: Vae, path: Path, *, count: int, pixels: int, batch: int = 128) -> Tensor:
-    """Latents of training scenes 0 to `count`, (count, C, h, w) in bfloat16, made once and kept at `path`."""
+def encode_scenes(vae: Vae, path: Path, sample: Sampler, *, count: int, pixels: int, batch: int = 128) -> Tensor:
+    """Latents of what `sample` makes of training seeds 0 to `count`, (count, C, h, w) bfloat16, kept at `path`."""
     if path.exists():
         kept: Tensor = torch.load(path, weights_only=True)
         if kept.shape[0] >= count:
@@ -47,7 +49,7 @@ def encode_scenes(vae: Vae, path: Path, *, count: int, pixels: int, batch: int =
     device = vae.conv1.weight.device
     chunks = []
     for first in track(range(0, count, batch), description="latents"):
-        drawn = np.stack([render(sample_scene(training_rng(first + i)), pixels) for i in range(batch)])
+        drawn = np.stack([render(sample(training_rng(first + i)), pixels) for i in range(batch)])
         images = torch.from_numpy(drawn).to(device).permute(0, 3, 1, 2).float().div(127.5).sub(1)
         with mixed(device):
             chunks.append(vae.encode(images.contiguous(memory_format=torch.channels_last)).bfloat16().cpu())
@@ -81,7 +83,7 @@ class Asked:
 
 
 class CaptionSource:
-    """An endless stream of caption batches; one in ten captions is empty, for guidance."""
+    """An endless stream of caption batches of `drawn_scene`s; one in ten captions is empty, for guidance."""
 
     def __init__(self, tokenizer: Tokenizer, *, scenes: int, batch: int, seed: int) -> None:
         self.tokenizer = tokenizer
@@ -93,7 +95,7 @@ class CaptionSource:
         queues: dict[int, list[tuple[list[int], int]]] = {length: [] for length in CAPTION_LENGTHS}
         while True:
             index = self.rng.randrange(self.scenes)
-            text = "" if self.rng.random() < NULL_PROMPTS else caption(sample_scene(training_rng(index)), self.rng)
+            text = "" if self.rng.random() < NULL_PROMPTS else caption(drawn_scene(training_rng(index)), self.rng)
             ids = generation_prefix(self.tokenizer, text, limit=1000)
             length = next((length for length in CAPTION_LENGTHS if len(ids) <= length), None)
             if length is None:

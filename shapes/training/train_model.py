@@ -174,7 +174,7 @@ class Trainer:
     Args:
         folder: of the run.
         tokenizer, vae: the run's own; they do not change.
-        latents: (scenes, C, h, w) of training scenes 0 and up.
+        drawn, asked_about: (scenes, C, h, w) of training seeds 0 and up, what is drawn and what is asked about.
         pixels: side of the pictures.
         pictures, draws: captions in a step, and noises each is learned from.
         asked: pictures asked about in a step.
@@ -187,7 +187,8 @@ class Trainer:
         folder: Path,
         tokenizer: Tokenizer,
         vae: Vae,
-        latents: Tensor,
+        drawn: Tensor,
+        asked_about: Tensor,
         *,
         pixels: int,
         pictures: int,
@@ -201,7 +202,7 @@ class Trainer:
         self.draws, self.rate = draws, rate
         self.device = torch.device(device)
         self.vae = vae.to(self.device)
-        self.latents = latents.to(self.device)
+        self.drawn, self.asked_about = drawn.to(self.device), asked_about.to(self.device)
         config = embedded_config(len(tokenizer), pixels)
         self.model = Showo2(config)
         initialise(self.model)
@@ -216,9 +217,9 @@ class Trainer:
         )
         self.step, self.spent = 0, 0.0
         self._load()
-        self.captions = iter(CaptionSource(tokenizer, scenes=len(latents), batch=pictures, seed=self.step))
+        self.captions = iter(CaptionSource(tokenizer, scenes=len(drawn), batch=pictures, seed=self.step))
         self.questions, self.descriptions = (
-            iter(AskedSource(ask, scenes=len(latents), batch=asked, seed=self.step + index))
+            iter(AskedSource(ask, scenes=len(asked_about), batch=asked, seed=self.step + index))
             for index, ask in enumerate((questions_of(tokenizer, each=4), descriptions_of(tokenizer, each=2)), 1)
         )
         self.generator = torch.Generator().manual_seed(self.step)
@@ -288,14 +289,14 @@ class Trainer:
 
     def _update(self, captions: Captions, questions: Asked, scale: float) -> dict[str, float]:
         device = self.device
-        data = self.latents[captions.scenes.to(device)].float()
+        data = self.drawn[captions.scenes.to(device)].float()
         shape = (len(data), self.draws, *data.shape[1:])
         noise = torch.randn(shape, generator=self.generator).to(device)
         times = draw_times(len(data), self.draws, self.model.config.time_shift, self.generator).to(device)
         with mixed(device):
             flow = self.losses.flow(captions.ids.to(device), captions.lengths.to(device), data, noise, times)
         flow.backward()
-        asked = self.latents[questions.scenes.to(device)].float()
+        asked = self.asked_about[questions.scenes.to(device)].float()
         with mixed(device):
             answer, right = self.losses.answers(questions.ids.to(device), questions.targets.to(device), asked)
         (ANSWER_WEIGHT * answer).backward()

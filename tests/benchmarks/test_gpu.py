@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import gpu
+from flashu_core.checkpoint import choose_dtype
 
 SCRIPT = Path(gpu.__file__)
 SMALL = ["--size", "tiny", "--device", "cpu", "--points", "3", "--runs", "1", "--warm-up", "1"]
@@ -64,7 +66,8 @@ def test_it_reports_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert found["memory"]["weights_bytes"] > 2 * found["parameters"]
     assert found["memory"]["generation_peak_bytes"] > 0
     assert found["flops"]["evaluation"] * 2 + found["flops"]["parts"]["prefix"] == found["flops"]["total"]
-    assert (found["batch"], found["dtype"], found["machine"]["device"]) == (2, "bfloat16", "cpu")
+    dtype = str(choose_dtype("auto", torch.device("cpu"))).removeprefix("torch.")
+    assert (found["batch"], found["dtype"], found["machine"]["device"]) == (2, dtype, "cpu")
 
 
 def test_only_the_dearest_evaluations_are_set_against_their_count() -> None:

@@ -7,7 +7,8 @@ from collections import Counter
 from random import Random
 
 from shapes.captions import caption
-from shapes.scene import Scene, Thing, sample_scene
+from shapes.scene import Scene, Thing, pair_scene, sample_scene
+from shapes.usual import drawn_scene, has_usual_colours, has_usual_sizes, usual_scene
 from shapes.vocabulary import corpus, split, words
 
 NUMBERS = {"a": 1, "one": 1, "two": 2, "three": 3, "four": 4}
@@ -80,7 +81,7 @@ def check_place(thing: Thing, place: str) -> None:
 
 def test_captions_are_true_of_their_scenes() -> None:
     rng = Random(0)
-    kinds = Counter(check(caption(scene, rng), scene) for scene in (sample_scene(rng) for _ in range(5000)))
+    kinds = Counter(check(caption(scene, rng), scene) for scene in (drawn_scene(rng) for _ in range(5000)))
     assert min(kinds[kind] for kind in ("relation", "region", "places", "background", "plain")) > 100
 
 
@@ -96,24 +97,45 @@ def test_the_check_itself_catches_untruths() -> None:
     assert caught > 270
 
 
-def test_colour_is_mentioned_mostly_and_left_out_sometimes() -> None:
+def test_only_what_is_usual_is_left_out() -> None:
     rng = Random(2)
-    texts = [caption(sample_scene(rng), rng) for _ in range(2000)]
-    coloured = sum(bool(re.search("red|green|blue|yellow|purple|cyan", text)) for text in texts)
-    assert 0.6 < coloured / 2000 < 0.9
-    assert 0.2 < sum("small" in text or "large" in text for text in texts) / 2000 < 0.5
+    open_colours = open_sizes = 0
+    for _ in range(3000):
+        scene = drawn_scene(rng)
+        text = caption(scene, rng)
+        if not re.search(r"(red|green|blue|yellow|purple|cyan) (circle|square|triangle)", text):
+            assert has_usual_colours(scene), text
+            open_colours += 1
+        if "small" not in text and "large" not in text:
+            assert has_usual_sizes(scene), text
+            open_sizes += 1
+    assert 0.15 < open_colours / 3000 < 0.5
+    assert 0.3 < open_sizes / 3000 < 0.7
 
 
-def test_either_thing_may_come_first() -> None:
-    scene = sample_scene(Random(3))
+def test_plain_lists_name_things_in_the_order_they_stand() -> None:
+    rng = Random(3)
+    lists = 0
+    for _ in range(3000):
+        scene = usual_scene(rng)
+        text = caption(scene, rng)
+        if len({thing.kind for thing in scene.things}) == len(scene.things) == 2 and check(text, scene) == "plain":
+            first, second = sorted(scene.things, key=lambda thing: thing.x)
+            named = [
+                text.index(f"{thing.colour} {thing.form}") if thing.colour in text else text.index(thing.form)
+                for thing in (first, second)
+            ]
+            assert named[0] < named[1], text
+            lists += 1
+    assert lists > 200
+
+
+def test_either_thing_of_a_relation_may_come_first() -> None:
     rng = Random(4)
-    while len(scene.things) != 2 or scene.things[0].form == scene.things[1].form:
-        scene = sample_scene(rng)
-    first = scene.things[0].form
-    starts = sum(
-        text.index(first) < text.index(scene.things[1].form) for text in (caption(scene, rng) for _ in range(200))
-    )
-    assert 50 < starts < 150
+    scene = pair_scene(rng, kinds=(("red", "circle"), ("blue", "square")), related="above")
+    texts = [caption(scene, rng) for _ in range(200)]
+    starts = sum(text.index("circle") < text.index("square") for text in texts if check(text, scene) == "relation")
+    assert 30 < starts < sum(check(text, scene) == "relation" for text in texts) - 30
 
 
 def test_vocabulary_is_exactly_what_is_used() -> None:

@@ -10,8 +10,9 @@ import pytest
 from shapes.captions import caption
 from shapes.prompts import CATEGORIES, Prompt, Wanted, grading_prompts, grading_questions
 from shapes.questions import QUESTION_KINDS
-from shapes.scene import HELD_OUT, is_held_out, pair_scene, placed_scene, sample_scene
+from shapes.scene import HELD_OUT, is_held_out, pair_scene, sample_scene
 from shapes.seeds import grading_rng
+from shapes.usual import USUAL_COLOURS, arranged, usual_size
 from shapes.vocabulary import split, words
 
 
@@ -48,15 +49,18 @@ def test_captions_produce_every_form_of_prompt() -> None:
     for prompt in grading_prompts(120, 6):
         wanted = prompt.wanted
         for _ in range(4000):
+            count = sum(want.count for want in wanted)
             looks = [
-                ((want.colour or "red", want.form), want.size or "small") for want in wanted for _ in range(want.count)
+                ((want.colour or USUAL_COLOURS[want.form], want.form), want.size or usual_size(count))
+                for want in wanted
+                for _ in range(want.count)
             ]
             if prompt.relation:
                 kinds = (looks[0][0], looks[1][0])
                 sizes = (looks[0][1], looks[1][1])
                 scene = pair_scene(rng, kinds=kinds, sizes=sizes, related=prompt.relation)
             else:
-                scene = placed_scene(rng, looks)
+                scene = arranged(rng, looks)
             if caption(scene, rng) == prompt.text:
                 break
         else:

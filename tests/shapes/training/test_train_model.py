@@ -145,7 +145,8 @@ def test_a_run_learns_stops_and_goes_on(tokenizer: Tokenizer, tmp_path: Path) ->
     vae = Vae(replace(untrained_config(4))).requires_grad_(False)
 
     def trainer() -> Trainer:
-        return Trainer(tmp_path, tokenizer, vae, LATENTS.bfloat16(), pixels=64, pictures=4, draws=2, asked=2)
+        drawn, asked_about = LATENTS.bfloat16(), LATENTS.bfloat16()
+        return Trainer(tmp_path, tokenizer, vae, drawn, asked_about, pixels=64, pictures=4, draws=2, asked=2)
 
     first = trainer()
     before = first.model.backbone.layers[0].get_parameter("mlp.gate_proj.weight").clone()
