@@ -82,6 +82,7 @@ def usual_scene(rng: Random, *, held_out: frozenset[Kind] = HELD_OUT) -> Scene:
     """
     draw = rng.random()
     plain = rng.random() < 0.45
+    centres: Sequence[tuple[float, float]] | None = None
     if draw < 0.25:
         kinds = _kinds(rng, 1, plain, frozenset())
         centres = (rng.choice(_SIDES),) if rng.random() < 0.3 else None
@@ -90,10 +91,8 @@ def usual_scene(rng: Random, *, held_out: frozenset[Kind] = HELD_OUT) -> Scene:
         centres = _SIDES[2:] if rng.random() < 0.4 else None
     elif draw < 0.95:
         kinds = _kinds(rng, 1, plain, frozenset()) * rng.randint(2, MOST_THINGS)
-        centres = None
     else:
         kinds = _kinds(rng, rng.randint(3, MOST_THINGS), False, held_out)
-        centres = None
     count = len(kinds)
     usual = rng.random() < 0.6
     sizes = [usual_size(count) if usual or count == 3 else rng.choice(SIZES) for _ in kinds]

@@ -9,6 +9,7 @@ from torch.nn import functional
 from flashu_core.config import BackboneConfig
 from flashu_core.model.ffn import GatedFFN
 from flashu_core.model.levers import Drop, Levers, Neurons, Trace
+from flashu_core.model.projection import Projection
 from flashu_core.model.self_attention import Context, SelfAttention
 
 
@@ -37,7 +38,7 @@ class Backbone(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocabulary, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocabulary, bias=False)
+        self.lm_head = Projection(config.hidden_size, config.vocabulary, bias=False)
         if config.tied_embeddings:
             self.lm_head.weight = self.embed_tokens.weight
 

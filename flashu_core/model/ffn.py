@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flashu_core.model.levers import Neurons
+from flashu_core.model.projection import Projection, project, project_columns
 
 
 class GatedFFN(nn.Module):
@@ -13,20 +14,18 @@ class GatedFFN(nn.Module):
 
     def __init__(self, width: int, ffn_size: int) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(width, ffn_size, bias=False)
-        self.up_proj = nn.Linear(width, ffn_size, bias=False)
-        self.down_proj = nn.Linear(ffn_size, width, bias=False)
+        self.gate_proj = Projection(width, ffn_size, bias=False)
+        self.up_proj = Projection(width, ffn_size, bias=False)
+        self.down_proj = Projection(ffn_size, width, bias=False)
 
     def activations(self, x: Tensor, neurons: Neurons = None) -> Tensor:
         """Activations of the given neurons, (..., neurons), for x (..., width)."""
-        if neurons is None:
-            return functional.silu(self.gate_proj(x)) * self.up_proj(x)
-        gate, up = self.gate_proj.weight[neurons], self.up_proj.weight[neurons]
-        return functional.silu(functional.linear(x, gate)) * functional.linear(x, up)
+        gate, up = self.gate_proj.weight, self.up_proj.weight
+        if neurons is not None:
+            gate, up = gate[neurons], up[neurons]
+        return functional.silu(project(x, gate)) * project(x, up)
 
     def forward(self, x: Tensor, neurons: Neurons = None) -> Tensor:
-        """x (..., width) through the given neurons; the others' weights are not read."""
-        activations = self.activations(x, neurons)
-        if neurons is None:
-            return self.down_proj(activations)
-        return functional.linear(activations, self.down_proj.weight[:, neurons])
+        """x (..., width) through the given neurons."""
+        activations, down = self.activations(x, neurons), self.down_proj.weight
+        return project(activations, down) if neurons is None else project_columns(activations, down, neurons)

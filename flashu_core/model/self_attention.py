@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from flashu_core.attention import Kernel, attend, rotate
 from flashu_core.kv_cache import KeyValueCache
 from flashu_core.model.levers import Drop
+from flashu_core.model.projection import Projection
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,10 @@ class SelfAttention(nn.Module):
         super().__init__()
         size = width // heads
         self.head_size = size
-        self.q_proj = nn.Linear(width, heads * size, bias=bias)
-        self.k_proj = nn.Linear(width, key_value_heads * size, bias=bias)
-        self.v_proj = nn.Linear(width, key_value_heads * size, bias=bias)
-        self.o_proj = nn.Linear(heads * size, width, bias=False)
+        self.q_proj = Projection(width, heads * size, bias=bias)
+        self.k_proj = Projection(width, key_value_heads * size, bias=bias)
+        self.v_proj = Projection(width, key_value_heads * size, bias=bias)
+        self.o_proj = Projection(heads * size, width, bias=False)
         self.q_norm = nn.RMSNorm(size, eps=1e-6) if norm else nn.Identity()
         self.k_norm = nn.RMSNorm(size, eps=1e-6) if norm else nn.Identity()
 
