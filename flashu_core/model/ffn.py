@@ -20,12 +20,14 @@ class GatedFFN(nn.Module):
 
     def activations(self, x: Tensor, neurons: Neurons = None) -> Tensor:
         """Activations of the given neurons, (..., neurons), for x (..., width)."""
-        gate, up = self.gate_proj.weight, self.up_proj.weight
-        if neurons is not None:
-            gate, up = gate[neurons], up[neurons]
+        if neurons is None:
+            return functional.silu(self.gate_proj(x)) * self.up_proj(x)
+        gate, up = self.gate_proj.weight[neurons], self.up_proj.weight[neurons]
         return functional.silu(project(x, gate)) * project(x, up)
 
     def forward(self, x: Tensor, neurons: Neurons = None) -> Tensor:
         """x (..., width) through the given neurons."""
-        activations, down = self.activations(x, neurons), self.down_proj.weight
-        return project(activations, down) if neurons is None else project_columns(activations, down, neurons)
+        activations = self.activations(x, neurons)
+        if neurons is None:
+            return self.down_proj(activations)
+        return project_columns(activations, self.down_proj.weight, neurons)

@@ -21,7 +21,7 @@ from flashu_core.model.vae import Vae
 from flashu_core.prompt import generation_prefix, understanding_prefix, understanding_suffix
 from flashu_core.tokenizer import Tokenizer
 from shapes.captions import caption
-from shapes.questions import places, questions
+from shapes.questions import candidates, places, questions
 from shapes.render import render
 from shapes.scene import Scene, sample_scene
 from shapes.seeds import training_rng
@@ -148,10 +148,14 @@ class AskedSource:
 
 
 def questions_of(tokenizer: Tokenizer, *, each: int) -> Asker:
-    """Asks `each` questions about a scene, of which at most one is where a single thing is: see `places`."""
+    """Asks `each` questions about a scene: where a single thing is (see `places`), where one is to another, then any.
+
+    Where things are is learned last, so it is asked most.
+    """
 
     def ask(scene: Scene, rng: Random) -> list[Segment]:
-        chosen = [*places(scene, rng)[:1], *questions(scene, rng, each)][:each]
+        where = [*places(scene, rng)[:1], *candidates(scene, rng, "where")[-1:]]
+        chosen = [*where, *questions(scene, rng, each)][:each]
         return _filled([segment(tokenizer, one.text, one.answer, SEGMENT_LENGTH) for one in chosen], each)
 
     return ask

@@ -220,7 +220,7 @@ class Trainer:
         self.captions = iter(CaptionSource(tokenizer, scenes=len(drawn), batch=pictures, seed=self.step))
         self.questions, self.descriptions = (
             iter(AskedSource(ask, scenes=len(asked_about), batch=asked, seed=self.step + index))
-            for index, ask in enumerate((questions_of(tokenizer, each=4), descriptions_of(tokenizer, each=2)), 1)
+            for index, ask in enumerate((questions_of(tokenizer, each=6), descriptions_of(tokenizer, each=2)), 1)
         )
         self.generator = torch.Generator().manual_seed(self.step)
         self.history = History(folder / "losses.jsonl")
