@@ -31,6 +31,7 @@ from server.settings import Settings
 from server.supervisor import Patience
 from server.worker import Room, Worker
 
+_LAST_WORDS_S = 0.5
 _REJECTIONS = frozenset({408, 413, 503, 504})
 
 
@@ -116,14 +117,18 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: object) -> None:
         if self._loop is not None:  # not here and now: the signal may have interrupted anything
-            self._loop.call_soon_threadsafe(self._worker.begin_drain)
+            self._loop.call_soon_threadsafe(self._worker.give_up if self.should_exit else self._worker.begin_drain)
         self.force_exit = self.should_exit
         super().handle_exit(sig, frame)  # type: ignore[arg-type]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._announcing is not None:
             self._announcing.cancel()
+        # uvicorn cancels what is unfinished at the end of its time; a little before, the clients are told.
+        grace = float(self.config.timeout_graceful_shutdown or 0)
+        timer = asyncio.get_running_loop().call_later(max(grace - _LAST_WORDS_S, 0.0), self._worker.give_up)
         await super().shutdown(sockets)
+        timer.cancel()
 
     async def _announce(self) -> None:
         info = await self._worker.loaded()

@@ -182,10 +182,14 @@ class Worker:
         self._draining = True
         self._supervisor.retire()
 
-    async def stop(self) -> None:
-        """Ends the process after the unit it is in; what is still unfinished fails as unavailable."""
+    def give_up(self) -> None:
+        """Takes no more requests, and what is still unfinished fails as unavailable."""
         self.begin_drain()
         self._end_all(lambda _: UnavailableError("draining"))
+
+    async def stop(self) -> None:
+        """Gives up and ends the process after the unit it is in."""
+        self.give_up()
         await self._supervisor.stop()
 
     # One request
