@@ -174,6 +174,16 @@ def test_a_killed_worker_is_replaced_and_draws_the_same(tmp_path: Path) -> None:
         assert served.process.wait(GENEROUS_S) == 0
 
 
+def test_a_pause_of_everything_is_no_hang(tmp_path: Path) -> None:
+    with serving(tmp_path, "--hang-timeout", "4") as served, ThreadPoolExecutor() as pool:
+        running, worker = served.begin(pool, 1, 60), served.worker
+        os.killpg(served.process.pid, signal.SIGSTOP)  # as Ctrl-Z does
+        time.sleep(8)
+        os.killpg(served.process.pid, signal.SIGCONT)
+        assert running[0].result().status_code == 200
+        assert served.worker == worker
+
+
 @pytest.mark.parametrize(
     ("options", "name"),
     [
