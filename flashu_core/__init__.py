@@ -24,10 +24,12 @@ from flashu_core.types import (
     Progress,
     Request,
     Result,
+    Stage,
     Task,
     Text,
     UnderstandRequest,
     UnderstandResult,
+    UnitReport,
 )
 
 __all__ = [
@@ -52,8 +54,10 @@ __all__ = [
     "Progress",
     "Request",
     "Result",
+    "Stage",
     "Task",
     "Text",
     "UnderstandRequest",
     "UnderstandResult",
+    "UnitReport",
 ]

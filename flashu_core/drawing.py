@@ -19,9 +19,9 @@ from flashu_core.parts import Parts
 from flashu_core.pathways import generate
 from flashu_core.plan import Schedule, make_schedule
 from flashu_core.policies import GenerationPolicy, find_policy, override
-from flashu_core.scheduler import Entry, Stage
+from flashu_core.scheduler import Entry
 from flashu_core.timing import Spans, total_milliseconds
-from flashu_core.types import SEEDS, Event, Finished, GenerateRequest, GenerateResult, Pixels, Progress
+from flashu_core.types import SEEDS, Event, Finished, GenerateRequest, GenerateResult, Pixels, Progress, Stage
 
 
 @dataclass(slots=True)

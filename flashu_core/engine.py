@@ -46,6 +46,7 @@ from flashu_core.types import (
     Task,
     UnderstandRequest,
     UnderstandResult,
+    UnitReport,
 )
 
 EMBEDDED = Path(__file__).parent / "assets" / "shapes-64"
@@ -82,6 +83,7 @@ class Engine:
         self._active: dict[int, Drawing | Asking] = {}
         self._cancelled: set[int] = set()
         self._submitted = 0
+        self._on_unit: Callable[[UnitReport], None] | None = None
 
     @classmethod
     def load(cls, source: str | Path | None = None, config: EngineConfig | None = None) -> Engine:
@@ -236,6 +238,10 @@ class Engine:
             )
         )
 
+    def watch(self, on_unit: Callable[[UnitReport], None]) -> None:
+        """Tells of every unit that ends from now on, those of warming up too."""
+        self._on_unit = on_unit
+
     def cancel(self, request: int) -> None:
         """Ends a request at the next step; one that ended already is left alone."""
         if request in self._active:
@@ -249,10 +255,15 @@ class Engine:
         unit = self._scheduler.next_unit(active.entry for active in self._active.values())
         if unit is None:
             return events
+        rows = sum(self._active[request].entry.rows for request in unit.requests)
+        begun = time.perf_counter()
         ran = self._run(unit)
+        seconds = time.perf_counter() - begun
         for event in ran:
             if isinstance(event, (Finished, Failed)):
                 self._forget(event.request)
+        if self._on_unit is not None:
+            self._on_unit(UnitReport(stage=unit.stage, rows=rows, seconds=seconds))
         return events + ran
 
     def generate(self, request: GenerateRequest, on_event: Callable[[Event], None] | None = None) -> GenerateResult:

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-from flashu_core.types import Task
+from flashu_core.types import Stage, Task
 
-Stage = Literal["prefix", "evaluate", "vae_decode", "prefill", "decode"]
 _BATCHED: frozenset[Stage] = frozenset({"evaluate", "decode"})
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from flashu_core.errors import FlashUError, InvalidRequestError
 
 Task = Literal["generate", "vqa"]
+Stage = Literal["prefix", "evaluate", "vae_decode", "prefill", "decode"]
 FinishReason = Literal["stop", "length"]
 Pixels = NDArray[np.uint8]
 
@@ -199,6 +200,20 @@ class Failed:
 
 
 Event = Progress | Text | Finished | Failed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitReport:
+    """A unit of work that ran.
+
+    Attributes:
+        rows: pictures or answers that it advanced.
+        seconds: what it took the host; on a GPU some of its work may still be under way.
+    """
+
+    stage: Stage
+    rows: int
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,38 +8,42 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from flashu_core import ConfigurationError, Engine, EngineConfig
+from flashu_core import EngineConfig
 from server import __version__
 from server.api.native import native_routes
 from server.api.probes import probe_routes
 from server.api.services import Services
 from server.boundary import RequestBoundary
+from server.child import PROGRAM
 from server.errors import HANDLED, problem_of
 from server.image_pool import ImagePool
 from server.limits import BodyLimits
+from server.messages import Load
 from server.metrics import Metrics
 from server.settings import Settings
-from server.worker import EngineLike, Worker
+from server.supervisor import Patience
+from server.worker import Room, Worker
 
+_LAST_WORDS_S = 0.5
 _REJECTIONS = frozenset({408, 413, 503, 504})
 
 
-def create_app(settings: Settings, load_engine: Callable[[], EngineLike]) -> FastAPI:
+def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastAPI:
     """The ASGI app. Its lifespan starts the worker; loading goes on in the background while the probes answer.
 
     Args:
-        load_engine: called once, in the worker's thread.
+        program: the worker's process; tests give another one.
     """
-    worker = Worker(load_engine, max_queue=settings.max_queue, max_active=settings.max_active)
+    worker = _worker(settings, program)
     metrics = Metrics()
-    metrics.watch_queue(lambda: worker.running, lambda: worker.waiting)
+    metrics.watch(worker)
     images = ImagePool(threads=settings.image_threads)
 
     @contextlib.asynccontextmanager
@@ -78,8 +82,27 @@ def create_app(settings: Settings, load_engine: Callable[[], EngineLike]) -> Fas
     return app
 
 
+def _worker(settings: Settings, program: Sequence[str]) -> Worker:
+    load = Load(
+        model=settings.model,
+        engine=EngineConfig(
+            device=settings.device,
+            dtype=settings.dtype,
+            attention=settings.attention,
+            max_batch=settings.max_batch,
+            max_prompt_tokens=settings.max_prompt_tokens,
+        ),
+        policy=settings.acceleration,
+        log_level=settings.log_level,
+    )
+    room = Room(active=settings.max_active, queue=settings.max_queue, batch=settings.max_batch)
+    patience = Patience(load_s=settings.load_timeout_s, unit_s=settings.hang_timeout_s, restarts=settings.max_restarts)
+    return Worker(load, room, patience, program=program)
+
+
 class _Server(uvicorn.Server):
-    """uvicorn that tells the worker of SIGTERM at once, and the terminal when requests are taken."""
+    """uvicorn that tells the worker of SIGTERM at once, and the terminal when requests are taken. A second signal of
+    either kind ends it by force."""
 
     def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
         super().__init__(config)
@@ -93,14 +116,19 @@ class _Server(uvicorn.Server):
         self._announcing = asyncio.create_task(self._announce())
 
     def handle_exit(self, sig: int, frame: object) -> None:
-        if self._loop is not None:  # not here and now: the signal may have interrupted who holds the lock
-            self._loop.call_soon_threadsafe(self._worker.begin_drain)
+        if self._loop is not None:  # not here and now: the signal may have interrupted anything
+            self._loop.call_soon_threadsafe(self._worker.give_up if self.should_exit else self._worker.begin_drain)
+        self.force_exit = self.should_exit
         super().handle_exit(sig, frame)  # type: ignore[arg-type]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._announcing is not None:
             self._announcing.cancel()
+        # uvicorn cancels what is unfinished at the end of its time; a little before, the clients are told.
+        grace = float(self.config.timeout_graceful_shutdown or 0)
+        timer = asyncio.get_running_loop().call_later(max(grace - _LAST_WORDS_S, 0.0), self._worker.give_up)
         await super().shutdown(sockets)
+        timer.cancel()
 
     async def _announce(self) -> None:
         info = await self._worker.loaded()
@@ -113,22 +141,7 @@ class _Server(uvicorn.Server):
 def run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then lets requests in flight end within `shutdown_timeout_s`."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    config = EngineConfig(
-        device=settings.device,
-        dtype=settings.dtype,
-        attention=settings.attention,
-        max_batch=settings.max_batch,
-        max_prompt_tokens=settings.max_prompt_tokens,
-    )
-
-    def load() -> Engine:
-        engine = Engine.load(settings.model, config)
-        if settings.acceleration not in engine.info.policies:
-            known = ", ".join(engine.info.policies)
-            raise ConfigurationError(f"acceleration is {settings.acceleration!r}; use one of: {known}")
-        return engine
-
-    app = create_app(settings, load)
+    app = create_app(settings)
     options = uvicorn.Config(
         app,
         host=settings.host,

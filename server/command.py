@@ -25,6 +25,8 @@ def serve(
     acceleration: Annotated[str | None, typer.Option(help="Policy of requests that name none.")] = None,
     max_batch: Annotated[int | None, typer.Option(help="Sequences evaluated together at most.")] = None,
     max_queue: Annotated[int | None, typer.Option(help="Requests waiting at most.")] = None,
+    load_timeout: Annotated[float | None, typer.Option(help="Seconds to load and warm up.")] = None,
+    hang_timeout: Annotated[float | None, typer.Option(help="Seconds without progress before a restart.")] = None,
     shutdown_timeout: Annotated[int | None, typer.Option(help="Seconds for requests in flight at the end.")] = None,
 ) -> None:
     """Serve pictures and answers over HTTP."""
@@ -38,6 +40,8 @@ def serve(
         "acceleration": acceleration,
         "max_batch": max_batch,
         "max_queue": max_queue,
+        "load_timeout_s": load_timeout,
+        "hang_timeout_s": hang_timeout,
         "shutdown_timeout_s": shutdown_timeout,
     }
     try:

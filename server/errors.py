@@ -54,16 +54,35 @@ class OverloadedError(ServerError):
 class UnavailableError(ServerError):
     """The worker takes no requests in this state."""
 
-    def __init__(self, reason: Literal["loading", "draining", "failed"]) -> None:
+    def __init__(self, reason: Literal["loading", "restarting", "stalled", "draining", "failed"]) -> None:
         super().__init__(
             {
                 "loading": "the model is still loading; retry later",
+                "restarting": "the model is being started again; retry later",
+                "stalled": "the model makes no progress; retry later",
                 "draining": "the server is shutting down; retry on another one",
                 "failed": "the model is not running; retry later",
             }[reason]
         )
         self.reason = reason
         self.retry_after = 30 if reason == "failed" else 5
+
+
+class WorkerLostError(ServerError):
+    """The process of the engine died.
+
+    Args:
+        ran: the request was inside, and may be what it died of.
+    """
+
+    def __init__(self, *, ran: bool) -> None:
+        super().__init__(
+            "the model's process died while it worked on the request; it is not tried again by itself"
+            if ran
+            else "the model's process died before it came to the request; retry later"
+        )
+        self.ran = ran
+        self.retry_after = 5
 
 
 class InternalError(ServerError):
@@ -145,6 +164,11 @@ def problem_of(error: Exception) -> Problem:
             return Problem(503, "queue_full", str(error), headers={"Retry-After": str(error.retry_after)})
         case UnavailableError():
             return Problem(503, error.reason, str(error), headers={"Retry-After": str(error.retry_after)})
+        case WorkerLostError():
+            headers = {"Retry-After": str(error.retry_after)}
+            if error.ran:  # it may kill the next process too, and clients' libraries retry a 503 unasked
+                headers["x-should-retry"] = "false"
+            return Problem(503, "worker_lost", str(error), headers=headers)
         case ClientGoneError() | ClientDisconnect():
             return Problem(CLIENT_GONE, "client_gone", "the client closed the connection")
         case HTTPException() if error.status_code < 500:

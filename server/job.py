@@ -1,50 +1,96 @@
-"""One request between the event loop, where somebody awaits its future, and the worker's thread, which settles it. It
-knows how to cross over, nothing of queues or engines."""
+"""One request on its way: the frame to send, and what the engine has told of it for the one who follows it. What a slow
+follower has not taken is kept in bounded room: the last progress only, and an answer's pieces as one."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from flashu_core import Request, Result
+from flashu_core import Event, Finished, Progress, Result, Text
+from server.wire import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The engine has taken a request, `waited` seconds after it came."""
+
+    request: int
+    waited: float
+
+
+JobEvent = Started | Event
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request on its way.
+    """A request between the one who follows it and the process that works on it; belongs to one event loop.
 
     Attributes:
-        number: counts arrivals.
-        arrived, started: monotonic seconds; when it was queued, and given to the engine.
-        future: (result, seconds it waited); belongs to `loop`.
-        identity: the engine's id.
-        abandoned: nobody awaits it any more.
+        number: counts arrivals; both processes call the request by it.
+        frame: the message that submits it.
+        rows: places it takes in a batch.
+        deadline, arrived, started: monotonic seconds; it starts when it is sent.
+        abandoned: nobody follows it any more.
+        progress: the last that was told.
     """
 
-    request: Request
     number: int
+    frame: Frame
+    rows: int
+    priority: int
+    deadline: float | None
     arrived: float
-    future: asyncio.Future[tuple[Result, float]]
-    loop: asyncio.AbstractEventLoop
     started: float = 0.0
-    identity: int = -1
     abandoned: bool = False
+    progress: Progress | None = None
+    _told: dict[type[JobEvent], JobEvent] = field(default_factory=dict)
+    _ending: Finished | Exception | None = None
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def succeed(self, result: Result) -> None:
-        """From any thread; nothing where it has ended already."""
-        waited = self.started - self.arrived
-        self._settle(lambda: self.future.set_result((result, waited)))
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Earlier runs first: by priority, lowest number first, then by arrival."""
+        return (self.priority, self.number)
 
-    def fail(self, error: Exception) -> None:
-        """From any thread; nothing where it has ended already."""
-        self._settle(lambda: self.future.set_exception(error))
+    @property
+    def waited(self) -> float:
+        return self.started - self.arrived
 
-    def _settle(self, settle: Callable[[], None]) -> None:
-        def unless_done() -> None:
-            if not self.future.done():
-                settle()
+    def tell(self, event: JobEvent) -> None:
+        if isinstance(event, Progress):
+            self.progress = event
+        before = self._told.get(type(event))
+        if isinstance(event, Text) and isinstance(before, Text):
+            event = Text(event.request, before.text + event.text)
+        self._told[type(event)] = event
+        self._news.set()
 
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self.loop.call_soon_threadsafe(unless_done)
+    def end(self, ending: Finished | Exception) -> None:
+        """Its result or what it failed with; nothing where it has ended already."""
+        if self._ending is None:
+            self._ending = ending
+            self._ended.set()
+            self._news.set()
+
+    async def result(self) -> Result:
+        """Waits for the end, whatever is told before. Raises what the request failed with."""
+        await self._ended.wait()
+        return self._outcome().result
+
+    async def news(self) -> list[JobEvent]:
+        """Waits for what has been told since the last call; the end comes alone, raised where it is a failure."""
+        await self._news.wait()
+        if not self._told:
+            return [self._outcome()]
+        told = list(self._told.values())
+        self._told.clear()
+        if self._ending is None:
+            self._news.clear()
+        return told
+
+    def _outcome(self) -> Finished:
+        if isinstance(self._ending, Finished):
+            return self._ending
+        assert self._ending is not None
+        raise self._ending

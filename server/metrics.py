@@ -3,9 +3,12 @@ names, labels and buckets; label values come from fixed sets, never from a clien
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from server import __version__
 
@@ -19,6 +22,42 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+class Watched(Protocol):
+    """What the worker counts itself."""
+
+    @property
+    def running(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def restarts(self) -> int: ...
+    @property
+    def last_progress(self) -> float: ...
+    @property
+    def evaluations_saved(self) -> int: ...
+
+
+class _OfWorker(Collector):
+    """Asks the worker at every scrape."""
+
+    def __init__(self, worker: Watched) -> None:
+        self._worker = worker
+
+    def collect(self) -> Iterator[Metric]:
+        worker = self._worker
+        yield GaugeMetricFamily("flashu_requests_running", "Requests inside the engine.", worker.running)
+        yield GaugeMetricFamily("flashu_requests_waiting", "Requests in the queue.", worker.waiting)
+        yield CounterMetricFamily("flashu_worker_restarts", "Processes that replaced one that died.", worker.restarts)
+        yield GaugeMetricFamily(
+            "flashu_worker_last_progress_timestamp_seconds", "When a unit of work last ended.", worker.last_progress
+        )
+        yield CounterMetricFamily(
+            "flashu_evaluations_saved_by_cancel",
+            "Evaluations not run because nobody wanted their picture any more.",
+            worker.evaluations_saved,
+        )
+
+
 class Metrics:
     """Every metric of one app."""
 
@@ -27,8 +66,6 @@ class Metrics:
         self._requests = Counter(
             "flashu_requests_total", "Requests by task and HTTP status.", ("task", "status"), registry=self.registry
         )
-        self._running = Gauge("flashu_requests_running", "Requests inside the engine.", registry=self.registry)
-        self._waiting = Gauge("flashu_requests_waiting", "Requests in the queue.", registry=self.registry)
         self._duration = self._histogram("request_duration_seconds", "From the headers to the answer.", "task")
         self._queue_time = self._histogram("queue_time_seconds", "From the queue to the engine.", "task")
         self._component = self._histogram("component_seconds", "Time per component.", "task", "component")
@@ -38,10 +75,9 @@ class Metrics:
         build = Gauge("flashu_build_info", "Always 1; the labels tell the build.", ("version",), registry=self.registry)
         build.labels(__version__).set(1)
 
-    def watch_queue(self, running: Callable[[], int], waiting: Callable[[], int]) -> None:
-        """Reads both counts at every scrape."""
-        self._running.set_function(running)
-        self._waiting.set_function(waiting)
+    def watch(self, worker: Watched) -> None:
+        """Reads the worker's own counts at every scrape."""
+        self.registry.register(_OfWorker(worker))
 
     def count(self, task: str, status: int, seconds: float) -> None:
         self._requests.labels(task, str(status)).inc()

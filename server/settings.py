@@ -71,6 +71,12 @@ class Settings(BaseSettings):
     """Requests inside the engine at most; the others wait in the queue."""
     max_queue: int = Field(default=32, ge=0, le=10_000)
     """Requests waiting at most; one more is refused with 503."""
+    load_timeout_s: float = Field(default=1800.0, gt=0, le=86_400)
+    """Seconds that loading and warming up may take, a download included."""
+    hang_timeout_s: float = Field(default=10.0, gt=0, le=3600)
+    """Seconds without progress after which a busy worker is replaced; twice its longest unit where that is more."""
+    max_restarts: int = Field(default=5, ge=0, le=1000)
+    """Times within a minute that a worker that died is replaced; after that the server stays unready."""
     request_timeout_s: float = Field(default=300.0, gt=0, le=3600)
     """Deadline of a request that names none, in seconds from its arrival."""
     max_body_bytes: int = Field(default=20 * 2**20, ge=1024, le=2**30)

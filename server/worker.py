@@ -1,84 +1,79 @@
-"""The worker: one thread that owns the engine, and the bounded queue in front of it. It knows requests, priorities and
-deadlines, nothing of HTTP; the event loop and the thread meet under one lock and through futures."""
+"""The worker as the front end sees it: a bounded queue before a process that owns the engine. It knows requests,
+priorities and deadlines, nothing of HTTP nor of how the process is kept alive."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import math
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Literal, Protocol
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from flashu_core import (
     DeadlineExceededError,
-    Event,
     Failed,
     Finished,
-    FlashUError,
+    GenerateRequest,
+    InvalidRequestError,
     ModelInfo,
+    Progress,
     Request,
     Result,
+    Text,
 )
-from server.errors import InternalError, OverloadedError, UnavailableError
-from server.job import Job
+from server.child import PROGRAM
+from server.errors import InternalError, OverloadedError, UnavailableError, WorkerLostError
+from server.job import Job, JobEvent, Started
+from server.messages import Accepted, Cancel, FromWorker, Load, Refused, Submit
+from server.supervisor import Patience, Supervisor
+from server.wire import WireError, encode
 
-_log = logging.getLogger("flashu.worker")
-_JOIN_S = 5.0
-
-State = Literal["loading", "ready", "draining", "failed"]
+State = Literal["loading", "ready", "restarting", "draining", "failed"]
 
 
-class EngineLike(Protocol):
-    """What the worker needs of an engine; it calls all of it from one thread."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """Requests inside the engine at most, waiting at most, and places in one batch of the engine's."""
 
-    @property
-    def info(self) -> ModelInfo: ...
-    @property
-    def idle(self) -> bool: ...
-    def warm_up(self) -> None: ...
-    def submit(self, request: Request) -> int: ...
-    def cancel(self, request: int) -> None: ...
-    def step(self) -> list[Event]: ...
+    active: int
+    queue: int
+    batch: int
 
 
 class Worker:
-    """Runs requests, at most `max_active` inside the engine and `max_queue` before it.
+    """Runs requests in a process of its own. All of it belongs to one event loop.
 
     Args:
-        load: makes the engine; called in the worker's thread.
+        load: what the process loads.
+        program: the process; tests give another one.
         clock: monotonic seconds, the clock of the requests' deadlines.
     """
 
     def __init__(
         self,
-        load: Callable[[], EngineLike],
+        load: Load,
+        room: Room,
+        patience: Patience | None = None,
         *,
-        max_queue: int,
-        max_active: int,
+        program: Sequence[str] = PROGRAM,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._load = load
-        self._max_queue = max_queue
-        self._max_active = max_active
+        self._room = room
         self._clock = clock
-        self._changed = threading.Condition()  # guards everything below
-        self._state: State = "loading"
-        self._stopping = False
+        self._supervisor = Supervisor(load, patience or Patience(), self, program=program, clock=clock)
+        self._draining = False
         self._waiting: list[Job] = []
-        self._active: dict[int, Job] = {}  # changed by the worker's thread only
+        self._inside: dict[int, Job] = {}  # sent, and not yet ended by the process
         self._arrivals = 0
         self._service_seconds = 1.0  # what a request takes inside the engine, smoothed
-        self._loaded: Future[ModelInfo | None] = Future()  # None: it failed
-        self._thread = threading.Thread(target=self._main, name="flashu-worker", daemon=True)
-
-    # The event loop's side
+        self._evaluations_saved = 0
 
     @property
     def state(self) -> State:
-        return self._state
+        phase = self._supervisor.phase
+        return "draining" if self._draining and phase != "failed" else phase
 
     @property
     def waiting(self) -> int:
@@ -86,28 +81,56 @@ class Worker:
 
     @property
     def running(self) -> int:
-        return len(self._active)
+        return len(self._inside)
+
+    @property
+    def pid(self) -> int | None:
+        """The process, where there is one."""
+        return self._supervisor.pid
+
+    @property
+    def restarts(self) -> int:
+        return self._supervisor.restarts
+
+    @property
+    def last_progress(self) -> float:
+        """When a unit of work last ended, in seconds of the epoch; 0 before the first."""
+        return self._supervisor.last_progress
+
+    @property
+    def evaluations_saved(self) -> int:
+        """Evaluations that were not run because nobody wanted their picture any more."""
+        return self._evaluations_saved
 
     def info(self) -> ModelInfo:
-        """What the loaded model can do.
+        """What the loaded model can do, also while its process is replaced.
 
         Raises:
-            UnavailableError: there is none yet, or not any more.
+            UnavailableError: no model has been loaded.
         """
-        if self._state == "loading":
-            raise UnavailableError("loading")
-        info = self._loaded.result() if self._loaded.done() else None
-        if info is None:
-            raise UnavailableError("failed" if self._loaded.done() else "draining")
-        return info
+        if self._supervisor.info is None:
+            raise UnavailableError("loading" if self.state == "ready" else self.state)
+        return self._supervisor.info
 
     def start(self) -> None:
-        """Begins to load in the background."""
-        self._thread.start()
+        """Starts the process, which begins to load."""
+        self._supervisor.start()
 
     async def loaded(self) -> ModelInfo | None:
-        """Waits until the engine is warm; None where it did not load."""
-        return await asyncio.shield(asyncio.wrap_future(self._loaded))
+        """Waits until the engine is warm for the first time; None where it will not be."""
+        await self._supervisor.settled()
+        return self._supervisor.info
+
+    def check_ready(self) -> None:
+        """Whether requests are taken and move on: what a readiness probe asks.
+
+        Raises:
+            UnavailableError
+        """
+        if self.state != "ready":
+            raise UnavailableError(self.state)
+        if self._supervisor.stalled:
+            raise UnavailableError("stalled")
 
     def check_open(self) -> None:
         """Whether a request would be taken now: cheap, for a refusal before its picture is decoded.
@@ -115,11 +138,11 @@ class Worker:
         Raises:
             UnavailableError, OverloadedError
         """
-        if self._state != "ready":
-            raise UnavailableError(self._state)
-        # A free place in the engine counts: what waits may only wait for the thread to look.
-        free = max(self._max_active - len(self._active), 0)
-        if len(self._waiting) >= self._max_queue + free:
+        if self.state != "ready":
+            raise UnavailableError(self.state)
+        # Admission is asked here, and nowhere else: today how many may wait, not how long it will take them.
+        free = max(self._room.active - len(self._inside), 0)
+        if len(self._waiting) >= self._room.queue + free:
             raise OverloadedError(
                 f"{len(self._waiting)} requests are waiting and no more may; retry later",
                 retry_after=self._predicted_wait(),
@@ -130,178 +153,148 @@ class Worker:
 
         Raises:
             UnavailableError, OverloadedError: it was not taken.
+            WorkerLostError: the process died.
             DeadlineExceededError: its time ran out; while it waited, the engine has never seen it.
             FlashUError: what the engine refused it or failed with.
-            InternalError: the engine broke.
+            InternalError: the engine could not take it.
         """
-        loop = asyncio.get_running_loop()
-        with self._changed:
-            self.check_open()
-            self._arrivals += 1
-            job = Job(request, self._arrivals, self._clock(), loop.create_future(), loop)
-            self._waiting.append(job)
-            self._changed.notify()
-        try:
-            left = None if request.deadline is None else max(request.deadline - self._clock(), 0.0)
-            await asyncio.wait({job.future}, timeout=left)
-            if not job.future.done():
-                raise _too_late()
-            return job.future.result()
-        finally:
-            self._abandon(job)
+        with self._entered(request) as job:
+            return await job.result(), job.waited
+
+    async def events(self, request: Request) -> AsyncIterator[JobEvent]:
+        """What the engine tells of the request: `Started`, its progress or text, and `Finished` as the last.
+
+        A slow reader gets the last progress only, and pieces of text joined. Close the iterator
+        (`contextlib.aclosing`) to leave early; that, or cancelling the reading task, cancels the request.
+
+        Raises:
+            as `run` does.
+        """
+        with self._entered(request) as job:
+            while True:
+                for event in await job.news():
+                    yield event
+                    if isinstance(event, Finished):
+                        return
 
     def begin_drain(self) -> None:
-        """Takes no more requests; those taken go on. Any thread may call it."""
-        with self._changed:
-            if self._state != "failed":
-                self._state = "draining"
+        """Takes no more requests; those taken go on."""
+        self._draining = True
+        self._supervisor.retire()
+
+    def give_up(self) -> None:
+        """Takes no more requests, and what is still unfinished fails as unavailable."""
+        self.begin_drain()
+        self._end_all(lambda _: UnavailableError("draining"))
 
     async def stop(self) -> None:
-        """Ends the thread after the unit of work it is in; what is still unfinished fails as unavailable."""
-        self.begin_drain()
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        if self._thread.ident is not None:
-            await asyncio.to_thread(self._thread.join, _JOIN_S)
-            if self._thread.is_alive():
-                _log.warning("the worker is still busy after %g s; leaving it behind", _JOIN_S)
+        """Gives up and ends the process after the unit it is in."""
+        self.give_up()
+        await self._supervisor.stop()
+
+    # One request
+
+    @contextlib.contextmanager
+    def _entered(self, request: Request) -> Iterator[Job]:
+        self.check_open()
+        self._arrivals += 1
+        job = self._job(self._arrivals, request)
+        timer = None
+        if job.deadline is not None:
+            left = max(job.deadline - job.arrived, 0.0)
+            timer = asyncio.get_running_loop().call_later(left, job.end, _too_late())
+        self._waiting.append(job)
+        try:
+            self._dispatch()
+            yield job
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._abandon(job)
+
+    def _job(self, number: int, request: Request) -> Job:
+        try:
+            frame = encode(Submit(request=number, work=request))
+        except WireError as error:
+            raise InvalidRequestError(f"the request cannot be handed to the engine: {error}") from None
+        return Job(
+            number=number,
+            frame=frame,
+            rows=request.images if isinstance(request, GenerateRequest) else 1,
+            priority=request.priority,
+            deadline=request.deadline,
+            arrived=self._clock(),
+        )
 
     def _abandon(self, job: Job) -> None:
-        job.future.cancel()  # nothing where it has ended
-        with self._changed:
-            job.abandoned = True
-            if job in self._waiting:
-                self._waiting.remove(job)
-            elif job.identity in self._active:
-                self._changed.notify()
+        job.abandoned = True
+        if job in self._waiting:
+            self._waiting.remove(job)
+        elif job.number in self._inside:
+            self._supervisor.send(encode(Cancel(request=job.number)))
+
+    def _dispatch(self) -> None:
+        """Sends the next ones, as many as there are free places."""
+        while self._waiting and len(self._inside) < self._room.active and self._supervisor.phase == "ready":
+            job = min(self._waiting, key=lambda job: job.rank)
+            self._waiting.remove(job)
+            job.started = self._clock()
+            if job.deadline is not None and job.deadline <= job.started:
+                job.end(_too_late())
+                continue
+            self._supervisor.send(job.frame)
+            self._inside[job.number] = job
+            job.frame = ()
 
     def _predicted_wait(self) -> int:
         ahead = len(self._waiting) + 1
-        return min(max(math.ceil(ahead * self._service_seconds / self._max_active), 1), 120)
+        return min(max(math.ceil(ahead * self._service_seconds / self._room.active), 1), 120)
 
-    # The thread's side
+    # The supervisor's client
 
-    def _main(self) -> None:
-        try:
-            engine = self._load()
-            engine.warm_up()
-        except Exception:  # noqa: BLE001 - whatever it was, the probes must go on answering
-            _log.exception("the model did not load")
-            with self._changed:
-                self._state = "failed"
-            self._loaded.set_result(None)
-            return
-        self._loaded.set_result(engine.info)
-        with self._changed:
-            if self._state == "loading":
-                self._state = "ready"
-        try:
-            self._serve(engine)
-        except Exception:  # noqa: BLE001 - the worker's boundary: those who wait must be told
-            _log.exception("the engine broke; no more requests are taken")
-            with self._changed:
-                self._state = "failed"
-            self._fail_all(self._take_active(), InternalError())
-            self._fail_all(self._take_waiting(), UnavailableError("failed"))
-        else:
-            self._fail_all(self._take_active() + self._take_waiting(), UnavailableError("draining"))
+    @property
+    def rows(self) -> int:
+        """Pictures and answers that may be in a unit of work now."""
+        rows = [job.rows for job in self._inside.values()]
+        return min(sum(rows), max(self._room.batch, *rows)) if rows else 0
 
-    def _serve(self, engine: EngineLike) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopping or self._may_take() or not engine.idle)
-                if self._stopping:
-                    return
-                taken = self._take()
-            for job in taken:
-                self._submit(engine, job)
-            self._drop_abandoned(engine)
-            self._step(engine)
+    def ready(self) -> None:
+        self._dispatch()
 
-    def _may_take(self) -> bool:
-        return bool(self._waiting) and len(self._active) < self._max_active
+    def lost(self) -> None:
+        self._end_all(lambda job: WorkerLostError(ran=job.number in self._inside))
 
-    def _take(self) -> list[Job]:
-        """The next jobs, lowest priority number first, then in order of arrival."""
-        taken = sorted(self._waiting, key=lambda job: (job.request.priority, job.number))
-        taken = taken[: self._max_active - len(self._active)]
-        self._waiting = [job for job in self._waiting if job not in taken]
-        return taken
-
-    def _submit(self, engine: EngineLike, job: Job) -> None:
-        if job.abandoned:
-            return
-        job.started = self._clock()
-        deadline = job.request.deadline
-        if deadline is not None and deadline <= job.started:
-            job.fail(_too_late())
-            return
-        try:
-            identity = engine.submit(job.request)
-        except FlashUError as error:
-            job.fail(error)
-        except Exception:  # noqa: BLE001 - the request's boundary: the others must not notice
-            _log.exception("the engine could not take a request")
-            job.fail(InternalError())
-        else:
-            with self._changed:
-                job.identity = identity
-                self._active[identity] = job
-
-    def _drop_abandoned(self, engine: EngineLike) -> None:
-        for identity, job in list(self._active.items()):
-            if job.abandoned:
-                engine.cancel(identity)
-                self._leave(identity)
-
-    def _step(self, engine: EngineLike) -> None:
-        try:
-            events = engine.step()
-        except FlashUError as error:
-            # It names no request, so it is everyone's; with nobody there it would only come again.
-            if not self._active:
-                raise
-            _log.exception("a step failed")
-            for identity in list(self._active):
-                engine.cancel(identity)
-            self._fail_all(self._take_active(), error)
-            return
-        for event in events:
-            self._deliver(event)
-
-    def _deliver(self, event: Event) -> None:
-        match event:
-            case Finished(request=identity, result=result):
-                job = self._leave(identity)
-                if job is not None:
+    def hear(self, message: FromWorker) -> None:
+        match message:
+            case Accepted(request=number):
+                if job := self._inside.get(number):
+                    job.tell(Started(number, job.waited))
+            case Progress(request=number) | Text(request=number):
+                if job := self._inside.get(number):
+                    job.tell(message)
+            case Finished(request=number):
+                if job := self._leave(number):
                     self._service_seconds += 0.2 * (self._clock() - job.started - self._service_seconds)
-                    job.succeed(result)
-            case Failed(request=identity, error=error):
-                job = self._leave(identity)
-                if job is not None:
-                    job.fail(error)
-            case _:  # progress and text: nobody streams yet
-                pass
+                    job.end(message)
+            case Failed(request=number, error=error):
+                if job := self._leave(number):
+                    if job.abandoned and job.progress is not None:
+                        self._evaluations_saved += job.progress.of - job.progress.evaluation
+                    job.end(error)
+            case Refused(request=number, error=refusal):
+                if job := self._leave(number):
+                    job.end(refusal or InternalError())
 
-    def _leave(self, identity: int) -> Job | None:
-        with self._changed:
-            return self._active.pop(identity, None)
+    def _leave(self, number: int) -> Job | None:
+        job = self._inside.pop(number, None)
+        self._dispatch()
+        return job
 
-    def _take_active(self) -> list[Job]:
-        with self._changed:
-            jobs = list(self._active.values())
-            self._active = {}
-        return jobs
-
-    def _take_waiting(self) -> list[Job]:
-        with self._changed:
-            jobs, self._waiting = self._waiting, []
-        return jobs
-
-    def _fail_all(self, jobs: list[Job], error: Exception) -> None:
-        for job in jobs:
-            job.fail(error)
+    def _end_all(self, reason: Callable[[Job], Exception]) -> None:
+        for job in [*self._waiting, *self._inside.values()]:
+            job.end(reason(job))
+        self._waiting.clear()
+        self._inside.clear()
 
 
 def _too_late() -> DeadlineExceededError:

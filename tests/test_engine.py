@@ -24,6 +24,7 @@ from flashu_core import (
     Text,
     UnderstandRequest,
     UnderstandResult,
+    UnitReport,
 )
 from flashu_core.calibration import Sample
 from flashu_core.checkpoint import Checkpoint
@@ -237,6 +238,18 @@ def test_bfloat16_draws_the_same_scene(embedded: Engine) -> None:
     exact = embedded.generate(request).images[0].astype(float)
     rounded = Engine.load(None, EngineConfig(dtype="bfloat16")).generate(request).images[0].astype(float)
     assert np.abs(exact - rounded).mean() < 6
+
+
+def test_a_watcher_is_told_of_every_unit(tiny_engine: Engine) -> None:
+    told: list[UnitReport] = []
+    tiny_engine.watch(told.append)
+    run(tiny_engine, *(GenerateRequest(prompt="a", points=4, images=images) for images in (1, 2)))
+    stages = [(unit.stage, unit.rows) for unit in told]
+    assert stages == [("prefix", 1), ("prefix", 2), *[("evaluate", 3)] * 3, ("vae_decode", 1), ("vae_decode", 2)]
+    assert all(unit.seconds > 0 for unit in told)
+    told.clear()
+    run(tiny_engine, UnderstandRequest(question="a", image=PICTURE, max_new_tokens=3))
+    assert (told[0].stage, {unit.stage for unit in told[1:]}) == ("prefill", {"decode"})
 
 
 def test_warm_up_prepares_and_leaves_nothing_behind(tiny: Checkpoint) -> None:

@@ -12,7 +12,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from server import __version__
 from server.api.services import Services
-from server.errors import UnavailableError
 from server.schemas import ErrorBody
 
 _UNREADY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorBody}}
@@ -30,16 +29,14 @@ def probe_routes(services: Services) -> APIRouter:
 
     @router.get("/readyz", responses=_UNREADY)
     async def readyz() -> dict[str, str]:
-        """Requests are taken."""
-        if worker.state != "ready":
-            raise UnavailableError(worker.state)
+        """Requests are taken and move on."""
+        worker.check_ready()
         return {"status": "ready"}
 
     @router.get("/health", responses=_UNREADY)
     async def health() -> dict[str, str | int]:
         """As readiness, with the load."""
-        if worker.state != "ready":
-            raise UnavailableError(worker.state)
+        worker.check_ready()
         return {"status": "ready", "model": worker.info().name, "running": worker.running, "waiting": worker.waiting}
 
     @router.get("/metrics", response_class=Response)

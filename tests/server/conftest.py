@@ -1,164 +1,67 @@
-"""A small honest engine that draws seeded noise and names a picture's mean colour, and a server around it on a real
-socket. The tests of the server need no model."""
+"""A worker's process with a small engine that a test can hold and read, and a server around it on a real socket. What
+the server's own tests ask of it needs no model; the real one is in the tests of the process."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
+import sys
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 import uvicorn
 
-from flashu_core import (
-    CancelledError,
-    Event,
-    Failed,
-    Finished,
-    GenerateRequest,
-    GenerateResult,
-    InvalidRequestError,
-    ModelInfo,
-    Progress,
-    Request,
-    UnderstandResult,
-)
+from server.api.services import Services
 from server.app import create_app
 from server.settings import Settings
+from server.worker import Worker
 
-SECRET = "/secret/path/of/weights.bin"
+# Two processes may share few cores with other tests; nothing here is to fail for that.
+PATIENCE_S = 60.0
 
 
-class ToyEngine:
-    """One evaluation of one request at a step, in turn; `held` stops time inside a step."""
+class Toy:
+    """The small engine's process as a test sees it, through files."""
 
-    def __init__(self, *, step_s: float = 0.001) -> None:
-        self.info = ModelInfo(
-            name="toy",
-            parameters=1,
-            dtype="float32",
-            device="cpu",
-            sizes=((64, 64), (96, 64)),
-            points=5,
-            guidance=5.0,
-            policies=("exact", "flashu"),
-            max_prompt_tokens=256,
-        )
-        self.step_s = step_s
-        self.go_on = threading.Event()
-        self.go_on.set()
-        self.warm = threading.Event()
-        self.loading_error: Exception | None = None
-        self.step_error: Exception | None = None
-        self.seen: list[Request] = []
-        self.cancelled: list[int] = []
-        self.evaluations = 0
-        self.most_active = 0
-        self._active: dict[int, tuple[Request, int]] = {}
-        self._unwanted: set[int] = set()
-        self._thread: int | None = None
+    def __init__(self, folder: Path, *, step_s: float = 0.001) -> None:
+        self.folder = folder
+        self.program = (sys.executable, str(Path(__file__).with_name("toy_process.py")), str(folder), str(step_s))
+
+    def hold(self, name: str = "hold") -> None:
+        """Time stops inside the next step (or, with `hold-loading`, before it is ready)."""
+        (self.folder / name).touch()
+
+    def release(self, name: str = "hold") -> None:
+        (self.folder / name).unlink(missing_ok=True)
+
+    def logged(self, what: str) -> list[SimpleNamespace]:
+        path = self.folder / "log"
+        lines = path.read_text().splitlines() if path.exists() else []
+        entries = [SimpleNamespace(**json.loads(line)) for line in lines]
+        return [entry for entry in entries if entry.what == what]
 
     @property
-    def idle(self) -> bool:
-        return not self._active
-
-    def warm_up(self) -> None:
-        self._own()
-        if self.loading_error is not None:
-            raise self.loading_error
-        self.warm.set()
-
-    def submit(self, request: Request) -> int:
-        self._own()
-        self.seen.append(request)
-        text = request.prompt if isinstance(request, GenerateRequest) else request.question
-        if text == "refuse":
-            raise ValueError(SECRET)
-        if len(text.split()) > self.info.max_prompt_tokens:
-            raise InvalidRequestError("the prompt is too long; shorten it", parameter="prompt")
-        self._active[len(self.seen)] = (request, 0)
-        self.most_active = max(self.most_active, len(self._active))
-        return len(self.seen)
-
-    def cancel(self, request: int) -> None:
-        self._own()
-        self.cancelled.append(request)
-        self._unwanted.add(request)
-
-    def step(self) -> list[Event]:
-        self._own()
-        if self.idle:
-            return []
-        self.go_on.wait(20)
-        time.sleep(self.step_s)
-        if self.step_error is not None:
-            raise self.step_error
-        events: list[Event] = []
-        for identity in [identity for identity in self._active if identity in self._unwanted]:
-            del self._active[identity]
-            events.append(Failed(identity, CancelledError("cancelled")))
-        if self.idle:
-            return events
-        identity = next(iter(self._active))
-        request, done = self._active.pop(identity)
-        if isinstance(request, GenerateRequest):
-            if request.prompt == "explode":
-                raise RuntimeError(SECRET)
-            of = (request.points or self.info.points) - 1
-            self.evaluations += 1
-            events.append(Progress(identity, done + 1, of))
-            events.append(Finished(identity, _draw(request, of))) if done + 1 == of else None
-            if done + 1 < of:
-                self._active[identity] = (request, done + 1)
-            return events
-        height, width = request.image.shape[:2]
-        answer = f"{width}x{height} " + " ".join(str(round(value)) for value in request.image.mean((0, 1)))
-        result = UnderstandResult(
-            answer=answer,
-            finish_reason="stop",
-            prompt_tokens=7,
-            completion_tokens=4,
-            policy=request.policy,
-            schedule={"prefills": 1},
-            timings={"prefill": 1.0, "total": 1.0},
-        )
-        return [*events, Finished(identity, result)]
-
-    def _own(self) -> None:
-        me = threading.get_ident()
-        self._thread = self._thread or me
-        assert self._thread == me, "the engine was called from two threads"
-
-
-def _draw(request: GenerateRequest, evaluations: int) -> GenerateResult:
-    seed = 0 if request.seed is None else request.seed
-    seeds = tuple(seed + index for index in range(request.images))
-    text = zlib.crc32(request.prompt.encode())
-    shape = (request.height or 64, request.width or 64, 3)
-    return GenerateResult(
-        images=tuple(np.random.default_rng([text, s]).integers(0, 256, shape).astype(np.uint8) for s in seeds),
-        seeds=seeds,
-        points=evaluations + 1,
-        guidance=5.0 if request.guidance is None else request.guidance,
-        policy=request.policy,
-        schedule={"evaluations": evaluations},
-        timings={"backbone": 1.0 * evaluations, "total": 1.0 * evaluations},
-    )
+    def seen(self) -> list[SimpleNamespace]:
+        """Every request that reached the engine: its `text`, `seed` and `temperature`."""
+        return self.logged("submit")
 
 
 @dataclass(frozen=True)
 class Live:
     """A running server, its engine, and a client of it."""
 
-    engine: ToyEngine
+    engine: Toy
     client: httpx.Client
     port: int
+    worker: Worker
 
     def metric(self, line: str) -> float:
         for shown in self.client.get("/metrics").text.splitlines():
@@ -166,16 +69,20 @@ class Live:
                 return float(shown.split()[-1])
         return 0.0
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
         ends = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < ends, "it did not happen in time"
-            time.sleep(0.005)
+            time.sleep(0.01)
+
+    def wait_until_ready(self) -> None:
+        self.wait_for(lambda: self.client.get("/readyz").status_code == 200)
 
 
 @contextlib.contextmanager
-def _serving(engine: ToyEngine, load: Callable[[], ToyEngine] | None = None, **settings: object) -> Iterator[Live]:
-    app = create_app(Settings(**settings), load or (lambda: engine))  # type: ignore[arg-type]
+def _serving(engine: Toy, **settings: object) -> Iterator[Live]:
+    app = create_app(Settings(**{"hang_timeout_s": 600, **settings}), program=engine.program)  # type: ignore[arg-type]
+    services: Services = app.state.services
     # The protocol is named because asyncio sends small answers at once (TCP_NODELAY) only where it is.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
@@ -188,20 +95,26 @@ def _serving(engine: ToyEngine, load: Callable[[], ToyEngine] | None = None, **s
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
-                live = Live(engine, client, port)
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
+                live = Live(engine, client, port, services.worker)
                 live.wait_for(lambda: server.started)
                 yield live
         finally:
-            engine.go_on.set()
+            engine.release()
+            engine.release("hold-loading")
             server.should_exit = True
-            thread.join(10)
+            thread.join(PATIENCE_S)
             assert not thread.is_alive()
 
 
-@pytest.fixture
-def toy() -> type[ToyEngine]:
-    return ToyEngine
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Toy]:
+    """Makes engines, each with a folder of its own."""
+
+    def make(**options: Any) -> Toy:
+        return Toy(tmp_path_factory.mktemp("toy"), **options)
+
+    return make
 
 
 @pytest.fixture
@@ -209,9 +122,9 @@ def serving() -> Callable[..., contextlib.AbstractContextManager[Live]]:
     return _serving
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Live]:
-    """One ready server for all tests of a module that leave it as they found it."""
-    with _serving(ToyEngine(), max_body_bytes=8 * 2**20, body_timeout_s=1.0) as live:
-        live.wait_for(lambda: live.client.get("/readyz").status_code == 200)
+@pytest.fixture(scope="session")
+def shared(toy: Callable[..., Toy]) -> Iterator[Live]:
+    """One ready server for all tests that leave it as they found it."""
+    with _serving(toy(), max_body_bytes=8 * 2**20, body_timeout_s=1.0) as live:
+        live.wait_until_ready()
         yield live

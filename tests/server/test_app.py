@@ -1,14 +1,18 @@
-"""The process: what it prints when it is ready, how it ends, and its command line."""
+"""The whole server with the real model as an operator runs it: what it prints when it is ready, how it ends, what it
+leaves behind, and its command line."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -18,61 +22,177 @@ from typer.testing import CliRunner
 
 from server.command import serve
 
-# The real `run`, with the small engine of these tests in place of the model.
-SCRIPT = """
-import importlib.util, sys
-import server.app
-from server.settings import Settings
-spec = importlib.util.spec_from_file_location("small", sys.argv[1])
-small = importlib.util.module_from_spec(spec)
-sys.modules["small"] = small
-spec.loader.exec_module(small)
-server.app.Engine = type("Engine", (), {"load": staticmethod(lambda source, config: small.ToyEngine(step_s=0.01))})
-server.app.run(Settings(port=0, shutdown_timeout_s=10))
-"""
+PROGRAM = "import sys; sys.argv[0] = 'flashu'; from flashu_core.cli import main; main()"
+GENEROUS_S = 90.0
 
 
-@pytest.fixture
-def process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).with_name("conftest.py"))]
-    root = Path(__file__).parents[2]
-    log = (tmp_path / "log").open("w+")
-    child = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=log, text=True)
-    assert child.stdout is not None
-    try:
-        line = child.stdout.readline()
-        ready = re.fullmatch(r"toy is ready on (http://127\.0\.0\.1:\d+)\n", line)
-        assert ready, line + Path(log.name).read_text()
-        yield child, ready[1]
-    finally:
-        child.kill()
-        child.wait()
-        child.stdout.close()
-        log.close()
+@dataclass(frozen=True)
+class Served:
+    process: subprocess.Popen[str]
+    url: str
+    log: Path
+
+    @property
+    def worker(self) -> int:
+        """The worker's process."""
+        return int(re.findall(r"worker started, pid (\d+)", self.log.read_text())[-1])
+
+    def draw(self, points: int) -> httpx.Response:
+        body = {"prompt": "a red circle", "num_inference_steps": points}
+        return httpx.post(f"{self.url}/v1/generate", json=body, timeout=GENEROUS_S)
+
+    def begin(self, pool: ThreadPoolExecutor, count: int, points: int) -> list[Future[httpx.Response]]:
+        """Requests that all are inside when it returns."""
+        futures = [pool.submit(self.draw, points) for _ in range(count)]
+        with httpx.Client(base_url=self.url, timeout=GENEROUS_S) as client:
+            ends = time.monotonic() + GENEROUS_S
+            while client.get("/health").json().get("running") != count:
+                assert time.monotonic() < ends
+        return futures
 
 
-def test_sigterm_lets_what_runs_end(process: tuple[subprocess.Popen[str], str]) -> None:
-    child, url = process
-    with httpx.Client(base_url=url, timeout=10) as client, ThreadPoolExecutor() as pool:
-        body = {"prompt": "a", "num_inference_steps": 60}
-        running = [pool.submit(httpx.post, f"{url}/v1/generate", json=body, timeout=10) for _ in range(3)]
-        ends = time.monotonic() + 5
-        while client.get("/health").json().get("running") != 3:
+@contextlib.contextmanager
+def serving(folder: Path, *options: str) -> Iterator[Served]:
+    command = [sys.executable, "-c", PROGRAM, "serve", "--port", "0", "--dtype", "float32", *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    path = folder / "log"
+    with path.open("w") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+            env={**environment, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )
+        assert process.stdout is not None
+        with process.stdout as printed:
+            try:
+                line = printed.readline()
+                ready = re.fullmatch(r"shapes-64 is ready on (http://127\.0\.0\.1:\d+)\n", line)
+                assert ready, line + path.read_text()
+                yield Served(process, ready[1], path)
+            finally:
+                process.kill()
+                process.wait()
+
+
+def gone(pid: int) -> bool:
+    """Whether a process that is not our child ends soon."""
+    ends = time.monotonic() + 30
+    while time.monotonic() < ends:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        stat = Path(f"/proc/{pid}/stat")
+        with contextlib.suppress(OSError):
+            if stat.read_text().rsplit(")", 1)[1].split()[0] == "Z":  # nobody may be there to reap it
+                return True
+        time.sleep(0.02)
+    return False
+
+
+def test_sigterm_to_all_processes_lets_what_runs_end(tmp_path: Path) -> None:
+    with serving(tmp_path) as served, ThreadPoolExecutor() as pool:
+        running, worker = served.begin(pool, 4, 40), served.worker
+        os.killpg(served.process.pid, signal.SIGTERM)  # as a service manager does
+        assert [future.result().status_code for future in running] == [200] * 4
+        assert served.process.wait(GENEROUS_S) == 0
+        assert gone(worker)
+
+
+def test_sigint_ends_an_idle_server(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        worker = served.worker
+        os.killpg(served.process.pid, signal.SIGINT)  # as a terminal does
+        assert served.process.wait(GENEROUS_S) == 0
+        assert gone(worker)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_second_signal_forces(tmp_path: Path, number: signal.Signals) -> None:
+    with serving(tmp_path, "--shutdown-timeout", "3600") as served, ThreadPoolExecutor() as pool:
+        running, worker = served.begin(pool, 1, 1000), served.worker
+        served.process.send_signal(number)
+        _until_draining(served)
+        served.process.send_signal(number)
+        assert served.process.wait(GENEROUS_S) == 0
+        assert gone(worker)
+        assert running[0].exception() is not None or running[0].result().status_code >= 500
+
+
+def _until_draining(served: Served) -> None:
+    ends = time.monotonic() + GENEROUS_S
+    while "Shutting down" not in served.log.read_text():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+def test_the_time_to_end_is_limited(tmp_path: Path) -> None:
+    with serving(tmp_path, "--shutdown-timeout", "1") as served, ThreadPoolExecutor() as pool:
+        running, worker = served.begin(pool, 1, 1000), served.worker
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(GENEROUS_S) == 0
+        assert gone(worker)
+        assert running[0].result().status_code == 503
+        assert running[0].result().json()["error"]["code"] == "draining"
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_no_orphan_when_the_front_end_is_killed(tmp_path: Path, stopped: bool) -> None:
+    with serving(tmp_path) as served, ThreadPoolExecutor() as pool:
+        running, worker = served.begin(pool, 2, 1000), served.worker
+        if stopped:
+            if sys.platform != "linux":
+                pytest.skip("a stopped process ends with its parent on Linux only")
+            os.kill(worker, signal.SIGSTOP)
+        served.process.kill()
+        served.process.wait()
+        assert gone(worker)
+        assert all(future.exception() is not None for future in running)
+
+
+def test_a_killed_worker_is_replaced_and_draws_the_same(tmp_path: Path) -> None:
+    with serving(tmp_path) as served, ThreadPoolExecutor() as pool:
+        body = {"prompt": "a red circle", "num_inference_steps": 5, "seed": 1, "response_format": "binary"}
+        first = httpx.post(f"{served.url}/v1/generate", json=body, timeout=GENEROUS_S)
+        running, worker = served.begin(pool, 2, 1000), served.worker
+        os.kill(worker, signal.SIGKILL)
+        for future in running:
+            assert future.result().status_code == 503
+            assert future.result().json()["error"]["code"] == "worker_lost"
+        ends = time.monotonic() + GENEROUS_S
+        while httpx.get(f"{served.url}/readyz").status_code != 200:
             assert time.monotonic() < ends
-        child.send_signal(signal.SIGTERM)
-        assert [future.result().status_code for future in running] == [200, 200, 200]
-    assert child.wait(10) == 0
+            time.sleep(0.05)
+        assert served.worker != worker
+        again = httpx.post(f"{served.url}/v1/generate", json=body, timeout=GENEROUS_S)
+        assert (first.status_code, again.content == first.content) == (200, True)
+        served.process.terminate()
+        assert served.process.wait(GENEROUS_S) == 0
 
 
-def test_sigint_ends_an_idle_server(process: tuple[subprocess.Popen[str], str]) -> None:
-    child, _ = process
-    child.send_signal(signal.SIGINT)
-    assert child.wait(10) == 0
+def test_a_pause_of_everything_is_no_hang(tmp_path: Path) -> None:
+    with serving(tmp_path, "--hang-timeout", "4") as served, ThreadPoolExecutor() as pool:
+        running, worker = served.begin(pool, 1, 60), served.worker
+        os.killpg(served.process.pid, signal.SIGSTOP)  # as Ctrl-Z does
+        time.sleep(8)
+        os.killpg(served.process.pid, signal.SIGCONT)
+        assert running[0].result().status_code == 200
+        assert served.worker == worker
 
 
 @pytest.mark.parametrize(
     ("options", "name"),
-    [(["--port", "99999"], "port"), (["--max-batch", "0"], "max_batch"), (["--dtype", "x"], "dtype")],
+    [
+        (["--port", "99999"], "port"),
+        (["--max-batch", "0"], "max_batch"),
+        (["--dtype", "x"], "dtype"),
+        (["--hang-timeout", "0"], "hang_timeout_s"),
+        (["--load-timeout", "nan"], "load_timeout_s"),
+    ],
 )
 def test_bad_options_are_named(options: list[str], name: str) -> None:
     app = typer.Typer()

@@ -1,0 +1,235 @@
+"""The program of the worker's process: it owns the engine in its main thread and takes commands from an inherited pipe
+in another. It ends at once when the front end does, knows no HTTP, and never logs what a client sent.
+
+Run as `python -m server.engine_process DESCRIPTOR`, which only `server.child` does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import faulthandler
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import NoReturn, Protocol
+
+from flashu_core import ConfigurationError, Engine, Event, Failed, Finished, FlashUError, ModelInfo, Request, UnitReport
+from server.messages import (
+    TO_WORKER,
+    Accepted,
+    Cancel,
+    Load,
+    Loaded,
+    LoadFailed,
+    Refused,
+    Shutdown,
+    Submit,
+    ToWorker,
+    UnitEnded,
+)
+from server.wire import PREFIX, WireError, decode, encode, lengths
+
+_log = logging.getLogger("flashu.engine")
+_PR_SET_PDEATHSIG = 1
+
+
+class EngineLike(Protocol):
+    """What the process needs of an engine; it calls all of it from one thread."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+    @property
+    def idle(self) -> bool: ...
+    def watch(self, on_unit: Callable[[UnitReport], None]) -> None: ...
+    def warm_up(self) -> None: ...
+    def submit(self, request: Request) -> int: ...
+    def cancel(self, request: int) -> None: ...
+    def step(self) -> list[Event]: ...
+
+
+class EngineProcess:
+    """The engine behind one end of a pipe.
+
+    Args:
+        pipe: a stream socket; its end is the process's end.
+        load: makes the engine.
+    """
+
+    def __init__(self, pipe: socket.socket, load: Callable[[Load], EngineLike]) -> None:
+        self._pipe = pipe
+        self._load = load
+        self._commands: queue.SimpleQueue[ToWorker] = queue.SimpleQueue()
+        self._ready = False
+        self._units = 0
+        self._numbers: dict[int, int] = {}  # the front end's, by the engine's own
+        self._identities: dict[int, int] = {}  # and back
+
+    def run(self) -> int:
+        """Serves until it is told to end; returns the exit status."""
+        threading.Thread(target=self._listen, name="flashu-commands", daemon=True).start()
+        first = self._commands.get()
+        if not isinstance(first, Load):
+            _log.error("the first message is a %s, not what to load", type(first).__name__)
+            return 1
+        logging.getLogger().setLevel(first.log_level.upper())
+        try:
+            engine = self._load(first)
+            engine.watch(self._unit_ended)
+            engine.warm_up()
+        except FlashUError as error:
+            self._tell(LoadFailed(message=str(error)))
+            return 1
+        except Exception as error:  # noqa: BLE001 - the process's boundary
+            _log.exception("the model did not load")  # no client has come yet, so all of it may be said
+            self._tell(LoadFailed(message=f"{type(error).__name__}; the lines above have the details"))
+            return 1
+        self._ready = True
+        self._tell(Loaded(info=engine.info))
+        try:
+            self._serve(engine)
+        except Exception as error:  # noqa: BLE001 - the process's boundary: a new one takes over
+            _log.error("the engine broke; the process ends\n%s", _places(error))
+            return 1
+        return 0
+
+    def _serve(self, engine: EngineLike) -> None:
+        while True:
+            for command in self._next(wait=engine.idle):
+                match command:
+                    case Submit():
+                        self._submit(engine, command)
+                    case Cancel(request=number):
+                        if number in self._identities:
+                            engine.cancel(self._identities[number])
+                    case Shutdown():
+                        return
+                    case Load():
+                        raise WireError("a model is loaded already")
+            for event in engine.step():
+                self._pass_on(event)
+
+    def _next(self, *, wait: bool) -> Iterator[ToWorker]:
+        """The commands that have come; where there is nothing to do, after waiting for one."""
+        if wait:
+            yield self._commands.get()
+        while not self._commands.empty():  # nobody else takes any
+            yield self._commands.get()
+
+    def _submit(self, engine: EngineLike, command: Submit) -> None:
+        try:
+            identity = engine.submit(command.work)
+        except FlashUError as error:
+            self._tell(Refused(request=command.request, error=error))
+        except Exception as error:  # noqa: BLE001 - the request's boundary: the others must not notice
+            _log.error("the engine could not take a request\n%s", _places(error))
+            self._tell(Refused(request=command.request, error=None))
+        else:
+            self._numbers[identity] = command.request
+            self._identities[command.request] = identity
+            self._tell(Accepted(request=command.request))
+
+    def _pass_on(self, event: Event) -> None:
+        number = self._numbers[event.request]
+        if isinstance(event, (Finished, Failed)):
+            del self._numbers[event.request], self._identities[number]
+        self._tell(dataclasses.replace(event, request=number))
+
+    def _unit_ended(self, unit: UnitReport) -> None:
+        self._units += 1
+        self._tell(UnitEnded(units=self._units, unit=unit, at=time.monotonic()))
+
+    def _tell(self, message: object) -> None:
+        for buffer in encode(message):
+            self._pipe.sendall(buffer)
+
+    # The other thread
+
+    def _listen(self) -> None:
+        """Takes commands until the front end closes the pipe or dies, and then ends the process whatever it does."""
+        status = 1
+        try:
+            while (message := self._receive()) is not None:
+                if isinstance(message, Shutdown) and not self._ready:
+                    break
+                self._commands.put(message)
+            status = 0
+        except WireError as error:
+            _log.error("the front end sent a broken frame: %s", error)
+        finally:
+            os._exit(status)
+
+    def _receive(self) -> ToWorker | None:
+        prefix = self._read(PREFIX.size)
+        if prefix is None:
+            return None
+        header, pictures = (self._read(length) for length in lengths(prefix))
+        return None if header is None or pictures is None else decode(header, pictures, TO_WORKER)
+
+    def _read(self, length: int) -> bytearray | None:
+        """That many bytes, which may be written to, or None where the pipe ends before."""
+        data = bytearray(length)
+        left = memoryview(data)
+        while left:
+            try:
+                count = self._pipe.recv_into(left)
+            except OSError:
+                return None
+            if count == 0:
+                return None
+            left = left[count:]
+        return data
+
+
+def main(descriptor: int, load: Callable[[Load], EngineLike] | None = None) -> NoReturn:
+    """Runs the process on an inherited socket, to its end.
+
+    Args:
+        load: makes the engine, by default that of `flashu_core`; only another program can give another one.
+    """
+    # A terminal, or a service manager, signals all processes at once: the front end decides what that means here.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    _die_with_parent()
+    faulthandler.enable()
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    status = EngineProcess(socket.socket(fileno=descriptor), load or load_engine).run()
+    logging.shutdown()
+    os._exit(status)  # the interpreter's own ending would wait for a device that may be broken
+
+
+def load_engine(wanted: Load) -> Engine:
+    """The engine of `flashu_core`.
+
+    Raises:
+        FlashUError: it cannot be loaded, or has no such policy.
+    """
+    engine = Engine.load(wanted.model, wanted.engine)
+    if wanted.policy not in engine.info.policies:
+        known = ", ".join(engine.info.policies)
+        raise ConfigurationError(f"acceleration is {wanted.policy!r}; use one of: {known}")
+    return engine
+
+
+def _die_with_parent() -> None:
+    """Where Linux has it, for the case that nobody reads the pipe: native code can hold the interpreter for long."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _places(error: BaseException) -> str:
+    """The error's class and the lines it came through, without its words: they may repeat what a client sent."""
+    lines = [*traceback.format_tb(error.__traceback__), type(error).__name__]
+    earlier = error.__cause__ or error.__context__
+    return (f"{_places(earlier)}\n" if earlier is not None else "") + "".join(lines)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,151 @@
+"""What the front end and the process of the engine tell each other: frozen messages, and the tag that each travels
+under. It knows what is said, not how it is written (`wire`) nor who acts on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, get_args
+
+from flashu_core import (
+    CalibrationError,
+    CancelledError,
+    CheckpointError,
+    ConfigurationError,
+    DeadlineExceededError,
+    EngineConfig,
+    Failed,
+    Finished,
+    FlashUError,
+    GenerateRequest,
+    GenerateResult,
+    InvalidRequestError,
+    KernelUnavailableError,
+    ModelInfo,
+    Progress,
+    Request,
+    Text,
+    UnderstandRequest,
+    UnderstandResult,
+    UnitReport,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """The first message: what to load and how to run it.
+
+    Attributes:
+        model: a folder or hub id; None is the embedded model.
+        policy: the default policy, which the loaded model must have.
+        log_level: least severity that the process logs.
+    """
+
+    model: str | None
+    engine: EngineConfig
+    policy: str
+    log_level: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Submit:
+    """A request to begin at once; `request` is the number that all later messages call it by."""
+
+    request: int
+    work: Request
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cancel:
+    """End a request at the next unit; nothing where it has ended."""
+
+    request: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shutdown:
+    """End the process after the unit it is in."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """The model is loaded and warm."""
+
+    info: ModelInfo
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadFailed:
+    """The model cannot be loaded; the process ends."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accepted:
+    """The engine has taken a request."""
+
+    request: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Refused:
+    """The engine did not take a request; without an error of its own it was a fault of ours, told in the log."""
+
+    request: int
+    error: FlashUError | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitEnded:
+    """A sign of forward progress, after every unit of work, those of warming up too.
+
+    Attributes:
+        units: that ended since the process began.
+        at: monotonic seconds, the same clock in both processes.
+    """
+
+    units: int
+    unit: UnitReport
+    at: float
+
+
+ToWorker = Load | Submit | Cancel | Shutdown
+FromWorker = Loaded | LoadFailed | Accepted | Refused | UnitEnded | Progress | Text | Finished | Failed
+TO_WORKER: Final[tuple[type[ToWorker], ...]] = get_args(ToWorker)
+FROM_WORKER: Final[tuple[type[FromWorker], ...]] = get_args(FromWorker)
+
+# Everything that may be in a message. A new event is a line here and a member of its union above.
+TAGS: Final[Mapping[str, type]] = {
+    "load": Load,
+    "submit": Submit,
+    "cancel": Cancel,
+    "shutdown": Shutdown,
+    "loaded": Loaded,
+    "load_failed": LoadFailed,
+    "accepted": Accepted,
+    "refused": Refused,
+    "unit_ended": UnitEnded,
+    "progress": Progress,
+    "text": Text,
+    "finished": Finished,
+    "failed": Failed,
+    "engine_config": EngineConfig,
+    "model_info": ModelInfo,
+    "unit_report": UnitReport,
+    "generate_request": GenerateRequest,
+    "understand_request": UnderstandRequest,
+    "generate_result": GenerateResult,
+    "understand_result": UnderstandResult,
+}
+# An error of a class that is not listed travels as the nearest one above it.
+ERRORS: Final[Mapping[str, type[FlashUError]]] = {
+    "error": FlashUError,
+    "invalid_request": InvalidRequestError,
+    "configuration": ConfigurationError,
+    "checkpoint": CheckpointError,
+    "calibration": CalibrationError,
+    "cancelled": CancelledError,
+    "deadline_exceeded": DeadlineExceededError,
+    "kernel_unavailable": KernelUnavailableError,
+}

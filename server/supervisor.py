@@ -1,0 +1,223 @@
+"""Keeps one process of the engine alive: starts it, watches that it makes progress, kills it when it is stuck, and
+replaces it when it died. It knows processes and time; which requests were in it is the worker's to say."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from flashu_core import ModelInfo
+from server.child import Child
+from server.messages import FromWorker, Load, Loaded, LoadFailed, Shutdown, UnitEnded
+from server.pace import Pace
+from server.restarts import Restarts
+from server.wire import Frame, WireError, encode
+
+_log = logging.getLogger("flashu.worker")
+_LOOK_S = 0.1
+_STOP_S = 5.0
+
+Phase = Literal["loading", "ready", "restarting", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patience:
+    """How long the process may take, and how often it may die.
+
+    Attributes:
+        load_s: seconds to load and warm up, a download included.
+        unit_s: seconds that one unit of work may always take; twice the longest unit seen where that is more.
+        restarts: within `window_s` seconds; after one more death it is given up.
+    """
+
+    load_s: float = 1800.0
+    unit_s: float = 10.0
+    restarts: int = 5
+    window_s: float = 60.0
+
+
+class Client(Protocol):
+    """Whose requests the process works on."""
+
+    @property
+    def rows(self) -> int:
+        """Pictures and answers that may be in a unit now; 0 where there is no work."""
+
+    def hear(self, message: FromWorker) -> None: ...
+    def ready(self) -> None: ...
+    def lost(self) -> None:
+        """The process is gone, and all that was sent to it."""
+
+
+class Supervisor:
+    """One process at a time.
+
+    Args:
+        load: what each process loads.
+        program: what to start; a descriptor is added to it.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        patience: Patience,
+        client: Client,
+        *,
+        program: Sequence[str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._load = encode(load)
+        self._patience = patience
+        self._client = client
+        self._program = program
+        self._clock = clock
+        self._restarts = Restarts(most=patience.restarts, within_s=patience.window_s)
+        self._pace = Pace(patience.unit_s)
+        self._child: Child | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._settled = asyncio.Event()  # loaded for the first time, or given up
+        self._ending = False
+        self._moved = 0.0  # when it last showed progress
+        self._ready_since: float | None = None
+        self.phase: Phase = "loading"
+        self.info: ModelInfo | None = None
+        self.restarts = 0
+        self.last_progress = 0.0  # seconds of the epoch, for people
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._child is None else self._child.pid
+
+    @property
+    def stalled(self) -> bool:
+        """Whether there is work and half the time it may go without progress is over."""
+        rows = self._client.rows
+        return rows > 0 and self._clock() - self._moved > self._pace.allowance(rows) / 2
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def settled(self) -> None:
+        """Waits until a process is ready for the first time, or none will be."""
+        await self._settled.wait()
+
+    def send(self, frame: Frame) -> None:
+        """To the process, where there is one."""
+        if self._child is not None:
+            if self._client.rows == 0:
+                self._moved = self._clock()
+            self._child.send(frame)
+
+    def retire(self) -> None:
+        """From now on a process that dies is not replaced."""
+        self._ending = True
+
+    async def stop(self) -> None:
+        """Ends the process after the unit it is in, or by force."""
+        self.retire()
+        if self._task is None:
+            return
+        if self._child is not None:
+            self._child.send(encode(Shutdown()))
+            await asyncio.wait({self._task}, timeout=_STOP_S)
+        if not self._task.done():
+            self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _run(self) -> None:
+        try:
+            while (pause := await self._one_life()) is not None:
+                await asyncio.sleep(pause)
+        finally:
+            self._settled.set()
+
+    async def _one_life(self) -> float | None:
+        """One process from start to end; returns the pause before the next one, or None where there is to be none."""
+        self._pace = Pace(self._patience.unit_s)
+        self._ready_since = None
+        try:
+            status: int | str = await self._serve()
+        except OSError as error:
+            status = f"{type(error).__name__} at its start"
+        if self._ending:
+            return None
+        now = self._clock()
+        healthy = 0.0 if self._ready_since is None else now - self._ready_since
+        pause = None if self.phase == "failed" else self._restarts.pause(now, healthy)
+        if pause is None:
+            self.phase = "failed"
+            _log.error("the worker ended (%s) and is not started again; the server stays unready", status)
+            return None
+        self.phase = "restarting" if self.info else "loading"
+        self.restarts += 1
+        _log.error("the worker ended (%s); another one is started in %g s", status, pause)
+        return pause
+
+    async def _serve(self) -> int:
+        child = self._child = await Child.start(self._program)
+        _log.info("worker started, pid %d", child.pid)
+        watching = asyncio.create_task(self._watch(child))
+        try:
+            child.send(self._load)
+            async for message in child.messages():
+                self._hear(message)
+        except WireError as error:
+            _log.error("the worker sent a broken frame: %s", error)
+            child.kill()
+        except asyncio.CancelledError:
+            child.kill()
+            raise
+        finally:
+            watching.cancel()
+            self._child = None
+            if self.phase == "ready" and not self._ending:
+                self.phase = "restarting"
+            self._client.lost()
+            status = await child.end()
+        return status
+
+    def _hear(self, message: FromWorker) -> None:
+        self._moved = self._clock()
+        match message:
+            case UnitEnded(unit=unit):
+                self._pace.saw(unit)
+                self.last_progress = time.time()
+            case Loaded(info=info):
+                self.info, self.phase = info, "ready"
+                self._ready_since = self._clock()
+                self.last_progress = time.time()
+                self._settled.set()
+                self._client.ready()
+            case LoadFailed(message=text):
+                _log.error("the model did not load: %s", text)
+                if self.info is None:  # it never did, and so it will not the next time
+                    self.phase = "failed"
+            case _:
+                self._client.hear(message)
+
+    async def _watch(self, child: Child) -> None:
+        """Kills a process that makes no progress. Time in which this process itself stood still does not count."""
+        looked = self._moved = self._clock()
+        began = looked
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now = self._clock()
+            if (away := now - looked - _LOOK_S) > _LOOK_S:
+                self._moved += away
+                began += away
+            looked = now
+            if self._ready_since is None:
+                silent, most, what = now - began, self._patience.load_s, "loaded"
+            elif rows := self._client.rows:
+                silent, most, what = now - self._moved, self._pace.allowance(rows), "ended a unit of work"
+            else:
+                continue
+            if silent > most:
+                _log.error("the worker has not %s for %.1f s (%.1f s are allowed); killing it", what, silent, most)
+                child.kill()
+                return

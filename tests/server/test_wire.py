@@ -1,0 +1,361 @@
+"""Every message comes back as it was; whatever else comes is a `WireError` and nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from flashu_core import (
+    CancelledError,
+    EngineConfig,
+    Failed,
+    Finished,
+    FlashUError,
+    GenerateRequest,
+    GenerateResult,
+    InvalidRequestError,
+    ModelInfo,
+    Progress,
+    Stage,
+    Text,
+    UnderstandRequest,
+    UnderstandResult,
+    UnitReport,
+)
+from server import wire
+from server.messages import (
+    ERRORS,
+    FROM_WORKER,
+    TAGS,
+    TO_WORKER,
+    Accepted,
+    Cancel,
+    Load,
+    Loaded,
+    LoadFailed,
+    Refused,
+    Shutdown,
+    Submit,
+    UnitEnded,
+)
+from server.wire import PREFIX, WireError, decode_frame, encode
+
+
+def reals(*bounds: float, **options: Any) -> st.SearchStrategy[float]:
+    # The tests' conftest has denormals flushed, which hypothesis must be told.
+    return st.floats(*bounds, **{"allow_nan": False, "allow_infinity": False, "allow_subnormal": False, **options})
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)  # NUL and all but lone surrogates
+COUNT = st.integers(0, 2**63 - 1)
+NUMBER = st.one_of(st.integers(-(2**63), 2**63 - 1), reals())
+PICTURE = arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5), st.just(3)))
+TIMES = st.dictionaries(TEXT, NUMBER, max_size=3)
+COUNTS = st.dictionaries(TEXT, COUNT, max_size=3)
+DEADLINE = st.none() | reals(0, 1e9)
+SIDE = st.integers(1, 4096)
+
+GENERATE = st.builds(
+    lambda size, **rest: GenerateRequest(width=size and size[0], height=size and size[1], **rest),
+    size=st.none() | st.tuples(SIDE, SIDE),
+    prompt=TEXT,
+    negative_prompt=TEXT,
+    images=st.integers(1, 8),
+    points=st.none() | st.integers(2, 1000),
+    guidance=st.none() | reals(0, 100),
+    seed=st.none() | COUNT,
+    policy=TEXT,
+    overrides=TIMES,
+    priority=st.integers(-1000, 1000),
+    deadline=DEADLINE,
+)
+UNDERSTAND = st.builds(
+    UnderstandRequest,
+    question=TEXT,
+    image=PICTURE,
+    max_new_tokens=st.integers(1, 4096),
+    temperature=reals(0, 10),
+    top_p=reals(0.001, 1),
+    seed=st.none() | COUNT,
+    policy=TEXT,
+    overrides=TIMES,
+    priority=st.integers(-1000, 1000),
+    deadline=DEADLINE,
+)
+PICTURES = st.builds(
+    GenerateResult,
+    images=st.lists(PICTURE, max_size=3).map(tuple),
+    seeds=st.lists(COUNT, max_size=3).map(tuple),
+    points=COUNT,
+    guidance=NUMBER,
+    policy=TEXT,
+    schedule=COUNTS,
+    timings=TIMES,
+)
+ANSWER = st.builds(
+    UnderstandResult,
+    answer=TEXT,
+    finish_reason=st.sampled_from(["stop", "length"]),
+    prompt_tokens=COUNT,
+    completion_tokens=COUNT,
+    policy=TEXT,
+    schedule=COUNTS,
+    timings=TIMES,
+)
+ERROR = st.one_of(
+    st.builds(InvalidRequestError, TEXT, parameter=st.none() | TEXT),
+    *(st.builds(kind, TEXT) for kind in ERRORS.values()),
+)
+INFO = st.builds(
+    ModelInfo,
+    name=TEXT,
+    parameters=COUNT,
+    dtype=TEXT,
+    device=TEXT,
+    sizes=st.lists(st.tuples(SIDE, SIDE), max_size=3).map(tuple),
+    points=COUNT,
+    guidance=NUMBER,
+    policies=st.lists(TEXT, max_size=3).map(tuple),
+    max_prompt_tokens=COUNT,
+    details=st.dictionaries(TEXT, TEXT, max_size=2),
+)
+ENGINE = st.builds(EngineConfig, device=TEXT, dtype=st.just("float32"), max_batch=st.integers(1, 9))
+UNIT = st.builds(UnitReport, stage=st.sampled_from(get_args(Stage)), rows=COUNT, seconds=reals(0, 1e6))
+MESSAGES: dict[type, st.SearchStrategy[Any]] = {
+    Load: st.builds(Load, model=st.none() | TEXT, engine=ENGINE, policy=TEXT, log_level=TEXT),
+    Submit: st.builds(Submit, request=COUNT, work=GENERATE | UNDERSTAND),
+    Cancel: st.builds(Cancel, request=COUNT),
+    Shutdown: st.builds(Shutdown),
+    Loaded: st.builds(Loaded, info=INFO),
+    LoadFailed: st.builds(LoadFailed, message=TEXT),
+    Accepted: st.builds(Accepted, request=COUNT),
+    Refused: st.builds(Refused, request=COUNT, error=st.none() | ERROR),
+    UnitEnded: st.builds(UnitEnded, units=COUNT, unit=UNIT, at=reals(0, 1e12)),
+    Progress: st.builds(Progress, COUNT, COUNT, COUNT),
+    Text: st.builds(Text, COUNT, TEXT),
+    Finished: st.builds(Finished, COUNT, PICTURES | ANSWER),
+    Failed: st.builds(Failed, COUNT, ERROR),
+}
+ALL = (*TO_WORKER, *FROM_WORKER)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equality that looks into arrays and errors, and knows 1 from 1.0 and True."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        return one.shape == other.shape and bool((one == other).all())
+    if isinstance(one, FlashUError):
+        return str(one) == str(other) and getattr(one, "parameter", None) == getattr(other, "parameter", None)
+    if dataclasses.is_dataclass(one):
+        return all(same(getattr(one, field.name), getattr(other, field.name)) for field in dataclasses.fields(one))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(same(*pair) for pair in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+def joined(message: object) -> bytes:
+    return b"".join(bytes(buffer) for buffer in encode(message))
+
+
+def changed(message: object, **members: Any) -> bytes:
+    """The frame of a message whose header has other members; None removes one."""
+    frame = joined(message)
+    header, pictures = wire.lengths(frame[:8])
+    value = {**json.loads(frame[8 : 8 + header]), **members}
+    text = json.dumps({name: member for name, member in value.items() if member is not ...}).encode()
+    return PREFIX.pack(len(text), pictures) + text + frame[8 + header :]
+
+
+def test_every_message_has_a_strategy_and_every_tag_a_use() -> None:
+    assert set(MESSAGES) == set(ALL)
+    assert set(TAGS.values()) >= set(ALL)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_messages_come_back_as_they_were(kind: type) -> None:
+    @settings(max_examples=60, deadline=None)
+    @given(MESSAGES[kind])
+    def check(message: Any) -> None:
+        assert same(decode_frame(joined(message), ALL), message)
+
+    check()
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=200))
+def test_random_bytes_are_a_wire_error(data: bytes) -> None:
+    with pytest.raises(WireError):
+        decode_frame(data, ALL)
+    with pytest.raises(WireError):
+        decode_frame(PREFIX.pack(len(data), 0) + data, ALL)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | NUMBER | TEXT | st.sampled_from(sorted(TAGS)),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(st.sampled_from(["tag", "request", "work", "image", "error", "text", "at"]), inner)
+        ),
+    ),
+    st.binary(max_size=30),
+)
+def test_other_json_is_a_wire_error_or_a_message(value: Any, pictures: bytes) -> None:
+    text = json.dumps(value).encode()
+    try:
+        message = decode_frame(PREFIX.pack(len(text), len(pictures)) + text + pictures, ALL)
+    except WireError:
+        return
+    assert same(decode_frame(joined(message), ALL), message)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(*MESSAGES.values()), st.data())
+def test_damaged_frames_are_a_wire_error_or_a_message(message: Any, data: st.DataObject) -> None:
+    frame = bytearray(joined(message))
+    at = data.draw(st.integers(0, len(frame) - 1))
+    frame[at] ^= data.draw(st.integers(1, 255))
+    with contextlib.suppress(WireError):
+        decode_frame(bytes(frame), ALL)
+    with pytest.raises(WireError):
+        decode_frame(joined(message)[: data.draw(st.integers(0, len(frame) - 1))], ALL)
+    with pytest.raises(WireError):
+        decode_frame(joined(message) + b"x", ALL)
+
+
+PICTURE_OF_ONE = np.zeros((1, 1, 3), np.uint8)
+ASK = Submit(request=1, work=UnderstandRequest(question="a", image=PICTURE_OF_ONE))
+
+
+def with_shape(shape: Any) -> bytes:
+    header = joined(ASK)[8:-3].decode().replace("[1,1,3]", json.dumps(shape)).encode()
+    return PREFIX.pack(len(header), 3) + header + b"abc"
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *([1, 1, 4], [1, 1], [1, 1, 3, 1], [0, 1, 3], [-1, -1, 3], [2, 1, 3], [1.0, 1, 3], [True, 1, 3]),
+        *(3, None, "113", [2**20, 2**20, 3], [2**63, 1, 3]),
+    ],
+)
+def test_shapes_that_are_none_or_do_not_fit(shape: Any) -> None:
+    assert isinstance(decode_frame(with_shape([1, 1, 3]), TO_WORKER), Submit)
+    with pytest.raises(WireError):
+        decode_frame(with_shape(shape), TO_WORKER)
+
+
+@pytest.mark.parametrize(
+    ("message", "members"),
+    [
+        (Cancel(request=1), {"tag": "nothing"}),
+        (Cancel(request=1), {"tag": ...}),
+        (Cancel(request=1), {"tag": ["cancel"]}),
+        (Cancel(request=1), {"request": ...}),
+        (Cancel(request=1), {"request": True}),
+        (Cancel(request=1), {"request": 1.0}),
+        (Cancel(request=1), {"request": 2**63}),
+        (Cancel(request=1), {"more": 1}),
+        (Text(1, "a"), {"text": "\ud800"}),
+        (Text(1, "a"), {"text": None}),
+        (UnitEnded(units=1, unit=UnitReport(stage="decode", rows=1, seconds=1.0), at=0.0), {"at": float("nan")}),
+        (UnitEnded(units=1, unit=UnitReport(stage="decode", rows=1, seconds=1.0), at=0.0), {"at": float("inf")}),
+        (Failed(1, CancelledError("a")), {"error": {"kind": "SystemExit", "message": "a", "parameter": None}}),
+        (Failed(1, CancelledError("a")), {"error": {"kind": "cancelled", "message": "a"}}),
+    ],
+)
+def test_values_of_another_form(message: Any, members: dict[str, Any]) -> None:
+    assert type(decode_frame(changed(message), ALL)) is type(message)
+    with pytest.raises(WireError):
+        decode_frame(changed(message, **members), ALL)
+
+
+def test_values_that_a_request_refuses() -> None:
+    frame = joined(Submit(request=1, work=GenerateRequest(prompt="secret", images=8)))
+    with pytest.raises(WireError, match="out of range") as caught:
+        decode_frame(frame.replace(b'"images":8', b'"images":9'), TO_WORKER)
+    assert "secret" not in str(caught.value)
+
+
+def test_each_side_takes_the_other_ones_messages_only() -> None:
+    with pytest.raises(WireError):
+        decode_frame(joined(Shutdown()), FROM_WORKER)
+    with pytest.raises(WireError):
+        decode_frame(joined(Accepted(request=1)), TO_WORKER)
+
+
+def test_what_cannot_be_written() -> None:
+    for message in (
+        object(),
+        Text(1, "\udc80"),
+        Text(1, "x" * (wire.MOST_HEADER_BYTES + 1)),
+        Cancel(request=2**63),
+        Cancel(request="1"),  # type: ignore[arg-type]
+        Accepted(request=None),  # type: ignore[arg-type]
+        Failed(1, ValueError("a")),  # type: ignore[arg-type]
+        Submit(request=1, work=GenerateRequest(prompt="a", overrides={"x": float("nan")})),
+    ):
+        with pytest.raises(WireError):
+            encode(message)
+
+
+def test_errors_of_unlisted_classes_travel_as_the_nearest_listed_one() -> None:
+    class ShoutedError(CancelledError):
+        pass
+
+    back = decode_frame(joined(Failed(1, ShoutedError("hey"))), FROM_WORKER)
+    assert isinstance(back, Failed)
+    assert type(back.error) is CancelledError
+    assert str(back.error) == "hey"
+
+
+def test_deep_json_and_endless_digits() -> None:
+    for text in (b"[" * 100_000, b'{"tag":' * 50_000, b'{"tag":"cancel","request":' + b"9" * 100_000 + b"}"):
+        with pytest.raises(WireError):
+            decode_frame(PREFIX.pack(len(text), 0) + text, ALL)
+
+
+def test_lengths_are_bounded_before_anything_is_read() -> None:
+    for header, pictures in (
+        (wire.MOST_HEADER_BYTES + 1, 0),
+        (10, wire.MOST_PICTURE_BYTES + 1),
+        (2**32 - 1, 2**32 - 1),
+    ):
+        with pytest.raises(WireError, match="limit"):
+            wire.lengths(PREFIX.pack(header, pictures))
+
+
+def test_pictures_are_not_copied_and_slices_are_whole() -> None:
+    image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    frame = encode(Submit(request=1, work=UnderstandRequest(question="a", image=image)))
+    assert np.shares_memory(np.frombuffer(frame[1], np.uint8), image)
+    flipped = Submit(request=1, work=UnderstandRequest(question="a", image=image[::2, ::-1]))
+    back = decode_frame(joined(flipped), TO_WORKER)
+    assert isinstance(back, Submit) and isinstance(back.work, UnderstandRequest)
+    assert (back.work.image == image[::2, ::-1]).all()
+
+
+async def test_a_stream_is_read_message_by_message() -> None:
+    stream = asyncio.StreamReader()
+    stream.feed_data(joined(Cancel(request=1)) + joined(ASK) + joined(Shutdown())[:-1])
+    stream.feed_eof()
+    assert await wire.receive(stream, TO_WORKER) == Cancel(request=1)
+    assert same(await wire.receive(stream, TO_WORKER), ASK)
+    with pytest.raises(WireError, match="within"):
+        await wire.receive(stream, TO_WORKER)
+    ended = asyncio.StreamReader()
+    ended.feed_eof()
+    assert await wire.receive(ended, TO_WORKER) is None

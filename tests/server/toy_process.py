@@ -1,0 +1,189 @@
+"""The worker's program with a small honest engine in place of the model: it draws seeded noise, names a picture's mean
+colour, and does to its process what some prompts say. It runs as `python toy_process.py FOLDER STEP_S DESCRIPTOR`; the
+folder is how a test holds it (`hold`, `hold-loading`, `no-loading`) and reads what it did (`log`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flashu_core import (
+    CancelledError,
+    Event,
+    Failed,
+    Finished,
+    GenerateRequest,
+    GenerateResult,
+    InvalidRequestError,
+    ModelInfo,
+    Progress,
+    Request,
+    Text,
+    UnderstandResult,
+    UnitReport,
+)
+from server.engine_process import main
+
+SECRET = "/secret/path/of/weights.bin"
+
+
+class ToyEngine:
+    """One evaluation, or one word, of one request at a step, in turn."""
+
+    def __init__(self, folder: Path, step_s: float, descriptor: int) -> None:
+        self.info = ModelInfo(
+            name="toy",
+            parameters=1,
+            dtype="float32",
+            device="cpu",
+            sizes=((64, 64), (96, 64)),
+            points=5,
+            guidance=5.0,
+            policies=("exact", "flashu"),
+            max_prompt_tokens=256,
+        )
+        self._folder = folder
+        self._step_s = step_s
+        self._descriptor = descriptor
+        self._active: dict[int, tuple[Request, int]] = {}
+        self._unwanted: set[int] = set()
+        self._submitted = 0
+        self._on_unit: Callable[[UnitReport], None] = lambda _: None
+
+    @property
+    def idle(self) -> bool:
+        return not self._active
+
+    def watch(self, on_unit: Callable[[UnitReport], None]) -> None:
+        self._on_unit = on_unit
+
+    def warm_up(self) -> None:
+        self._wait_while("hold-loading")
+        if (self._folder / "no-loading").exists():
+            raise OSError(SECRET)
+        self._unit()
+        self._log("warm")
+
+    def submit(self, request: Request) -> int:
+        text = request.prompt if isinstance(request, GenerateRequest) else request.question
+        drawing = isinstance(request, GenerateRequest)
+        self._log("submit", text=text, seed=request.seed, temperature=None if drawing else request.temperature)
+        if text == "refuse":
+            raise ValueError(SECRET)
+        if len(text.split()) > self.info.max_prompt_tokens:
+            raise InvalidRequestError("the prompt is too long; shorten it", parameter="prompt")
+        self._submitted += 1
+        self._active[self._submitted] = (request, 0)
+        self._log("active", count=len(self._active))
+        return self._submitted
+
+    def cancel(self, request: int) -> None:
+        if request in self._active:
+            self._log("cancel", request=request)
+            self._unwanted.add(request)
+
+    def step(self) -> list[Event]:
+        if self.idle:
+            return []
+        events: list[Event] = [
+            Failed(one, CancelledError("cancelled")) for one in self._active if one in self._unwanted
+        ]
+        for event in events:
+            del self._active[event.request]
+        self._unwanted.clear()
+        if self.idle:
+            return events
+        identity = next(iter(self._active))
+        request, done = self._active.pop(identity)
+        text = request.prompt if isinstance(request, GenerateRequest) else request.question
+        self._wait_while("hold")
+        self._harm(text)
+        self._unit()
+        told = (
+            _draw(identity, request, done) if isinstance(request, GenerateRequest) else _name(identity, request, done)
+        )
+        self._log("evaluation")
+        if not isinstance(told[-1], Finished):
+            self._active[identity] = (request, done + 1)
+        return [*events, *told]
+
+    def _unit(self) -> None:
+        begun = time.monotonic()
+        self._wait_while("hold")
+        time.sleep(self._step_s)
+        self._on_unit(UnitReport(stage="evaluate", rows=1, seconds=time.monotonic() - begun))
+
+    def _harm(self, text: str) -> None:
+        match text:
+            case "explode":
+                raise RuntimeError(SECRET)
+            case "exit":
+                os._exit(3)
+            case "garble":
+                os.write(self._descriptor, b"\xff" * 100)
+            case "loop":
+                while True:
+                    pass
+            case "SIGKILL" | "SIGSEGV" | "SIGSTOP":
+                os.kill(os.getpid(), signal.Signals[text])
+
+    def _wait_while(self, name: str) -> None:
+        while (self._folder / name).exists():
+            time.sleep(0.002)
+
+    def _log(self, what: str, **fields: Any) -> None:
+        with (self._folder / "log").open("a") as file:
+            file.write(json.dumps({"what": what, **fields}) + "\n")
+
+
+def _draw(identity: int, request: GenerateRequest, done: int) -> list[Event]:
+    of = (request.points or 5) - 1
+    progress = Progress(identity, done + 1, of)
+    if done + 1 < of:
+        return [progress]
+    seed = 0 if request.seed is None else request.seed
+    seeds = tuple(seed + index for index in range(request.images))
+    text = zlib.crc32(request.prompt.encode())
+    shape = (request.height or 64, request.width or 64, 3)
+    result = GenerateResult(
+        images=tuple(np.random.default_rng([text, s]).integers(0, 256, shape).astype(np.uint8) for s in seeds),
+        seeds=seeds,
+        points=of + 1,
+        guidance=5.0 if request.guidance is None else request.guidance,
+        policy=request.policy,
+        schedule={"evaluations": of},
+        timings={"backbone": 1.0 * of, "total": 1.0 * of},
+    )
+    return [progress, Finished(identity, result)]
+
+
+def _name(identity: int, request: Any, done: int) -> list[Event]:
+    height, width = request.image.shape[:2]
+    words = [f"{width}x{height}", *(str(round(value)) for value in request.image.mean((0, 1)))]
+    words = words[: request.max_new_tokens]
+    text = Text(identity, " " * (done > 0) + words[done])
+    if done + 1 < len(words):
+        return [text]
+    result = UnderstandResult(
+        answer=" ".join(words),
+        finish_reason="stop",
+        prompt_tokens=7,
+        completion_tokens=4,
+        policy=request.policy,
+        schedule={"prefills": 1},
+        timings={"prefill": 1.0, "total": 1.0},
+    )
+    return [text, Finished(identity, result)]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[3]), lambda _: ToyEngine(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])))
