@@ -138,22 +138,22 @@ def liveness(plans: Iterable[StepPlan]) -> Schedule:
     leave layers out before the next one; the backbone by the head, and by a measurement that is read.
     """
     marked: list[StepPlan] = []
-    unique: dict[StepPlan, StepPlan] = {}  # a schedule has few plans, however long it is and however long it waits
     reused = reads_text = reads_null = measurement_read = False
     for plan in reversed(tuple(plans)):
         reads_text, reads_null = reads_text or plan.reads_text, reads_null or plan.reads_null
         compute = plan.head == "compute"
         measure = plan.measure if measurement_read else 0.0
         run = compute or measure > 0
-        lives = replace(
-            plan,
-            measure=measure,
-            keep_head=compute and reused,
-            run_backbone=run,
-            run_text=reads_text if compute else plan.reads_text,
-            run_null=reads_null if compute else plan.reads_null,
+        marked.append(
+            replace(
+                plan,
+                measure=measure,
+                keep_head=compute and reused,
+                run_backbone=run,
+                run_text=reads_text if compute else plan.reads_text,
+                run_null=reads_null if compute else plan.reads_null,
+            )
         )
-        marked.append(unique.setdefault(lives, lives))
         if compute:
             reused = reads_text = reads_null = False
         else:
