@@ -9,6 +9,7 @@ neither deadlines nor cancellation: whoever calls it leaves out what nobody want
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -94,6 +95,7 @@ class Scheduler:
         self._contended = False  # whether both tasks had work at the last choice
         self._last: Task = "generate"
         self._starts: dict[Task, int] = {"generate": 0, "vqa": 0}  # units in a row that started a request
+        self._passed: dict[Task, dict[int, int]] = {"generate": {}, "vqa": {}}  # batches in a row without a request
         self._expected: dict[Stage, float] = {}  # seconds of a unit, smoothed
 
     def next_unit(self, entries: Iterable[Entry]) -> Unit | None:
@@ -114,8 +116,7 @@ class Scheduler:
             unit = self._choose("vqa", work["vqa"])
         else:
             return None
-        self._last = unit.task
-        self._starts[unit.task] = self._starts[unit.task] + 1 if unit.stage in _STARTING else 0
+        self._remember(unit, work[unit.task])
         return unit
 
     def ran(self, unit: Unit, seconds: float) -> None:
@@ -127,6 +128,17 @@ class Scheduler:
         elif unit.task == "generate":
             self._due = max(self._due - seconds, 0.0)
 
+    def _remember(self, unit: Unit, entries: list[Entry]) -> None:
+        task = unit.task
+        self._last = task
+        if unit.stage in _STARTING:
+            self._starts[task] += 1
+            return
+        self._starts[task] = 0
+        passed = self._passed[task]
+        left_out = (one.request for one in entries if one.started and one.request not in unit.requests)
+        self._passed[task] = {request: passed.get(request, 0) + 1 for request in left_out}
+
     def _is_due(self, unit: Unit) -> bool:
         """Whether answers ran long enough to pay for this unit of pictures."""
         # A clock that stands still, as one of a test may, makes everything due at once: then the tasks take turns.
@@ -134,17 +146,33 @@ class Scheduler:
 
     def _choose(self, task: Task, entries: list[Entry]) -> Unit:
         """The next unit of one task: whoever can start, so that it joins the others' batches from then on, unless
-        somebody of better priority is running; else the batch of the first in rank."""
+        somebody of better priority is running; else a batch of those who have started."""
         started = [entry for entry in entries if entry.started]
         newcomer = min((entry for entry in entries if not entry.started), key=lambda entry: entry.rank, default=None)
         if not started:
             assert newcomer is not None
             return Unit(task, newcomer.stage, (newcomer.request,))
-        # A picture that only needs its pixels ends, and frees what it holds.
-        first = min(started, key=lambda entry: (entry.priority, entry.stage != "vae_decode", entry.request))
+        first = self._first(task, started)
         if newcomer is not None and self._may_start(newcomer, first, started):
             return Unit(task, newcomer.stage, (newcomer.request,))
         return self._batch(first, started)
+
+    def _first(self, task: Task, started: list[Entry]) -> Entry:
+        """Who leads the next batch: of the best priority a picture that only needs its pixels, for it ends and frees
+        what it holds; else whoever was passed over too often; else one of the most that go together, so that requests
+        at different evaluations fall into step."""
+        best = min(entry.priority for entry in started)
+        rows: Counter[tuple[Stage, Hashable]] = Counter()
+        for entry in started:
+            rows[entry.stage, entry.key] += entry.rows
+        patience, passed = 2 * self.max_batch, self._passed[task]
+
+        def order(entry: Entry) -> tuple[bool, bool, int, int]:
+            together = min(rows[entry.stage, entry.key], self.max_batch)
+            impatient = passed.get(entry.request, 0) >= patience
+            return (entry.stage != "vae_decode", not impatient, 0 if impatient else -together, entry.request)
+
+        return min((entry for entry in started if entry.priority == best), key=order)
 
     def _may_start(self, newcomer: Entry, first: Entry, started: list[Entry]) -> bool:
         if newcomer.priority > first.priority or (newcomer.priority == first.priority and first.stage == "vae_decode"):

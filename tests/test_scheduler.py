@@ -47,6 +47,22 @@ def test_sizes_do_not_mix_and_rows_are_bounded() -> None:
     assert chosen(Scheduler(4), *entries).requests == (1, 4)
 
 
+def test_the_most_that_go_together_go_first_but_pass_nobody_over_for_ever() -> None:
+    """Others keep joining the larger batch; the one that fits nobody still gets a batch in every five."""
+    scheduler = Scheduler(2)
+    units = [
+        chosen(
+            scheduler,
+            entry(1, "evaluate", key="alone"),
+            entry(2 + index, "evaluate", key="a"),
+            entry(3 + index, "evaluate", key="a"),
+        )
+        for index in range(10)
+    ]
+    assert [unit.requests == (1,) for unit in units] == ([False] * 4 + [True]) * 2
+    assert {len(unit.requests) for unit in units} == {1, 2}
+
+
 def test_one_large_request_runs_alone() -> None:
     assert chosen(Scheduler(4), entry(1, "evaluate", rows=8), entry(2, "evaluate")).requests == (1,)
 
