@@ -33,7 +33,7 @@ from flashu_core.forecast import describe
 from flashu_core.neurons import NeuronPaths
 from flashu_core.parts import Parts
 from flashu_core.policies import POLICIES, with_own
-from flashu_core.scheduler import Bound, Scheduler, Unit
+from flashu_core.scheduler import Bound, Entry, Scheduler, Unit
 from flashu_core.timing import Spans, wait_for
 from flashu_core.types import (
     Event,
@@ -92,6 +92,7 @@ class Engine:
             },
         )
         self._active: dict[int, Drawing | Asking] = {}
+        self._entries: dict[int, Entry] = {}  # of all active: most wait, and theirs stay as they are
         self._cancelled: set[int] = set()
         self._submitted = 0
         self.costs: UnitCosts | None = None
@@ -239,6 +240,7 @@ class Engine:
         active.spans.append(spans)
         self._submitted = identity
         self._active[identity] = active
+        self._entries[identity] = active.entry
         return identity
 
     def forecast(self, request: GenerateRequest) -> int:
@@ -265,7 +267,7 @@ class Engine:
         events = self._unwanted()
         for event in events:
             self._forget(event.request)
-        unit = self._scheduler.next_unit(active.entry for active in self._active.values())
+        unit = self._scheduler.next_unit(self._entries.values())
         if unit is None:
             return events
         begun = self._clock()
@@ -276,6 +278,9 @@ class Engine:
         for event in ran:
             if isinstance(event, (Finished, Failed)):
                 self._forget(event.request)
+        for request in unit.requests:
+            if request in self._active:
+                self._entries[request] = self._active[request].entry
         return events + ran
 
     def generate(self, request: GenerateRequest, on_event: Callable[[Event], None] | None = None) -> GenerateResult:
@@ -336,6 +341,7 @@ class Engine:
 
     def _forget(self, request: int) -> None:
         self._active.pop(request, None)
+        self._entries.pop(request, None)
         self._cancelled.discard(request)
 
 

@@ -103,19 +103,16 @@ class Scheduler:
         work: dict[Task, list[Entry]] = {"generate": [], "vqa": []}
         for entry in entries:
             work[entry.task].append(entry)
-        self._contended = bool(work["generate"] and work["vqa"])
-        if not self._contended:
-            # Who was idle saved nothing up: pictures by not being there, or answers by letting pictures run ahead.
-            self._due = max(self._due, 0.0) if work["generate"] else 0.0
-        if self._contended:
-            picture = self._choose("generate", work["generate"])
-            unit = picture if self._is_due(picture) else self._choose("vqa", work["vqa"])
-        elif work["generate"]:
-            unit = self._choose("generate", work["generate"])
-        elif work["vqa"]:
-            unit = self._choose("vqa", work["vqa"])
-        else:
+        units = {task: self._choose(task, own) for task, own in work.items() if own}
+        self._contended = len(units) > 1
+        if not units:
             return None
+        if self._contended:
+            unit = units["generate" if self._is_due(units["generate"]) else "vqa"]
+        else:
+            (unit,) = units.values()
+            # Who was idle saved nothing up: neither pictures what is due to them, nor answers what pictures ran ahead.
+            self._due = max(self._due, 0.0) if unit.task == "generate" else 0.0
         self._remember(unit, work[unit.task])
         return unit
 
