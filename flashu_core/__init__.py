@@ -1,6 +1,7 @@
 """The FlashU inference engine: Show-o2 for generation and understanding, one copy of the weights."""
 
 from flashu_core.config import EngineConfig
+from flashu_core.costs import UnitCost, UnitCosts
 from flashu_core.engine import Engine
 from flashu_core.errors import (
     CalibrationError,
@@ -59,5 +60,7 @@ __all__ = [
     "Text",
     "UnderstandRequest",
     "UnderstandResult",
+    "UnitCost",
+    "UnitCosts",
     "UnitReport",
 ]

@@ -14,7 +14,6 @@ import torch
 from flashu_core import prompt
 from flashu_core.errors import InvalidRequestError
 from flashu_core.image import fit
-from flashu_core.neurons import NeuronPath
 from flashu_core.parts import Parts
 from flashu_core.pathways import understand
 from flashu_core.plan import Schedule, make_answer_schedule
@@ -26,15 +25,16 @@ from flashu_core.types import Event, Finished, Text, UnderstandRequest, Understa
 
 @dataclass(slots=True)
 class Asking:
-    """One request; `state` is there once its picture is read, `shown` is the text already told."""
+    """One request; `state`, which holds all memory that counts, `held` bytes, is there once its picture is read;
+    `shown` is the text already told."""
 
     identity: int
     request: UnderstandRequest
     seed: int
     policy: UnderstandingPolicy
-    pruned: NeuronPath
     schedule: Schedule
     suffix: Sequence[int]
+    held: int
     begun: float = 0.0
     first_token: float = 0.0
     state: understand.Understanding | None = None
@@ -49,6 +49,7 @@ class Asking:
             task="vqa",
             stage="prefill" if self.state is None else "decode",
             key=None if self.state is None else self.state.work,
+            size=self.held,
             priority=self.request.priority,
         )
 
@@ -78,6 +79,7 @@ class Asker:
                 f"token_layer is {policy.token_layer}; this model's layers before the last are 1 to {layers - 1}",
                 parameter="acceleration",
             )
+        parts.check_path(policy.ffn_ratio)
         suffix = prompt.understanding_suffix(parts.tokenizer, request.question, limit=parts.info.max_prompt_tokens)
         schedule = make_answer_schedule(policy.techniques, tokens=request.max_new_tokens)
         return Asking(
@@ -85,10 +87,17 @@ class Asker:
             request=request,
             seed=seed,
             policy=policy,
-            pruned=parts.path("vqa", policy.ffn_ratio),
             schedule=schedule,
             suffix=suffix,
+            held=self._size(len(suffix) + request.max_new_tokens),
         )
+
+    def _size(self, text: int) -> int:
+        """Bytes that the keys and values of a picture and of so many tokens after it take at most."""
+        model = self.parts.model
+        rows, columns = model.config.grids[0]
+        positions = len(self._system.ids) + rows * columns + 1 + text
+        return positions * model.backbone_position_size
 
     def prefill(self, askings: Sequence[Asking], spans: Spans) -> list[Event]:
         """Reads pictures and questions, and draws the answers' first tokens."""
@@ -113,7 +122,7 @@ class Asker:
                 generator=torch.Generator().manual_seed(asking.seed),
                 spans=spans,
                 schedule=asking.schedule,
-                pruned=asking.pruned,
+                pruned=parts.path("vqa", asking.policy.ffn_ratio),
             )
             asking.first_token = parts.clock()
             events += self._tell(asking)

@@ -222,6 +222,11 @@ class EngineConfig:
         dtype: "auto" is bfloat16 on GPUs and on CPUs with bf16 matrix instructions, else float32.
         attention: the attention kernel.
         max_batch: pictures, or answers, that advance together at most.
+        max_running: pictures, or answers, that are begun and not yet ended at most; None is twice `max_batch`, so that
+            those whose next evaluations differ find company.
+        max_picture_bytes, max_answer_bytes: what begun pictures, and begun answers, hold at most in caches. A request
+            that is larger by itself still runs, alone.
+        answer_weight: seconds that answers run for each second of pictures while both wait.
         max_prompt_tokens: tokens of a user's text at most.
         calibrated: use the calibration that lies beside the checkpoint.
     """
@@ -230,8 +235,23 @@ class EngineConfig:
     dtype: DtypeName = "auto"
     attention: AttentionName = "sdpa"
     max_batch: int = 8
+    max_running: int | None = None
+    max_picture_bytes: int = 4 * 2**30
+    max_answer_bytes: int = 2 * 2**30
+    answer_weight: float = 4.0
     max_prompt_tokens: int = 256
     calibrated: bool = True
 
     def __post_init__(self) -> None:
         _positive("engine", max_batch=self.max_batch, max_prompt_tokens=self.max_prompt_tokens)
+        _positive("engine", max_picture_bytes=self.max_picture_bytes, max_answer_bytes=self.max_answer_bytes)
+        if self.max_running is not None:
+            _positive("engine", max_running=self.max_running)
+        # Written so that a NaN fails too.
+        if not 0.01 <= self.answer_weight <= 100.0:
+            raise ConfigurationError(f"engine.answer_weight is {self.answer_weight}; it must be from 0.01 to 100")
+
+    @property
+    def running(self) -> int:
+        """Pictures, or answers, that are begun at most."""
+        return 2 * self.max_batch if self.max_running is None else self.max_running

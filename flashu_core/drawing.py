@@ -14,7 +14,6 @@ import torch
 from flashu_core import prompt, sampler
 from flashu_core.errors import InvalidRequestError
 from flashu_core.image import to_pixels
-from flashu_core.neurons import NeuronPath
 from flashu_core.parts import Parts
 from flashu_core.pathways import generate
 from flashu_core.plan import Schedule, make_schedule
@@ -26,19 +25,20 @@ from flashu_core.types import SEEDS, Event, Finished, GenerateRequest, GenerateR
 
 @dataclass(slots=True)
 class Drawing:
-    """One request: what it will do is settled when it is accepted; `state` is there once its prompt is read."""
+    """One request: what it will do is settled when it is accepted, and `state`, which holds all memory that counts, is
+    there once its prompt is read. `size` is in pixels, `held` in bytes."""
 
     identity: int
     request: GenerateRequest
     seed: int
     points: int
     guidance: float
-    size: tuple[int, int]  # width, height in pixels
+    size: tuple[int, int]  # width, height
     policy: GenerationPolicy
-    pruned: NeuronPath
     schedule: Schedule
     text: generate.Prompt
     null: generate.Prompt
+    held: int
     begun: float = 0.0
     state: generate.Generation | None = None
     spans: list[Spans] = field(default_factory=list)
@@ -55,6 +55,7 @@ class Drawing:
             stage=stage,
             key=(self.size, self.state.work if stage == "evaluate" and self.state is not None else None),
             rows=self.request.images,
+            size=self.held,
             priority=self.request.priority,
         )
 
@@ -87,8 +88,15 @@ class Drawer:
                 f"size {size[0]}x{size[1]} is not one this model draws; use one of: {known}", parameter="size"
             )
         policy = override(find_policy(request.policy, self.parts.policies).generate, request.overrides)
-        points = max(round(info.points * policy.points), 2) if request.points is None else request.points
+        self.parts.check_path(policy.ffn_ratio)
+        points = policy.points_of(info.points) if request.points is None else request.points
         guidance = info.guidance if request.guidance is None else request.guidance
+        text = generate.Prompt(self._ids(request.prompt, "prompt"))
+        null = (
+            generate.Prompt(self._ids(request.negative_prompt, "negative_prompt"))
+            if request.negative_prompt
+            else self._null
+        )
         return Drawing(
             identity=identity,
             request=request,
@@ -97,13 +105,21 @@ class Drawer:
             guidance=guidance,
             size=size,
             policy=policy,
-            pruned=self.parts.path("generate", policy.ffn_ratio),
             schedule=make_schedule(policy.techniques, points=points, guidance=guidance),
-            text=generate.Prompt(self._ids(request.prompt, "prompt")),
-            null=generate.Prompt(self._ids(request.negative_prompt, "negative_prompt"))
-            if request.negative_prompt
-            else self._null,
+            text=text,
+            null=null,
+            held=request.images * self._row_size(size, len(text.ids), len(null.ids)),
         )
+
+    def _row_size(self, size: tuple[int, int], *prompts: int) -> int:
+        """Bytes that one picture holds while it is drawn: in both branches the keys and values of its prompt and of
+        the image block, and the head's state of the block."""
+        model = self.parts.model
+        patch = self.parts.vae.config.compression * model.config.patch_size
+        block = (size[0] // patch) * (size[1] // patch) + model.config.block_extra
+        position = model.backbone_position_size + model.head_position_size
+        state = block * model.config.head.hidden_size * model.dtype.itemsize
+        return sum((prompt + block) * position + state for prompt in prompts)
 
     def _ids(self, text: str, parameter: str) -> list[int]:
         limit = self.parts.info.max_prompt_tokens
@@ -124,7 +140,7 @@ class Drawer:
                     noise=torch.cat([sampler.noise(seed, shape) for seed in _seeds(drawing)]),
                     schedule=drawing.schedule,
                     times=sampler.time_grid(drawing.points, config.time_shift),
-                    pruned=drawing.pruned,
+                    pruned=self.parts.path("generate", drawing.policy.ffn_ratio),
                 )
             drawing.spans.append(spans)
         return []

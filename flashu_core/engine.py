@@ -26,14 +26,15 @@ from flashu_core.calibration import (
 )
 from flashu_core.checkpoint import Checkpoint, choose_dtype, load_checkpoint
 from flashu_core.config import EngineConfig
+from flashu_core.costs import UnitCosts
 from flashu_core.drawing import Drawer, Drawing
 from flashu_core.errors import CalibrationError, CancelledError, DeadlineExceededError, FlashUError
 from flashu_core.forecast import describe
 from flashu_core.neurons import NeuronPaths
 from flashu_core.parts import Parts
 from flashu_core.policies import POLICIES, with_own
-from flashu_core.scheduler import Scheduler, Unit
-from flashu_core.timing import Spans
+from flashu_core.scheduler import Bound, Entry, Scheduler, Unit
+from flashu_core.timing import Spans, wait_for
 from flashu_core.types import (
     Event,
     Failed,
@@ -48,6 +49,7 @@ from flashu_core.types import (
     UnderstandResult,
     UnitReport,
 )
+from flashu_core.warming import warm_up
 
 EMBEDDED = Path(__file__).parent / "assets" / "shapes-64"
 
@@ -58,7 +60,10 @@ class Engine:
     Args:
         checkpoint: the weights, on the device they will run on.
         config: how to run.
-        clock: monotonic seconds, against which deadlines are held.
+        clock: monotonic seconds, against which deadlines are held and by which units are measured.
+
+    Attributes:
+        costs: what units cost on this machine, once it is warm.
     """
 
     def __init__(
@@ -79,11 +84,20 @@ class Engine:
         self._clock = clock
         self._drawer = Drawer(self._parts)
         self._asker = Asker(self._parts)
-        self._scheduler = Scheduler(config.max_batch)
+        self._scheduler = Scheduler(
+            config.max_batch,
+            answer_weight=config.answer_weight,
+            bounds={
+                "generate": Bound(rows=config.running, size=config.max_picture_bytes),
+                "vqa": Bound(rows=config.running, size=config.max_answer_bytes),
+            },
+        )
         self._active: dict[int, Drawing | Asking] = {}
+        self._entries: dict[int, Entry] = {}  # of all active: most wait, and theirs stay as they are
         self._cancelled: set[int] = set()
         self._submitted = 0
         self._on_unit: Callable[[UnitReport], None] | None = None
+        self.costs: UnitCosts | None = None
 
     @classmethod
     def load(cls, source: str | Path | None = None, config: EngineConfig | None = None) -> Engine:
@@ -195,11 +209,17 @@ class Engine:
         return place
 
     def warm_up(self) -> None:
-        """Prepares, and runs both tasks on every policy, so that the first request meets no first-time costs."""
+        """Prepares, and runs both tasks on every policy, so that the first request meets no first-time costs and
+        `costs` says what each unit takes.
+
+        Raises:
+            FlashUError: the accelerator has too little memory for a few requests together.
+        """
         self.prepare()
-        for policy in self._parts.policies:
-            drawn = self.generate(GenerateRequest(prompt="warm-up", points=4, seed=0, policy=policy))
-            self.ask(UnderstandRequest(question="warm-up", image=drawn.images[0], max_new_tokens=2, policy=policy))
+        try:
+            self.costs = warm_up(self._drawer, self._asker, max_batch=self.config.max_batch)
+        except torch.OutOfMemoryError as error:
+            raise FlashUError("the accelerator ran out of memory while warming up; lower max_batch") from error
 
     def submit(self, request: Request) -> int:
         """Takes a request; it advances in later steps.
@@ -222,6 +242,7 @@ class Engine:
         active.spans.append(spans)
         self._submitted = identity
         self._active[identity] = active
+        self._entries[identity] = active.entry
         return identity
 
     def forecast(self, request: GenerateRequest) -> int:
@@ -252,16 +273,22 @@ class Engine:
         events = self._unwanted()
         for event in events:
             self._forget(event.request)
-        unit = self._scheduler.next_unit(active.entry for active in self._active.values())
+        unit = self._scheduler.next_unit(self._entries.values())
         if unit is None:
             return events
-        rows = sum(self._active[request].entry.rows for request in unit.requests)
-        begun = time.perf_counter()
+        rows = sum(self._entries[request].rows for request in unit.requests)
+        begun = self._clock()
         ran = self._run(unit)
-        seconds = time.perf_counter() - begun
+        # A unit ends when its work is done, not when it is queued: else an answer would wait for all that is queued.
+        wait_for(self._device)
+        seconds = self._clock() - begun
+        self._scheduler.ran(unit, seconds)
         for event in ran:
             if isinstance(event, (Finished, Failed)):
                 self._forget(event.request)
+        for request in unit.requests:
+            if request in self._active:
+                self._entries[request] = self._active[request].entry
         if self._on_unit is not None:
             self._on_unit(UnitReport(stage=unit.stage, rows=rows, seconds=seconds))
         return events + ran
@@ -324,6 +351,7 @@ class Engine:
 
     def _forget(self, request: int) -> None:
         self._active.pop(request, None)
+        self._entries.pop(request, None)
         self._cancelled.discard(request)
 
 

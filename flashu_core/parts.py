@@ -34,16 +34,22 @@ class Parts:
     clock: Callable[[], float]
     paths: NeuronPaths | None = None
 
+    def check_path(self, ratio: float) -> None:
+        """Whether there is a path that prunes the share `ratio`, without making it.
+
+        Raises:
+            ConfigurationError: some neurons are to be pruned and nobody knows which.
+        """
+        if ratio and self.paths is None:
+            raise ConfigurationError(
+                f"ffn_ratio is {ratio:g}, and this model is not calibrated: run 'flashu calibrate'"
+            )
+
     def path(self, task: Task, ratio: float) -> NeuronPath:
         """The neurons of a task that prunes the share `ratio`.
 
         Raises:
-            ConfigurationError: some are to be pruned and nobody knows which.
+            ConfigurationError: as `check_path`.
         """
-        if ratio == 0.0:
-            return FULL
-        if self.paths is None:
-            raise ConfigurationError(
-                f"ffn_ratio is {ratio:g}, and this model is not calibrated: run 'flashu calibrate'"
-            )
-        return self.paths.path(task, ratio, self.model.device)
+        self.check_path(ratio)
+        return FULL if self.paths is None else self.paths.path(task, ratio, self.model.device)

@@ -92,6 +92,10 @@ class GenerationPolicy(SharedPolicy):
         _within("guidance_threshold", self.guidance_threshold, 0.0, 1.0)
         _within("head_interval", self.head_interval, 1, MOST_INTERVAL)
 
+    def points_of(self, default: int) -> int:
+        """Points of the time grid of a picture that names none, where the model's own number is `default`."""
+        return max(round(default * self.points), 2)
+
     @property
     def _own(self) -> Policy:
         found: list[Technique] = []

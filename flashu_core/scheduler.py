@@ -1,18 +1,23 @@
 """Which requests advance next, and as which batch. Pure Python: it imports no torch and runs nothing.
 
 Work advances in units: a prefix, one evaluation of a batch, one prefill, one decoded token of a batch, one decoding of
-pictures. At every unit boundary the scheduler chooses again, so an answer waits for one evaluation at most, never for
-a picture; and units of the two tasks take turns, so pictures always move.
+pictures. At every unit boundary the scheduler chooses again. Answers go first, so one waits for the unit in progress
+and never for a picture; every second that answers run earns pictures a share of it, so pictures always move. It knows
+neither deadlines nor cancellation: whoever calls it leaves out what nobody wants any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 from flashu_core.types import Stage, Task
 
+_STARTING: frozenset[Stage] = frozenset({"prefix", "prefill"})
 _BATCHED: frozenset[Stage] = frozenset({"evaluate", "decode"})
+_SMOOTHING = 0.25  # of the newest unit in what a unit of its stage is expected to take
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +29,7 @@ class Entry:
         stage: what it needs next.
         key: requests of one stage may share a batch when their keys are equal.
         rows: places it takes in a batch.
+        size: bytes it holds from its first unit to its last; before that it holds nothing that counts.
         priority: lower runs first.
     """
 
@@ -32,7 +38,13 @@ class Entry:
     stage: Stage
     key: Hashable = None
     rows: int = 1
+    size: int = 0
     priority: int = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether a unit of it has run."""
+        return self.stage not in _STARTING
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -49,39 +61,130 @@ class Unit:
     requests: tuple[int, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bound:
+    """What the started requests of one task hold together at most; one that is larger by itself still runs, alone.
+
+    Attributes:
+        rows: the sum of their rows.
+        size: the sum of their bytes.
+    """
+
+    rows: float = math.inf
+    size: float = math.inf
+
+
 class Scheduler:
-    """Chooses the next unit. Its only memory is which task ran last.
+    """Chooses the next unit.
 
     Args:
         max_batch: rows of a batch at most; a single request that has more still runs, alone.
+        answer_weight: seconds that answers run for each second of pictures while both have work.
+        bounds: what each task's started requests may hold; no bound for a task that is not named.
     """
 
-    def __init__(self, max_batch: int) -> None:
+    def __init__(
+        self, max_batch: int, *, answer_weight: float = 4.0, bounds: Mapping[Task, Bound] | None = None
+    ) -> None:
         self.max_batch = max_batch
+        self.answer_weight = answer_weight
+        self._bounds: Mapping[Task, Bound] = {"generate": Bound(), "vqa": Bound(), **(bounds or {})}
+        self._due = 0.0  # seconds that pictures are owed; below 0 they ran ahead of their share
+        self._contended = False  # whether both tasks had work at the last choice
         self._last: Task = "generate"
+        self._starts: dict[Task, int] = {"generate": 0, "vqa": 0}  # units in a row that started a request
+        self._passed: dict[Task, dict[int, int]] = {"generate": {}, "vqa": {}}  # batches in a row without a request
+        self._expected: dict[Stage, float] = {}  # seconds of a unit, smoothed
 
     def next_unit(self, entries: Iterable[Entry]) -> Unit | None:
         """The next unit among the active requests, or None where there is none."""
-        waiting = sorted(entries, key=lambda entry: entry.rank)
-        tasks = {entry.task for entry in waiting}
-        if not tasks:
+        work: dict[Task, list[Entry]] = {"generate": [], "vqa": []}
+        for entry in entries:
+            work[entry.task].append(entry)
+        units = {task: self._choose(task, own) for task, own in work.items() if own}
+        self._contended = len(units) > 1
+        if not units:
             return None
-        if len(tasks) == 1:
-            (task,) = tasks
+        if self._contended:
+            unit = units["generate" if self._is_due(units["generate"]) else "vqa"]
         else:
-            task = "vqa" if self._last == "generate" else "generate"
-        self._last = task
-        return self._batch([entry for entry in waiting if entry.task == task])
+            (unit,) = units.values()
+            # Who was idle saved nothing up: neither pictures what is due to them, nor answers what pictures ran ahead.
+            self._due = max(self._due, 0.0) if unit.task == "generate" else 0.0
+        self._remember(unit, work[unit.task])
+        return unit
 
-    def _batch(self, waiting: list[Entry]) -> Unit:
-        # Whoever has started nothing yet goes first, so that it can join the others' batches from then on.
-        starting = [entry for entry in waiting if entry.stage in ("prefix", "prefill")]
-        first = (starting or waiting)[0]
+    def ran(self, unit: Unit, seconds: float) -> None:
+        """Tells what the last chosen unit took; shares are of these seconds."""
+        expected = self._expected.get(unit.stage, seconds)
+        self._expected[unit.stage] = expected + _SMOOTHING * (seconds - expected)
+        if self._contended:
+            self._due += -seconds if unit.task == "generate" else seconds / self.answer_weight
+        elif unit.task == "generate":
+            self._due = max(self._due - seconds, 0.0)
+
+    def _remember(self, unit: Unit, entries: list[Entry]) -> None:
+        task = unit.task
+        self._last = task
+        if unit.stage in _STARTING:
+            self._starts[task] += 1
+            return
+        self._starts[task] = 0
+        passed = self._passed[task]
+        left_out = (one.request for one in entries if one.started and one.request not in unit.requests)
+        self._passed[task] = {request: passed.get(request, 0) + 1 for request in left_out}
+
+    def _is_due(self, unit: Unit) -> bool:
+        """Whether answers ran long enough to pay for this unit of pictures."""
+        # A clock that stands still, as one of a test may, makes everything due at once: then the tasks take turns.
+        return self._due >= self._expected.get(unit.stage, 0.0) and (self._due > 0.0 or self._last == "vqa")
+
+    def _choose(self, task: Task, entries: list[Entry]) -> Unit:
+        """The next unit of one task: whoever can start, so that it joins the others' batches from then on, unless
+        somebody of better priority is running; else a batch of those who have started."""
+        started = [entry for entry in entries if entry.started]
+        newcomer = min((entry for entry in entries if not entry.started), key=lambda entry: entry.rank, default=None)
+        if not started:
+            assert newcomer is not None
+            return Unit(task, newcomer.stage, (newcomer.request,))
+        first = self._first(task, started)
+        if newcomer is not None and self._may_start(newcomer, first, started):
+            return Unit(task, newcomer.stage, (newcomer.request,))
+        return self._batch(first, started)
+
+    def _first(self, task: Task, started: list[Entry]) -> Entry:
+        """Who leads the next batch: of the best priority a picture that only needs its pixels, for it ends and frees
+        what it holds; else whoever was passed over too often; else one of the most that go together, so that requests
+        at different evaluations fall into step."""
+        best = min(entry.priority for entry in started)
+        rows: Counter[tuple[Stage, Hashable]] = Counter()
+        for entry in started:
+            rows[entry.stage, entry.key] += entry.rows
+        patience, passed = 2 * self.max_batch, self._passed[task]
+
+        def order(entry: Entry) -> tuple[bool, bool, int, int]:
+            together = min(rows[entry.stage, entry.key], self.max_batch)
+            impatient = passed.get(entry.request, 0) >= patience
+            return (entry.stage != "vae_decode", not impatient, 0 if impatient else -together, entry.request)
+
+        return min((entry for entry in started if entry.priority == best), key=order)
+
+    def _may_start(self, newcomer: Entry, first: Entry, started: list[Entry]) -> bool:
+        if newcomer.priority > first.priority or (newcomer.priority == first.priority and first.stage == "vae_decode"):
+            return False
+        if newcomer.priority == first.priority and self._starts[newcomer.task] >= self.max_batch:
+            return False  # requests that end as they start would keep the others from ever going on
+        # Nobody overtakes a newcomer that does not fit, or a large one would wait for ever.
+        bound = self._bounds[newcomer.task]
+        rows = newcomer.rows + sum(entry.rows for entry in started)
+        return rows <= bound.rows and newcomer.size + sum(entry.size for entry in started) <= bound.size
+
+    def _batch(self, first: Entry, started: list[Entry]) -> Unit:
         chosen, rows = [first.request], first.rows
         if first.stage in _BATCHED:
-            for entry in waiting:
-                joins = entry.stage == first.stage and entry.key == first.key and entry.request != first.request
-                if joins and rows + entry.rows <= self.max_batch:
+            mates = [entry for entry in started if entry.stage == first.stage and entry.key == first.key]
+            for entry in sorted(mates, key=lambda entry: entry.rank):
+                if entry.request != first.request and rows + entry.rows <= self.max_batch:
                     chosen.append(entry.request)
                     rows += entry.rows
         return Unit(first.task, first.stage, tuple(chosen))

@@ -9,6 +9,12 @@ from contextlib import contextmanager
 import torch
 
 
+def wait_for(device: torch.device) -> None:
+    """Returns when the device has done what it was given; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 class Spans:
     """The spans of one unit of work.
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -26,8 +29,11 @@ from flashu_core import (
     UnderstandResult,
     UnitReport,
 )
+from flashu_core.asking import Asking
 from flashu_core.calibration import Sample
 from flashu_core.checkpoint import Checkpoint
+from flashu_core.drawing import Drawing
+from flashu_core.kv_cache import KeyValueCache
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
 
@@ -117,21 +123,90 @@ def test_the_negative_prompt_matters(tiny_engine: Engine) -> None:
     assert not np.array_equal(plain, steered)
 
 
-def test_answers_are_admitted_between_evaluations(tiny_engine: Engine) -> None:
-    drawing = tiny_engine.submit(GenerateRequest(prompt="a", seed=1, points=30))
+def ticking() -> Callable[[], float]:
+    """A clock that moves on by a second whenever it is read, so that a unit takes as long as it reads it often."""
+    return itertools.count(1.0).__next__
+
+
+def test_an_answer_is_admitted_between_evaluations(tiny: Checkpoint) -> None:
+    engine = Engine(tiny, EngineConfig(), clock=ticking())
+    drawing = engine.submit(GenerateRequest(prompt="a", seed=1, points=30))
     for _ in range(3):
-        tiny_engine.step()
-    asking = tiny_engine.submit(UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=3))
+        engine.step()
+    asking = engine.submit(UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=3))
     order: list[Event] = []
-    while not tiny_engine.idle:
-        order += tiny_engine.step()
-    told = next(index for index, event in enumerate(order) if event.request == asking)
-    drawn = next(i for i, event in enumerate(order) if isinstance(event, Finished) and event.request == drawing)
-    assert told <= 3
-    answered = next(i for i, event in enumerate(order) if isinstance(event, Finished) and event.request == asking)
-    assert answered < drawn
-    between = order[:answered]
-    assert any(isinstance(event, Progress) for event in between)
+    while not any(isinstance(event, Finished) and event.request == asking for event in order):
+        order += engine.step()
+    assert sum(isinstance(event, Progress) for event in order) <= 2
+    engine.cancel(drawing)
+
+
+def test_pictures_move_on_while_answers_keep_coming(tiny: Checkpoint) -> None:
+    engine = Engine(tiny, EngineConfig(answer_weight=2.0), clock=ticking())
+    engine.submit(GenerateRequest(prompt="a", seed=1, points=40))
+    engine.step()
+    request = UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=60, temperature=10.0, seed=2)
+    asking = engine.submit(request)
+    order: list[Event] = []
+    while not any(isinstance(event, Finished) and event.request == asking for event in order):
+        order += engine.step()
+    result = order[-1]
+    assert isinstance(result, Finished) and isinstance(result.result, UnderstandResult)
+    drawn = sum(isinstance(event, Progress) for event in order)
+    # The prefill reads the clock twice more, and an evaluation takes as long as a token.
+    assert drawn == pytest.approx((result.result.completion_tokens + 2) / 2, abs=2)
+    assert drawn > 2
+
+
+def test_what_waits_holds_nothing_and_what_runs_stays_within_bounds(tiny: Checkpoint) -> None:
+    engine = Engine(tiny, EngineConfig(max_running=2))
+    for index in range(5):
+        engine.submit(GenerateRequest(prompt="a", seed=index, points=4, images=1 + index // 4))
+        engine.submit(UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=3))
+    most: Counter[str] = Counter()
+    finished = 0
+    while not engine.idle:
+        finished += sum(isinstance(event, Finished) for event in engine.step())
+        held = Counter[str]()
+        for active in engine._active.values():
+            if active.state is not None:
+                held[active.entry.task] += active.entry.rows
+        most |= held
+    assert finished == 10
+    assert most == {"generate": 2, "vqa": 2}
+
+
+def test_bytes_are_what_a_request_really_holds(tiny: Checkpoint) -> None:
+    engine = Engine(tiny, EngineConfig())
+    asking = UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=5)
+    identities = [engine.submit(GenerateRequest(prompt="a red circle", images=2)), engine.submit(asking)]
+    drawing, answering = (engine._active[identity] for identity in identities)
+    expected = [drawing.entry.size, answering.entry.size]
+    assert isinstance(drawing, Drawing) and isinstance(answering, Asking)
+    while drawing.state is None or answering.state is None:
+        engine.step()
+    branches = [drawing.state.text.branch, drawing.state.null.branch]
+    caches = [cache for branch in branches for cache in (branch.backbone, branch.head)]
+    engine.step()
+    block = caches[0].capacity - len(drawing.text.ids)
+    state = 2 * 2 * block * tiny.model.config.head.hidden_size * 4
+    assert expected[0] == sum(_bytes(cache) for cache in caches) + state
+    # The bound counts the place of a time token that this way of reading pictures may not need.
+    position = tiny.model.backbone_position_size
+    assert _bytes(answering.state.cache) <= expected[1] <= _bytes(answering.state.cache) + 2 * position
+
+
+def _bytes(cache: KeyValueCache) -> int:
+    return sum(tensor.nbytes for tensor in (*cache.keys, *cache.values))
+
+
+def test_a_request_larger_than_the_bound_runs_alone(tiny: Checkpoint) -> None:
+    engine = Engine(tiny, EngineConfig(max_picture_bytes=1, max_answer_bytes=1))
+    requests = [GenerateRequest(prompt="a", seed=seed, points=3) for seed in range(3)]
+    identities, events = run(engine, *requests, UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=2))
+    progress = [event.request for event in events if isinstance(event, Progress)]
+    assert progress == [identity for identity in identities[:3] for _ in range(2)]
+    assert sum(isinstance(event, Finished) for event in events) == 4
 
 
 def test_cancelling_ends_at_the_next_step(tiny_engine: Engine) -> None:
@@ -254,8 +329,11 @@ def test_a_watcher_is_told_of_every_unit(tiny_engine: Engine) -> None:
 
 def test_warm_up_prepares_and_leaves_nothing_behind(tiny: Checkpoint) -> None:
     engine = Engine(replace(tiny, model=copy.deepcopy(tiny.model)), EngineConfig(calibrated=False))
+    assert engine.costs is None
     engine.warm_up()
     assert engine.calibrated
+    assert engine.costs is not None
+    assert engine.costs.price(GenerateRequest(prompt="a")) > 0
     assert engine.idle
     assert engine.step() == []
 

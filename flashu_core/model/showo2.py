@@ -56,6 +56,21 @@ class Showo2(nn.Module):
         config = self.config.head
         return self._cache(config.blocks, rows, config.key_value_heads, capacity, config.hidden_size // config.heads)
 
+    @property
+    def backbone_position_size(self) -> int:
+        """Bytes of one position of one sequence in the backbone's cache."""
+        config = self.config.backbone
+        return self._position_size(config.layers, config.key_value_heads, config.hidden_size // config.heads)
+
+    @property
+    def head_position_size(self) -> int:
+        """Bytes of one position of one sequence in the head's cache."""
+        config = self.config.head
+        return self._position_size(config.blocks, config.key_value_heads, config.hidden_size // config.heads)
+
+    def _position_size(self, layers: int, heads: int, head_size: int) -> int:
+        return 2 * layers * heads * head_size * self.dtype.itemsize  # a key and a value
+
     def _cache(self, layers: int, rows: int, heads: int, capacity: int, head_size: int) -> KeyValueCache:
         return KeyValueCache.empty(
             layers=layers,

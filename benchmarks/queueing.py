@@ -1,0 +1,208 @@
+"""A machine that serves a trace of requests in simulated time, under the engine's own scheduler or first in, first out.
+
+Units cost what was measured (`UnitCosts`); nothing is computed. It knows when requests come and end, not what is made
+of their latencies.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from flashu_core.costs import UnitCosts
+from flashu_core.plan import Schedule
+from flashu_core.scheduler import Entry, Scheduler
+from flashu_core.types import Stage, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """A request to come.
+
+    Attributes:
+        at: seconds from the start.
+        schedule: of a picture, a plan for each evaluation.
+        tokens: of an answer.
+    """
+
+    at: float
+    task: Task
+    schedule: Schedule = ()
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """A request that ended, `seconds` after it arrived."""
+
+    task: Task
+    at: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a trace came to: the requests, seconds of work by stage, and the longest unit of each stage."""
+
+    latencies: Sequence[Latency]
+    busy: dict[Stage, float]
+    longest: dict[Stage, float]
+    ended: float
+
+
+def poisson(
+    rates: dict[Task, float], count: int, *, schedule: Schedule, tokens: tuple[int, int], seed: int
+) -> list[Arrival]:
+    """A trace of `count` requests with exponential gaps; answers have a uniform number of tokens.
+
+    Args:
+        rates: requests of each task a second.
+        count: of both tasks together.
+        schedule: of every picture.
+        tokens: the fewest and the most of an answer.
+        seed: the same seed at other rates gives the same requests, closer or further apart.
+    """
+    drawn = random.Random(seed)
+    total = sum(rates.values())
+    trace, now = [], 0.0
+    for _ in range(count):
+        now += drawn.expovariate(1.0) / total
+        chance, length = drawn.random(), drawn.randint(*tokens)
+        if chance * total < rates.get("generate", 0.0):
+            trace.append(Arrival(at=now, task="generate", schedule=schedule))
+        else:
+            trace.append(Arrival(at=now, task="vqa", tokens=length))
+    return trace
+
+
+@dataclass(slots=True)
+class _Job:
+    """A request on the machine."""
+
+    identity: int
+    arrival: Arrival
+    started: bool = False
+    done: int = 0  # evaluations, or tokens
+
+    @property
+    def entry(self) -> Entry:
+        arrival = self.arrival
+        stage: Stage
+        key = None
+        if not self.started:
+            stage = "prefix" if arrival.task == "generate" else "prefill"
+        elif arrival.task == "vqa":
+            stage = "decode"
+        elif self.done == len(arrival.schedule):
+            stage = "vae_decode"
+        else:
+            plan = arrival.schedule[self.done]
+            stage, key = "evaluate", (plan.head, plan.run_backbone, plan.ffn if plan.run_backbone else None)
+        return Entry(request=self.identity, task=arrival.task, stage=stage, key=key)
+
+    def advance(self, stage: Stage) -> bool:
+        """Whether that unit was its last."""
+        self.started = True
+        if stage != "prefix":
+            self.done += 1  # a prefill draws the first token
+        return stage == "vae_decode" or (self.arrival.task == "vqa" and self.done >= self.arrival.tokens)
+
+
+@dataclass
+class _Machine:
+    """The clock, and what is written down about units and requests."""
+
+    costs: UnitCosts
+    now: float = 0.0
+    latencies: list[Latency] = field(default_factory=list)
+    busy: dict[Stage, float] = field(default_factory=dict)
+    longest: dict[Stage, float] = field(default_factory=dict)
+
+    def run(self, stage: Stage, batch: Sequence[_Job]) -> float:
+        """One unit for a batch; those that it ends are written down."""
+        seconds = self._seconds(stage, batch)
+        self.now += seconds
+        self.busy[stage] = self.busy.get(stage, 0.0) + seconds
+        self.longest[stage] = max(self.longest.get(stage, 0.0), seconds)
+        return seconds
+
+    def end(self, job: _Job) -> None:
+        self.latencies.append(Latency(job.arrival.task, job.arrival.at, self.now - job.arrival.at))
+
+    @property
+    def outcome(self) -> Outcome:
+        return Outcome(self.latencies, self.busy, self.longest, self.now)
+
+    def _seconds(self, stage: Stage, batch: Sequence[_Job]) -> float:
+        costs, rows = self.costs, len(batch)
+        match stage:
+            case "evaluate":
+                return costs.evaluation(batch[0].arrival.schedule[batch[0].done], rows)
+            case "prefix":
+                return costs.prefix.seconds(rows)
+            case "vae_decode":
+                return costs.vae_decode.seconds(rows)
+            case "prefill":
+                return costs.prefill.seconds(rows)
+            case "decode":
+                return costs.decode.seconds(rows)
+
+
+def serve(trace: Sequence[Arrival], costs: UnitCosts, scheduler: Scheduler) -> Outcome:
+    """The trace under the scheduler, which chooses at every unit boundary among all that has arrived."""
+    machine = _Machine(costs)
+    coming = deque(_Job(index, arrival) for index, arrival in enumerate(trace, start=1))
+    # Most of a long queue waits unchanged: its entries are kept, so that a simulation takes seconds.
+    jobs: dict[int, _Job] = {}
+    entries: dict[int, Entry] = {}
+    while coming or jobs:
+        if not jobs:
+            machine.now = max(machine.now, coming[0].arrival.at)
+        while coming and coming[0].arrival.at <= machine.now:
+            job = coming.popleft()
+            jobs[job.identity], entries[job.identity] = job, job.entry
+        unit = scheduler.next_unit(entries.values())
+        assert unit is not None
+        scheduler.ran(unit, machine.run(unit.stage, [jobs[request] for request in unit.requests]))
+        for request in unit.requests:
+            if jobs[request].advance(unit.stage):
+                machine.end(jobs.pop(request))
+                del entries[request]
+            else:
+                entries[request] = jobs[request].entry
+    return machine.outcome
+
+
+def serve_in_order(trace: Sequence[Arrival], costs: UnitCosts, *, max_batch: int) -> Outcome:
+    """The trace first in, first out, each request to its end; with `max_batch` above 1 those of the same task that wait
+    when one begins go with it."""
+    machine = _Machine(costs)
+    coming = deque(_Job(index, arrival) for index, arrival in enumerate(trace, start=1))
+    waiting: deque[_Job] = deque()
+    while coming or waiting:
+        if not waiting:
+            machine.now = max(machine.now, coming[0].arrival.at)
+        while coming and coming[0].arrival.at <= machine.now:
+            waiting.append(coming.popleft())
+        batch = [job for job in waiting if job.arrival.task == waiting[0].arrival.task][:max_batch]
+        for job in batch:
+            waiting.remove(job)
+        running = list(batch)
+        for stage, mates in _static(running):
+            machine.run(stage, mates)
+            for job in mates:
+                if job.advance(stage):
+                    machine.end(job)
+                    running.remove(job)
+    return machine.outcome
+
+
+def _static(running: list[_Job]) -> Iterator[tuple[Stage, list[_Job]]]:
+    """The units of a batch that nobody joins: one after the other what cannot be shared, the rest together."""
+    while running:
+        first = next((job for job in running if not job.started), running[0])
+        stage = first.entry.stage
+        shared = stage in ("evaluate", "decode")
+        yield stage, [job for job in running if job.entry.stage == stage] if shared else [first]
