@@ -27,5 +27,7 @@ class GatedFFN(nn.Module):
 
     def forward(self, x: Tensor, neurons: Neurons = None) -> Tensor:
         """x (..., width) through the given neurons."""
-        activations, down = self.activations(x, neurons), self.down_proj.weight
-        return project(activations, down) if neurons is None else project_columns(activations, down, neurons)
+        activations = self.activations(x, neurons)
+        if neurons is None:
+            return self.down_proj(activations)  # as a module, for a calibration watches what goes into it
+        return project_columns(activations, self.down_proj.weight, neurons)
