@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flashu_core import Request, Result
+from flashu_core import Event, Request, Result
 
 
 @dataclass(slots=True, eq=False)
@@ -19,6 +19,7 @@ class Job:
         number: counts arrivals.
         arrived, started: monotonic seconds; when it was queued, and given to the engine.
         future: (result, seconds it waited); belongs to `loop`.
+        listen: told of what happens on the way, in the loop.
         identity: the engine's id.
         abandoned: nobody awaits it any more.
     """
@@ -28,9 +29,16 @@ class Job:
     arrived: float
     future: asyncio.Future[tuple[Result, float]]
     loop: asyncio.AbstractEventLoop
+    listen: Callable[[Event], None] | None = None
     started: float = 0.0
     identity: int = -1
     abandoned: bool = False
+
+    def tell(self, event: Event) -> None:
+        """From any thread; nothing where nobody listens."""
+        if self.listen is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(self.listen, event)
 
     def succeed(self, result: Result) -> None:
         """From any thread; nothing where it has ended already."""

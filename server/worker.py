@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from typing import Literal, Protocol
 
@@ -134,13 +134,7 @@ class Worker:
             FlashUError: what the engine refused it or failed with.
             InternalError: the engine broke.
         """
-        loop = asyncio.get_running_loop()
-        with self._changed:
-            self.check_open()
-            self._arrivals += 1
-            job = Job(request, self._arrivals, self._clock(), loop.create_future(), loop)
-            self._waiting.append(job)
-            self._changed.notify()
+        job = self._enter(request)
         try:
             left = None if request.deadline is None else max(request.deadline - self._clock(), 0.0)
             await asyncio.wait({job.future}, timeout=left)
@@ -149,6 +143,35 @@ class Worker:
             return job.future.result()
         finally:
             self._abandon(job)
+
+    async def events(self, request: Request) -> AsyncIterator[Event]:
+        """As `run`, told as it happens; the last one is `Finished`. Closing the iterator cancels the request."""
+        told: asyncio.Queue[Event | None] = asyncio.Queue()
+        job = self._enter(request, told.put_nowait)
+        job.future.add_done_callback(lambda _: told.put_nowait(None))
+        try:
+            while True:
+                left = None if request.deadline is None else max(request.deadline - self._clock(), 0.0)
+                try:
+                    event = await asyncio.wait_for(told.get(), left)
+                except asyncio.TimeoutError:
+                    raise _too_late() from None
+                if event is None:
+                    yield Finished(job.identity, job.future.result()[0])
+                    return
+                yield event
+        finally:
+            self._abandon(job)
+
+    def _enter(self, request: Request, listen: Callable[[Event], None] | None = None) -> Job:
+        loop = asyncio.get_running_loop()
+        with self._changed:
+            self.check_open()
+            self._arrivals += 1
+            job = Job(request, self._arrivals, self._clock(), loop.create_future(), loop, listen)
+            self._waiting.append(job)
+            self._changed.notify()
+        return job
 
     def begin_drain(self) -> None:
         """Takes no more requests; those taken go on. Any thread may call it."""
@@ -281,8 +304,10 @@ class Worker:
                 job = self._leave(identity)
                 if job is not None:
                     job.fail(error)
-            case _:  # progress and text: nobody streams yet
-                pass
+            case _:
+                job = self._active.get(event.request)
+                if job is not None:
+                    job.tell(event)
 
     def _leave(self, identity: int) -> Job | None:
         with self._changed:
