@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future
 from typing import Literal, Protocol
 
@@ -144,7 +144,7 @@ class Worker:
         finally:
             self._abandon(job)
 
-    async def events(self, request: Request) -> AsyncIterator[Event]:
+    async def events(self, request: Request) -> AsyncGenerator[Event, None]:
         """As `run`, told as it happens; the last one is `Finished`. Closing the iterator cancels the request."""
         told: asyncio.Queue[Event | None] = asyncio.Queue()
         job = self._enter(request, told.put_nowait)
