@@ -1,5 +1,5 @@
 """A small honest engine that draws seeded noise and names a picture's mean colour, and a server around it on a real
-socket. The tests of the server need no model."""
+socket. Most tests of the server need no model; `real` is a server with the embedded one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ import uvicorn
 
 from flashu_core import (
     CancelledError,
+    Engine,
+    EngineConfig,
     Event,
     Failed,
     Finished,
@@ -31,6 +33,7 @@ from flashu_core import (
 )
 from server.app import create_app
 from server.settings import Settings
+from server.worker import EngineLike
 
 SECRET = "/secret/path/of/weights.bin"
 
@@ -117,6 +120,8 @@ class ToyEngine:
             if done + 1 < of:
                 self._active[identity] = (request, done + 1)
             return events
+        if request.image is None:
+            raise RuntimeError("the toy answers questions about pictures only")
         height, width = request.image.shape[:2]
         answer = f"{width}x{height} " + " ".join(str(round(value)) for value in request.image.mean((0, 1)))
         result = UnderstandResult(
@@ -154,9 +159,9 @@ def _draw(request: GenerateRequest, evaluations: int) -> GenerateResult:
 
 @dataclass(frozen=True)
 class Live:
-    """A running server, its engine, and a client of it."""
+    """A running server, its engine where that is the toy, and a client of it."""
 
-    engine: ToyEngine
+    engine: ToyEngine | None
     client: httpx.Client
     port: int
 
@@ -174,8 +179,10 @@ class Live:
 
 
 @contextlib.contextmanager
-def _serving(engine: ToyEngine, load: Callable[[], ToyEngine] | None = None, **settings: object) -> Iterator[Live]:
-    app = create_app(Settings(**settings), load or (lambda: engine))  # type: ignore[arg-type]
+def _serving(
+    engine: ToyEngine | None, load: Callable[[], EngineLike] | None = None, **settings: object
+) -> Iterator[Live]:
+    app = create_app(Settings(**settings), load or (lambda: engine))  # type: ignore[arg-type,return-value]
     # The protocol is named because asyncio sends small answers at once (TCP_NODELAY) only where it is.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
         listening.bind(("127.0.0.1", 0))
@@ -193,7 +200,8 @@ def _serving(engine: ToyEngine, load: Callable[[], ToyEngine] | None = None, **s
                 live.wait_for(lambda: server.started)
                 yield live
         finally:
-            engine.go_on.set()
+            if engine is not None:
+                engine.go_on.set()
             server.should_exit = True
             thread.join(10)
             assert not thread.is_alive()
@@ -214,4 +222,12 @@ def shared() -> Iterator[Live]:
     """One ready server for all tests of a module that leave it as they found it."""
     with _serving(ToyEngine(), max_body_bytes=8 * 2**20, body_timeout_s=1.0) as live:
         live.wait_for(lambda: live.client.get("/readyz").status_code == 200)
+        yield live
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[Live]:
+    """A ready server with the embedded model."""
+    with _serving(None, lambda: Engine.load(None, EngineConfig(dtype="float32")), acceleration="exact") as live:
+        live.wait_for(lambda: live.client.get("/readyz").status_code == 200, 120)
         yield live
