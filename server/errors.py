@@ -189,6 +189,8 @@ def _validation_problem(error: ValidationError) -> Problem:
 def _words(kind: str, message: str) -> str:
     if kind == "extra_forbidden":
         return "there is no such field; remove it"
+    if kind == "union_tag_invalid":  # pydantic's own words repeat what was sent
+        return "its kind is not one that this route reads"
     if kind == "model_type":
         return "the body must be a JSON object"
     return message[:1].lower() + message[1:]

@@ -57,7 +57,7 @@ class _OpenAIBody(Body):
     """Lower runs first."""
     timeout_s: Timeout | None = None
     """Seconds after which the result is of no use; null takes the server's default."""
-    size: Literal["auto"] | Annotated[str, StringConstraints(pattern=SIZE)] | None = None
+    size: Annotated[str, StringConstraints(pattern=f"^auto$|{SIZE}")] | None = None
     """WIDTHxHEIGHT, one of those the model draws; auto and null take its default."""
 
     def _drawing(self, prompt: str, **fields: Any) -> GenerateBody:
