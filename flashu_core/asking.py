@@ -63,7 +63,8 @@ class Asker:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        self._system = understand.System(prompt.understanding_prefix(parts.tokenizer))
+        self._before_picture = understand.System(prompt.understanding_prefix(parts.tokenizer))
+        self._before_question = understand.System(prompt.question_prefix(parts.tokenizer), picture=False)
 
     def accept(self, identity: int, request: UnderstandRequest, seed: int) -> Asking:
         """Settles a request's tokens.
@@ -80,7 +81,8 @@ class Asker:
                 parameter="acceleration",
             )
         parts.check_path(policy.ffn_ratio)
-        suffix = prompt.understanding_suffix(parts.tokenizer, request.question, limit=parts.info.max_prompt_tokens)
+        after = prompt.question_suffix if request.image is None else prompt.understanding_suffix
+        suffix = after(parts.tokenizer, request.question, limit=parts.info.max_prompt_tokens)
         schedule = make_answer_schedule(policy.techniques, tokens=request.max_new_tokens)
         return Asking(
             identity=identity,
@@ -105,12 +107,14 @@ class Asker:
         for asking in askings:
             parts, request = self.parts, asking.request
             asking.begun = parts.clock()
-            width, height = parts.info.sizes[0]
-            with spans.span("vae_encode"), torch.inference_mode():
-                latents = parts.vae.encode(fit(request.image, height, width).to(parts.model.device))
+            latents = None
+            if request.image is not None:
+                width, height = parts.info.sizes[0]
+                with spans.span("vae_encode"), torch.inference_mode():
+                    latents = parts.vae.encode(fit(request.image, height, width).to(parts.model.device))
             asking.state = understand.begin(
                 parts.model,
-                system=self._system,
+                system=self._before_question if latents is None else self._before_picture,
                 latents=latents,
                 suffix=asking.suffix,
                 decoding=understand.Decoding(
@@ -139,9 +143,14 @@ class Asker:
         assert state is not None
         events: list[Event] = []
         text = self.parts.tokenizer.decode(state.tokens)
-        if not state.done:
-            # A character may still lack bytes that come with the next token.
+        stops = [text.index(stop) for stop in asking.request.stop if stop in text]
+        if stops:
+            text = text[: min(stops)]
+            state.ended = True
+        elif not state.done:
+            # A character may still lack bytes that come with the next token, and a stop its end.
             text = text.rstrip("\ufffd")
+            text = text[: len(text) - _begun(text, asking.request.stop)]
         if len(text) > len(asking.shown):
             events.append(Text(asking.identity, text[len(asking.shown) :]))
             asking.shown = text
@@ -160,3 +169,8 @@ class Asker:
             )
             events.append(Finished(asking.identity, result))
         return events
+
+
+def _begun(text: str, stops: Sequence[str]) -> int:
+    """How many characters at the end of the text may be the start of a stop."""
+    return max((size for stop in stops for size in range(1, len(stop)) if text.endswith(stop[:size])), default=0)

@@ -20,7 +20,17 @@ from flashu_core.plan import Schedule, make_schedule
 from flashu_core.policies import GenerationPolicy, find_policy, override
 from flashu_core.scheduler import Entry
 from flashu_core.timing import Spans, total_milliseconds
-from flashu_core.types import SEEDS, Event, Finished, GenerateRequest, GenerateResult, Pixels, Progress, Stage
+from flashu_core.types import (
+    SEEDS,
+    Event,
+    Finished,
+    GenerateRequest,
+    GenerateResult,
+    Pixels,
+    Preview,
+    Progress,
+    Stage,
+)
 
 
 @dataclass(slots=True)
@@ -39,16 +49,24 @@ class Drawing:
     text: generate.Prompt
     null: generate.Prompt
     held: int
+    previews: tuple[int, ...] = ()  # the evaluations behind which one is shown
+    shown: int = 0
     begun: float = 0.0
     state: generate.Generation | None = None
     spans: list[Spans] = field(default_factory=list)
+
+    @property
+    def preview_due(self) -> bool:
+        """Whether the next unit decodes a preview."""
+        state = self.state
+        return state is not None and self.shown < len(self.previews) and state.evaluation >= self.previews[self.shown]
 
     @property
     def entry(self) -> Entry:
         """What the scheduler needs to know."""
         stage: Stage = "prefix"
         if self.state is not None:
-            stage = "vae_decode" if self.state.done else "evaluate"
+            stage = "vae_decode" if self.state.done or self.preview_due else "evaluate"
         return Entry(
             request=self.identity,
             task="generate",
@@ -97,6 +115,7 @@ class Drawer:
             if request.negative_prompt
             else self._null
         )
+        schedule = make_schedule(policy.techniques, points=points, guidance=guidance)
         return Drawing(
             identity=identity,
             request=request,
@@ -105,7 +124,8 @@ class Drawer:
             guidance=guidance,
             size=size,
             policy=policy,
-            schedule=make_schedule(policy.techniques, points=points, guidance=guidance),
+            schedule=schedule,
+            previews=preview_evaluations(len(schedule), request.previews),
             text=text,
             null=null,
             held=request.images * self._row_size(size, len(text.ids), len(null.ids)),
@@ -155,17 +175,31 @@ class Drawer:
         ]
 
     def decode(self, drawings: Sequence[Drawing], spans: Spans) -> list[Event]:
-        """Turns latents into pictures: the end of each request."""
+        """Turns latents into pictures: a preview, or the end of a request."""
         events: list[Event] = []
         for drawing in drawings:
             state = drawing.state
             assert state is not None
+            if drawing.preview_due:
+                with spans.span("preview"), torch.inference_mode():
+                    (image,) = to_pixels(self.parts.vae.decode(state.estimate))
+                state.counts["previews"] += 1
+                state.spans.append(spans)
+                events.append(Preview(drawing.identity, drawing.shown, image))
+                drawing.shown += 1
+                continue
             with spans.span("vae_decode"), torch.inference_mode():
                 images = to_pixels(self.parts.vae.decode(state.latents))
             timings = total_milliseconds([*drawing.spans, *state.spans, spans])
             timings["total"] = (self.parts.clock() - drawing.begun) * 1000
             events.append(Finished(drawing.identity, _result(drawing, state, images, timings)))
         return events
+
+
+def preview_evaluations(evaluations: int, previews: int) -> tuple[int, ...]:
+    """Evaluations, counted from 1, behind which previews are shown: evenly spaced, none behind the last."""
+    behind = {round(evaluations * index / (previews + 1)) for index in range(1, previews + 1)}
+    return tuple(sorted(behind - {0, evaluations}))
 
 
 def _seeds(drawing: Drawing) -> list[int]:

@@ -26,9 +26,7 @@ def generation_prefix(tokenizer: Tokenizer, text: str, *, limit: int, parameter:
 
 def understanding_prefix(tokenizer: Tokenizer) -> list[int]:
     """`bos system user image_start`: the same for every question."""
-    special = tokenizer.special
-    system, user = tokenizer.encode_template(_SYSTEM), tokenizer.encode_template(_USER)
-    return [special.bos, *system, *user, special.image_start]
+    return [*question_prefix(tokenizer), tokenizer.special.image_start]
 
 
 def understanding_suffix(tokenizer: Tokenizer, question: str, *, limit: int) -> list[int]:
@@ -37,8 +35,22 @@ def understanding_suffix(tokenizer: Tokenizer, question: str, *, limit: int) -> 
     Raises:
         InvalidRequestError: the question has more than `limit` tokens.
     """
-    asked = _encode(tokenizer, question, limit, "question")
-    return [tokenizer.special.image_end, *asked, *tokenizer.encode_template(_ASSISTANT)]
+    return [tokenizer.special.image_end, *question_suffix(tokenizer, question, limit=limit)]
+
+
+def question_prefix(tokenizer: Tokenizer) -> list[int]:
+    """`bos system user`: what precedes a question without a picture."""
+    system, user = tokenizer.encode_template(_SYSTEM), tokenizer.encode_template(_USER)
+    return [tokenizer.special.bos, *system, *user]
+
+
+def question_suffix(tokenizer: Tokenizer, question: str, *, limit: int) -> list[int]:
+    """`question assistant`.
+
+    Raises:
+        InvalidRequestError: the question has more than `limit` tokens.
+    """
+    return [*_encode(tokenizer, question, limit, "question"), *tokenizer.encode_template(_ASSISTANT)]
 
 
 def _encode(tokenizer: Tokenizer, text: str, limit: int, parameter: str) -> list[int]:

@@ -20,6 +20,8 @@ Pixels = NDArray[np.uint8]
 
 SEEDS = 2**63  # seeds are 0 to this, not included
 MOST_IMAGES = 8
+MOST_PREVIEWS = 3
+MOST_STOPS = 4
 MOST_POINTS = 1000
 MOST_GUIDANCE = 100.0
 MOST_NEW_TOKENS = 4096
@@ -41,6 +43,14 @@ def _deadline(value: float | None) -> None:
         raise InvalidRequestError(f"the deadline is {value}; it must be finite", parameter="timeout_s")
 
 
+def _picture(value: Pixels) -> None:
+    if value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] != 3 or not value.size:
+        raise InvalidRequestError(
+            f"the image is {value.dtype} of shape {value.shape}; it must be uint8 (height, width, 3)",
+            parameter="image",
+        )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerateRequest:
     """A prompt to draw.
@@ -53,6 +63,7 @@ class GenerateRequest:
         seed: None draws one.
         policy: name of the acceleration policy.
         overrides: single parameters of that policy, by name.
+        previews: how many `Preview`s are wanted on the way; of one picture only, and never more than evaluations.
         priority: lower runs first.
         deadline: monotonic seconds after which nobody wants the result.
 
@@ -70,11 +81,18 @@ class GenerateRequest:
     seed: int | None = None
     policy: str = "exact"
     overrides: Mapping[str, float] = field(default_factory=dict)
+    previews: int = 0
     priority: int = 0
     deadline: float | None = None
 
     def __post_init__(self) -> None:
         _within("images", self.images, 1, MOST_IMAGES)
+        _within("previews", self.previews, 0, MOST_PREVIEWS)
+        if self.previews and self.images > 1:
+            raise InvalidRequestError(
+                f"previews is {self.previews} for {self.images} images; they are of a single image",
+                parameter="previews",
+            )
         if self.points is not None:
             _within("points", self.points, 2, MOST_POINTS)
         if self.guidance is not None:
@@ -87,13 +105,14 @@ class GenerateRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class UnderstandRequest:
-    """A question about a picture.
+    """A question, about a picture where there is one.
 
     Attributes:
-        image: uint8 (H, W, 3) of any size; the engine resizes and crops it.
+        image: uint8 (H, W, 3) of any size; the engine resizes and crops it. None: the question stands alone.
         max_new_tokens: length of the answer at most.
         temperature: 0 picks the likeliest token.
         top_p: the smallest set of likeliest tokens with this much probability is drawn from.
+        stop: texts before the first of which the answer ends.
         policy, overrides: as of a picture.
 
     Raises:
@@ -101,10 +120,11 @@ class UnderstandRequest:
     """
 
     question: str
-    image: Pixels
+    image: Pixels | None = None
     max_new_tokens: int = 128
     temperature: float = 0.0
     top_p: float = 1.0
+    stop: tuple[str, ...] = ()
     seed: int | None = None
     policy: str = "exact"
     overrides: Mapping[str, float] = field(default_factory=dict)
@@ -112,10 +132,12 @@ class UnderstandRequest:
     deadline: float | None = None
 
     def __post_init__(self) -> None:
-        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3 or not self.image.size:
+        if self.image is not None:
+            _picture(self.image)
+        if len(self.stop) > MOST_STOPS or not all(self.stop):
             raise InvalidRequestError(
-                f"the image is {self.image.dtype} of shape {self.image.shape}; it must be uint8 (height, width, 3)",
-                parameter="image",
+                f"stop has {len(self.stop)} texts; it must be at most {MOST_STOPS}, none of them empty",
+                parameter="stop",
             )
         _within("max_new_tokens", self.max_new_tokens, 1, MOST_NEW_TOKENS)
         _within("temperature", self.temperature, 0.0, 10.0)
@@ -137,7 +159,7 @@ class GenerateResult:
         seeds: one for each picture.
         schedule: counts of what ran: evaluations, backbone_passes, head_passes, ...
         timings: milliseconds per component: `tokenize`, `prefix`, `features`, `backbone`, `head`, `guidance`,
-            `vae_decode`, and `total` (from the first unit of work to the last).
+            `vae_decode`, `preview` where there were any, and `total` (from the first unit of work to the last).
     """
 
     images: tuple[Pixels, ...]
@@ -175,6 +197,15 @@ class Progress:
     of: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Preview:
+    """What a picture looks like to become: uint8 (height, width, 3); `index` counts a request's previews from 0."""
+
+    request: int
+    index: int
+    image: Pixels
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """More of an answer; the pieces of one request, joined, are its answer."""
@@ -199,7 +230,7 @@ class Failed:
     error: FlashUError
 
 
-Event = Progress | Text | Finished | Failed
+Event = Progress | Preview | Text | Finished | Failed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,9 @@ from starlette.responses import Response
 
 from flashu_core import EngineConfig
 from server import __version__
+from server.api.chat import chat_routes
 from server.api.native import native_routes
+from server.api.openai import openai_routes
 from server.api.probes import probe_routes
 from server.api.services import Services
 from server.boundary import RequestBoundary
@@ -67,6 +69,8 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
     services = Services(settings=settings, worker=worker, images=images, metrics=metrics)
     app.state.services = services
     app.include_router(native_routes(services))
+    app.include_router(openai_routes(services))
+    app.include_router(chat_routes(services))
     app.include_router(probe_routes(services))
     app.add_middleware(BodyLimits, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
     app.add_middleware(RequestBoundary, metrics=metrics)  # added last, so outermost

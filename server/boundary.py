@@ -11,12 +11,19 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.errors import InternalError, problem_of
+from server.errors import CLIENT_GONE, InternalError, problem_of
 from server.metrics import Metrics
 
 _log = logging.getLogger("flashu.server")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_TASKS = {"/v1/generate": "generate", "/v1/vqa": "vqa"}
+_TASKS = {
+    "/v1/generate": "generate",
+    "/v1/images/generations": "generate",
+    "/v1/vqa": "vqa",
+    # Until the request is routed.
+    "/v1/infer": "unrouted",
+    "/v1/chat/completions": "unrouted",
+}
 
 
 class RequestBoundary:
@@ -53,4 +60,8 @@ class RequestBoundary:
         finally:
             task = _TASKS.get(scope["path"])
             if task is not None and scope["method"] == "POST" and status is not None:
+                state = scope["state"]
+                task = state.get("task", task)
+                if state.get("client_gone"):
+                    status = CLIENT_GONE
                 self._metrics.count(task, status, time.perf_counter() - started)

@@ -25,6 +25,7 @@ _PARAMETERS = {  # the engine's names of what the routes call otherwise
     "height": "size",
     "deadline": "timeout_s",
 }
+_NOT_AGAIN = {"x-should-retry": "false"}  # OpenAI's clients would run the same work once more
 _CODES = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
 _STATUS_CODES = {
     400: "invalid_value",
@@ -113,6 +114,13 @@ class UnsupportedMediaTypeError(ServerError):
         super().__init__(f"the Content-Type is not one this route reads; send {' or '.join(allowed)}")
 
 
+class UnknownModelError(ServerError):
+    """The model named is not the one loaded."""
+
+    def __init__(self, known: str) -> None:
+        super().__init__(f"there is no model of that name here; use {known}, or leave model out where that may be")
+
+
 class ClientGoneError(ServerError):
     """The client closed the connection before its answer was ready."""
 
@@ -147,7 +155,7 @@ def problem_of(error: Exception) -> Problem:
             name = error.parameter
             return Problem(400, "invalid_value", str(error), _PARAMETERS.get(name, name) if name else None)
         case DeadlineExceededError():
-            return Problem(504, "deadline_exceeded", str(error), "timeout_s")
+            return Problem(504, "deadline_exceeded", str(error), "timeout_s", headers=_NOT_AGAIN)
         case CancelledError():
             return Problem(503, "cancelled", str(error), headers={"Retry-After": "1"})
         case InvalidJsonError():
@@ -169,6 +177,8 @@ def problem_of(error: Exception) -> Problem:
             if error.ran:  # it may kill the next process too, and clients' libraries retry a 503 unasked
                 headers["x-should-retry"] = "false"
             return Problem(503, "worker_lost", str(error), headers=headers)
+        case UnknownModelError():
+            return Problem(404, "model_not_found", str(error), "model")
         case ClientGoneError() | ClientDisconnect():
             return Problem(CLIENT_GONE, "client_gone", "the client closed the connection")
         case HTTPException() if error.status_code < 500:
@@ -176,7 +186,7 @@ def problem_of(error: Exception) -> Problem:
             words = HTTPStatus(error.status_code).phrase if error.status_code in (404, 405) else str(error.detail)
             return Problem(error.status_code, code, words, headers=error.headers or {})
         case _:
-            return Problem(500, "internal_error", str(InternalError()))
+            return Problem(500, "internal_error", str(InternalError()), headers=_NOT_AGAIN)
 
 
 # Those that starlette can hand to a handler one class at a time; the rest end at the boundary as a 500.
@@ -203,6 +213,8 @@ def _validation_problem(error: ValidationError) -> Problem:
 def _words(kind: str, message: str) -> str:
     if kind == "extra_forbidden":
         return "there is no such field; remove it"
+    if kind == "union_tag_invalid":  # pydantic's own words repeat what was sent
+        return "its kind is not one that this route reads"
     if kind == "model_type":
         return "the body must be a JSON object"
     return message[:1].lower() + message[1:]

@@ -22,6 +22,7 @@ from flashu_core import (
     InvalidRequestError,
     KernelUnavailableError,
     ModelInfo,
+    Preview,
     Progress,
     Request,
     Text,
@@ -111,7 +112,7 @@ class UnitEnded:
 
 
 ToWorker = Load | Submit | Cancel | Shutdown
-FromWorker = Loaded | LoadFailed | Accepted | Refused | UnitEnded | Progress | Text | Finished | Failed
+FromWorker = Loaded | LoadFailed | Accepted | Refused | UnitEnded | Progress | Preview | Text | Finished | Failed
 TO_WORKER: Final[tuple[type[ToWorker], ...]] = get_args(ToWorker)
 FROM_WORKER: Final[tuple[type[FromWorker], ...]] = get_args(FromWorker)
 
@@ -127,6 +128,7 @@ TAGS: Final[Mapping[str, type]] = {
     "refused": Refused,
     "unit_ended": UnitEnded,
     "progress": Progress,
+    "preview": Preview,
     "text": Text,
     "finished": Finished,
     "failed": Failed,

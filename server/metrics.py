@@ -17,7 +17,17 @@ _BUCKETS = (
     *(1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0),
 )
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
-    "generate": ("tokenize", "prefix", "features", "backbone", "head", "guidance", "vae_decode", "image_encode"),
+    "generate": (
+        "tokenize",
+        "prefix",
+        "features",
+        "backbone",
+        "head",
+        "guidance",
+        "preview",
+        "vae_decode",
+        "image_encode",
+    ),
     "vqa": ("tokenize", "image_decode", "vae_encode", "features", "prefill", "decode"),
 }
 

@@ -1,15 +1,15 @@
-"""Bodies of the native routes and what they answer. It knows names, types and ranges that hold for any model; what a
-certain model can draw is checked against its `ModelInfo` later. Numbers are strict: no booleans, strings, NaN."""
+"""Bodies of the native routes. It knows names, types and ranges that hold for any model; what a certain model can draw
+is checked against its `ModelInfo` later. Numbers are strict: no booleans, strings, NaN."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
-from flashu_core import GenerateRequest, Pixels, UnderstandRequest
+from flashu_core import GenerateRequest, Pixels, Task, UnderstandRequest
 
 TEXT_CHARACTERS = 32_768  # far over what any model's prompt holds; keeps megabytes away from the tokenizer
 OutputFormat = Literal["png", "jpeg", "webp"]
@@ -27,8 +27,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Priority = Annotated[int, Field(ge=-100, le=100)]
 Timeout = Annotated[float, Field(gt=0, le=3600)]
 PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-
-
+ImageText = Annotated[str, StringConstraints(min_length=1)]
+SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 OverrideName = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$")]
 
 
@@ -44,7 +44,9 @@ class Acceleration(BaseModel):
     """Whose parameters are changed; null takes the server's default."""
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """What all bodies have in common: nothing unknown, nothing converted."""
+
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
@@ -57,41 +59,54 @@ def applied(acceleration: str | Acceleration | None, default: str) -> tuple[str,
     return acceleration or default, {}
 
 
-class GenerateBody(_Body):
-    """What to draw."""
+class WorkFields(Body):
+    """What either task takes."""
 
-    prompt: FilledText
-    """What the picture shows; blank is refused."""
+    seed: Seed | None = None
+    """Of the first picture (the next ones count up), or of an answer's draws; null draws one."""
+    acceleration: PolicyName | Acceleration | None = None
+    """Name of the acceleration policy, or an object with `policy` and parameters of it to change; null takes the
+    server's default."""
+    stream: bool = False
+    """Whether to answer with server-sent events while the work goes on."""
+    priority: Priority = 0
+    """Lower runs first."""
+    timeout_s: Timeout | None = None
+    """Seconds after which the result is of no use; null takes the server's default."""
+
+
+class DrawingFields(WorkFields):
+    """How to draw, without the prompt."""
+
     negative_prompt: Text = ""
     """What the picture is guided away from."""
     n: Annotated[int, Field(ge=1, le=8)] = 1
     """How many pictures."""
-    size: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")] | None = None
+    size: Annotated[str, StringConstraints(pattern=SIZE)] | None = None
     """WIDTHxHEIGHT in pixels, one of those the model has (`GET /v1/models`); null takes its default."""
     num_inference_steps: Annotated[int, Field(ge=2, le=1000)] | None = None
     """Points of the time grid; null takes the model's default."""
     guidance_scale: Annotated[float, Field(ge=0, le=100)] | None = None
     """Strength of guidance; null takes the model's default."""
-    seed: Seed | None = None
-    """Of the first picture, the next ones count up; null draws one."""
-    acceleration: PolicyName | Acceleration | None = None
-    """Name of the acceleration policy, or an object with `policy` and parameters of it to change; null takes the
-    server's default."""
     output_format: OutputFormat = "png"
     """File format of the pictures."""
     output_compression: Annotated[int, Field(ge=0, le=100)] = 90
     """Quality of jpeg and webp; png has no loss and ignores it."""
     response_format: Literal["b64_json", "binary"] = "b64_json"
     """JSON with base64, or the file itself (one picture only)."""
-    priority: Priority = 0
-    """Lower runs first."""
-    timeout_s: Timeout | None = None
-    """Seconds after which the result is of no use; null takes the server's default."""
+    partial_images: Annotated[int, Field(ge=0, le=3)] = 0
+    """How many previews a stream shows on the way; of one picture only."""
 
     @model_validator(mode="after")
-    def _binary_is_one_picture(self) -> Self:
-        if self.response_format == "binary" and self.n != 1:
-            raise PydanticCustomError("binary", "response_format binary holds one picture; set n to 1 or use b64_json")
+    def _one_picture(self) -> Self:
+        if self.response_format == "binary" and (self.n != 1 or self.stream):
+            raise PydanticCustomError(
+                "binary", "response_format binary holds one picture; set n to 1 and stream to false, or use b64_json"
+            )
+        if self.partial_images and (self.n != 1 or not self.stream):
+            raise PydanticCustomError(
+                "partial", "partial_images are of one picture in a stream; set n to 1 and stream to true, or leave it 0"
+            )
         return self
 
     def pixels(self) -> tuple[int, int] | None:
@@ -101,7 +116,15 @@ class GenerateBody(_Body):
         width, height = self.size.split("x")
         return int(width), int(height)
 
+
+class GenerateBody(DrawingFields):
+    """What to draw."""
+
+    prompt: FilledText
+    """What the picture shows; blank is refused."""
+
     def to_request(self, deadline: float, default: str) -> GenerateRequest:
+        """The engine's request; `default` is the policy where none is named."""
         policy, overrides = applied(self.acceleration, default)
         width, height = self.pixels() or (None, None)
         return GenerateRequest(
@@ -115,33 +138,33 @@ class GenerateBody(_Body):
             seed=self.seed,
             policy=policy,
             overrides=overrides,
+            previews=self.partial_images,
             priority=self.priority,
             deadline=deadline,
         )
 
 
-class VqaFields(_Body):
-    """A question and how to answer it, without the picture: the fields of the multipart form."""
+class AnswerFields(WorkFields):
+    """How to answer, without the question."""
 
-    question: FilledText
-    """What is asked about the picture; blank is refused."""
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 128
     """Length of the answer at most."""
     temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
     """0 takes the likeliest token."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of probability that tokens are drawn from."""
-    seed: Seed | None = None
-    """Of the draws; null draws one."""
-    acceleration: PolicyName | Acceleration | None = None
-    """Name of the acceleration policy, or an object with `policy` and parameters of it to change; null takes the
-    server's default."""
-    priority: Priority = 0
-    """Lower runs first."""
-    timeout_s: Timeout | None = None
-    """Seconds after which the answer is of no use; null takes the server's default."""
 
-    def to_request(self, image: Pixels, deadline: float, default: str) -> UnderstandRequest:
+
+class VqaFields(AnswerFields):
+    """A question and how to answer it, without the picture: the fields of the multipart form."""
+
+    question: FilledText
+    """What is asked about the picture; blank is refused."""
+
+    def to_request(
+        self, image: Pixels | None, deadline: float, default: str, *, stop: tuple[str, ...] = ()
+    ) -> UnderstandRequest:
+        """The engine's request; `default` is the policy where none is named."""
         policy, overrides = applied(self.acceleration, default)
         return UnderstandRequest(
             question=self.question,
@@ -149,6 +172,7 @@ class VqaFields(_Body):
             max_new_tokens=self.max_new_tokens,
             temperature=self.temperature,
             top_p=self.top_p,
+            stop=stop,
             seed=self.seed,
             policy=policy,
             overrides=overrides,
@@ -160,50 +184,46 @@ class VqaFields(_Body):
 class VqaBody(VqaFields):
     """A question about a picture."""
 
-    image: Annotated[str, StringConstraints(min_length=1)]
+    image: ImageText
     """PNG, JPEG, WEBP or GIF as base64 or as a data URL."""
 
 
-class _Answer(BaseModel):
-    id: str
-    acceleration: str
-    timings_ms: dict[str, float]
-    schedule: dict[str, int]
+class InferFields(DrawingFields, AnswerFields):
+    """Either task, without the picture: the fields of the multipart form. Those of the other task are not read."""
+
+    task: Task | Literal["auto"] = "auto"
+    """Which one it is; auto decides by the text and the picture, and the answer says why."""
+    prompt: FilledText | None = None
+    """What is wanted; one of `prompt` and `question`."""
+    question: FilledText | None = None
+    """As `prompt`: either name does for either task."""
+
+    @model_validator(mode="after")
+    def _one_text(self) -> Self:
+        if (self.prompt is None) == (self.question is None):
+            raise PydanticCustomError("one_text", "one of prompt and question is needed, not both")
+        return self
+
+    @property
+    def text(self) -> str:
+        """What is wanted, under whichever name it came."""
+        return self.prompt or self.question or ""
+
+    def as_generate(self) -> GenerateBody:
+        """The body of a drawing."""
+        return GenerateBody(prompt=self.text, **_values(self, DrawingFields))
+
+    def as_vqa(self) -> VqaFields:
+        """The body of a question."""
+        return VqaFields(question=self.text, **_values(self, AnswerFields))
 
 
-class PictureOut(BaseModel):
-    b64_json: str
-    seed: int
+class InferBody(InferFields):
+    """Either task."""
+
+    image: ImageText | None = None
+    """As of a question about a picture; a question without one is answered as text."""
 
 
-class GenerateAnswer(_Answer):
-    task: Literal["generate"] = "generate"
-    images: list[PictureOut]
-    size: str
-    output_format: OutputFormat
-
-
-class Usage(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-
-
-class VqaAnswer(_Answer):
-    task: Literal["vqa"] = "vqa"
-    answer: str
-    finish_reason: Literal["stop", "length"]
-    usage: Usage
-
-
-class ErrorDetail(BaseModel):
-    message: str
-    type: str
-    param: str | None
-    code: str
-
-
-class ErrorBody(BaseModel):
-    """The one body of every error."""
-
-    error: ErrorDetail
+def _values(body: Body, fields: type[Body]) -> dict[str, Any]:
+    return {name: getattr(body, name) for name in fields.model_fields}

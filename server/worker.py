@@ -18,6 +18,7 @@ from flashu_core import (
     GenerateRequest,
     InvalidRequestError,
     ModelInfo,
+    Preview,
     Progress,
     Request,
     Result,
@@ -269,7 +270,7 @@ class Worker:
             case Accepted(request=number):
                 if job := self._inside.get(number):
                     job.tell(Started(number, job.waited))
-            case Progress(request=number) | Text(request=number):
+            case Progress(request=number) | Text(request=number) | Preview(request=number):
                 if job := self._inside.get(number):
                     job.tell(message)
             case Finished(request=number):

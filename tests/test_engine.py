@@ -381,3 +381,39 @@ def test_unusable_parameters_are_refused_at_once(tiny_engine: Engine, request_: 
         tiny_engine.submit(request_)
     assert caught.value.parameter == "acceleration"
     assert tiny_engine.idle
+
+
+def test_a_question_without_a_picture(tiny_engine: Engine) -> None:
+    for policy in ("exact", "flashu"):
+        tiny_engine.prepare()
+        events: list[Event] = []
+        request = UnderstandRequest(question="what is red?", max_new_tokens=12, policy=policy)
+        result = tiny_engine.ask(request, events.append)
+        assert "".join(event.text for event in events if isinstance(event, Text)) == result.answer
+        assert result.completion_tokens > 0
+        assert result.prompt_tokens < 40
+        assert "vae_encode" not in result.timings and "features" not in result.timings
+        assert result.schedule["visual_tokens_kept"] == result.schedule["visual_tokens_pruned"] == 0
+
+
+def test_an_answer_ends_before_a_stop(tiny_engine: Engine) -> None:
+    def ask(*stop: str) -> tuple[UnderstandResult, str]:
+        events: list[Event] = []
+        request = UnderstandRequest(question="what is red?", max_new_tokens=24, stop=stop)
+        result = tiny_engine.ask(request, events.append)
+        return result, "".join(event.text for event in events if isinstance(event, Text))
+
+    whole, _ = ask()
+    assert len(whole.answer) > 8
+    for start in range(2, 6):
+        # One that ends in the middle of the answer's tokens, and one that never comes but begins often.
+        stop = whole.answer[start : start + 3]
+        result, streamed = ask(stop, whole.answer[start : start + 2] + "\0")
+        assert result.answer == streamed == whole.answer[: whole.answer.index(stop)]
+        assert result.finish_reason == "stop"
+        assert result.completion_tokens < whole.completion_tokens
+    never, streamed = ask(whole.answer + "\0")
+    assert never.answer == streamed == whole.answer
+    for stop in [("",), ("a",) * 5]:
+        with pytest.raises(InvalidRequestError, match="stop"):
+            UnderstandRequest(question="a", stop=stop)

@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 
 from flashu_core import InvalidRequestError
-from flashu_core.prompt import generation_prefix, understanding_prefix, understanding_suffix
+from flashu_core.prompt import (
+    generation_prefix,
+    question_prefix,
+    question_suffix,
+    understanding_prefix,
+    understanding_suffix,
+)
 from flashu_core.tokenizer import Tokenizer
 
 
@@ -35,3 +41,12 @@ def test_long_text_is_refused_with_its_length(tokenizer: Tokenizer) -> None:
 def test_lone_surrogates_are_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(InvalidRequestError, match="surrogate at character 2"):
         generation_prefix(tokenizer, "a \ud800", limit=100)
+
+
+def test_a_question_without_a_picture_has_no_image_markers(tokenizer: Tokenizer) -> None:
+    special = tokenizer.special
+    whole = [*question_prefix(tokenizer), *question_suffix(tokenizer, "what?", limit=10)]
+    pictured = [*understanding_prefix(tokenizer), *understanding_suffix(tokenizer, "what?", limit=10)]
+    assert whole == [token for token in pictured if token not in (special.image_start, special.image_end)]
+    with pytest.raises(InvalidRequestError, match="question has"):
+        question_suffix(tokenizer, " red" * 12, limit=11)

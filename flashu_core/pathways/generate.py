@@ -149,6 +149,13 @@ class Generation:
         return (self.plan.head, self.plan.run_backbone, self.path.name if self.plan.run_backbone else None)
 
     @property
+    def estimate(self) -> Tensor:
+        """The latents at time 1 if the last velocity held, as they are before the first evaluation."""
+        if self.velocity is None:
+            return self.latents
+        return euler(self.latents, self.velocity, self.times[self.evaluation], 1.0)
+
+    @property
     def rows(self) -> int:
         """Pictures of this request."""
         return self.latents.shape[0]

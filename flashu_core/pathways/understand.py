@@ -1,8 +1,8 @@
-"""Answering: a picture and a question read once, then tokens decoded from a cache.
+"""Answering: a question, and its picture where there is one, read once, then tokens decoded from a cache.
 
-What precedes every picture is the same for all requests, so it is read once per process on each path (`System`) and
-copied. A prefill runs the image block with full attention and the question causally in one pass. A request's whole
-running state is its `Understanding`.
+What precedes every picture or question is the same for all requests, so it is read once per process on each path
+(`System`) and copied. A prefill runs the image block with full attention and the question causally in one pass. A
+request's whole running state is its `Understanding`.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ class Decoding:
 
 @dataclass(slots=True)
 class System:
-    """What precedes every picture (`bos system user image_start`), and its time token where that is causal.
+    """What precedes every picture (`bos system user image_start`), and its time token where that is causal; or what
+    precedes every question that has no picture (`bos system user`).
 
     Keys and values depend on the neurons that ran, so there is a cache for each path it was read on.
     """
 
     ids: Sequence[int]
+    picture: bool = True
     _read: dict[str, KeyValueCache] = field(default_factory=dict)
 
     @torch.inference_mode()
@@ -51,7 +53,7 @@ class System:
         """Its cache on that path, run through the backbone on first use."""
         if path.name not in self._read:
             embeddings = model.embed(self.ids)
-            if model.config.time_token and model.config.understanding_block == "image":
+            if self.picture and model.config.time_token and model.config.understanding_block == "image":
                 embeddings = torch.cat([embeddings, _clean_time_token(model)], dim=1)
             length = embeddings.shape[1]
             cache = model.backbone_cache(1, length)
@@ -135,7 +137,7 @@ def begin(
     model: Showo2,
     *,
     system: System,
-    latents: Tensor,
+    latents: Tensor | None,
     suffix: Sequence[int],
     decoding: Decoding,
     generator: torch.Generator,
@@ -143,12 +145,12 @@ def begin(
     schedule: Schedule | None = None,
     pruned: NeuronPath = FULL,
 ) -> Understanding:
-    """Reads a picture and its question, and draws the answer's first token.
+    """Reads a picture and its question, or a question alone, and draws the answer's first token.
 
     Args:
-        system: what precedes the picture.
-        latents: (1, C, H, W) of the picture.
-        suffix: ids of `image_end question assistant`.
+        system: what precedes the picture or the question.
+        latents: (1, C, H, W) of the picture; None where there is none.
+        suffix: ids of `image_end question assistant`, without `image_end` where there is no picture.
         decoding: how the answer is drawn.
         generator: on the CPU, for drawing.
         spans: measures `features` and `prefill`.
@@ -158,18 +160,13 @@ def begin(
     schedule = schedule or make_answer_schedule((), tokens=decoding.max_new_tokens)
     plan = schedule[0]
     path = pruned if plan.ffn == "pruned" else FULL
-    with spans.span("features"):
-        features = model.vision(latents)
+    features = None
+    if latents is not None:
+        with spans.span("features"):
+            features = model.vision(latents)
     with spans.span("prefill"):
-        block = features.shape[1] + 1
-        parts = [features, model.embed(suffix)]
-        if model.config.understanding_block == "time":
-            # Without a time token the block is the image alone, wherever it is said to start.
-            block -= 1 - model.config.block_extra
-            parts[0] = model.image_block(features, _clean_time_token(model))
-        tokens = torch.cat(parts, dim=1)
-        length, images = tokens.shape[1], features.shape[1]
-        first = parts[0].shape[1] - images
+        tokens, block, first = _sequence(model, features, suffix)
+        length, images = tokens.shape[1], 0 if features is None else features.shape[1]
         prefix = system.read(model, path)
         whole = prefix.length + length + decoding.max_new_tokens
         gone = int(round(plan.drop * images, 9))
@@ -191,6 +188,18 @@ def begin(
         _draw(state)
     state.spans.append(spans)
     return state
+
+
+def _sequence(model: Showo2, features: Tensor | None, suffix: Sequence[int]) -> tuple[Tensor, int, int]:
+    """What a prefill runs, (1, L, width); how many positions at its start see each other; where the image begins."""
+    text = model.embed(suffix)
+    if features is None:
+        return text, 0, 0
+    if model.config.understanding_block == "time":
+        # Without a time token the block is the image alone, wherever it is said to start.
+        picture = model.image_block(features, _clean_time_token(model))
+        return torch.cat([picture, text], dim=1), picture.shape[1], picture.shape[1] - features.shape[1]
+    return torch.cat([features, text], dim=1), features.shape[1] + 1, 0
 
 
 @torch.inference_mode()

@@ -3,7 +3,7 @@ the byte and time limits are the middleware's."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Literal, TypeVar, overload
 
 from pydantic import BaseModel
 from pydantic_core import from_json
@@ -56,8 +56,18 @@ async def read_json(request: Request, schema: type[Body]) -> Body:
     return schema.model_validate(value)
 
 
-async def read_form(request: Request, schema: type[Body], *, file: str) -> tuple[Body, bytes]:
-    """The form's fields as `schema`, and the bytes of its one file.
+@overload
+async def read_form(
+    request: Request, schema: type[Body], *, file: str, required: Literal[True] = True
+) -> tuple[Body, bytes]: ...
+@overload
+async def read_form(
+    request: Request, schema: type[Body], *, file: str, required: Literal[False]
+) -> tuple[Body, bytes | None]: ...
+async def read_form(
+    request: Request, schema: type[Body], *, file: str, required: bool = True
+) -> tuple[Body, bytes | None]:
+    """The form's fields as `schema`, and the bytes of its one file; None where it is missing and not required.
 
     Raises:
         InvalidRequestError: a field comes twice, or the file is missing.
@@ -82,6 +92,6 @@ async def read_form(request: Request, schema: type[Body], *, file: str) -> tuple
     except (UnicodeError, LookupError):
         raise HTTPException(400, "the multipart form is damaged") from None
     body = schema.model_validate_strings(fields)
-    if content is None:
+    if content is None and required:
         raise InvalidRequestError(f"{file} is missing; send the picture as a file in this field", parameter=file)
     return body, content

@@ -1,178 +1,207 @@
-"""The native routes: `POST /v1/generate` and `POST /v1/vqa`. They read, check against the loaded model, hand to the
-worker and write the answer; they know neither engine nor threads."""
+"""The native routes: `POST /v1/generate`, `POST /v1/vqa` and `POST /v1/infer`, which decides between them. They read,
+check against the loaded model, hand to the worker and write the answer or its events; they know neither engine nor
+threads."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
+import contextlib
 import time
 import uuid
-from functools import partial
-from typing import Any
+from collections.abc import AsyncGenerator
 
 from fastapi import APIRouter
 from fastapi.responses import Response
+from pydantic import BaseModel
 from starlette.requests import Request
 
-from flashu_core import GenerateResult, InvalidRequestError, ModelInfo, Pixels, UnderstandResult
-from server.api.bodies import FORM, JSON, media_type, read_form, read_json
-from server.api.disconnect import unless_gone
-from server.api.services import Services
-from server.images import decode_image, encode_image, read_base64
-from server.schemas import (
-    ErrorBody,
+from flashu_core import GenerateRequest, Progress, UnderstandRequest
+from server.answers import (
     GenerateAnswer,
-    GenerateBody,
+    GenerateDone,
+    ImageEvent,
+    PartialImageEvent,
     PictureOut,
+    ProgressEvent,
+    Routing,
+    TextEvent,
     Usage,
     VqaAnswer,
-    VqaBody,
-    VqaFields,
-    applied,
 )
+from server.api import work
+from server.api.bodies import FORM, JSON, media_type, read_form, read_json
+from server.api.disconnect import unless_gone
+from server.api.documents import ERRORS, answers, body_schema, form_schema, takes
+from server.api.event_stream import EventStream, server_event
+from server.api.services import Services
+from server.routing import Unrouted, classify
+from server.schemas import GenerateBody, InferBody, InferFields, VqaBody, VqaFields, applied
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (400, 408, 413, 415, 500, 503, 504)
-}
+_DRAWING_EVENTS = "`progress`, `partial_image`, `image`, `done`; `error` where it fails on the way"
+_ANSWER_EVENTS = "`text`, `done`; `error` where it fails on the way"
 
 
 def native_routes(services: Services) -> APIRouter:
-    router = APIRouter(prefix="/v1", responses=_ERRORS)
+    router = APIRouter(prefix="/v1", responses=dict(ERRORS))
 
-    @router.post("/generate", response_model=GenerateAnswer, openapi_extra=_takes({JSON: _schema(GenerateBody)}))
+    @router.post(
+        "/generate",
+        response_model=GenerateAnswer,
+        responses=answers(stream=_DRAWING_EVENTS, files=True),
+        openapi_extra=takes({JSON: body_schema(GenerateBody)}),
+    )
     async def generate(request: Request) -> Response:
         """Draws pictures from a prompt."""
         media_type(request, JSON)
-        body = await read_json(request, GenerateBody)
-        return await unless_gone(request, _generate(services, body))
+        return await _generate(services, request, await read_json(request, GenerateBody), None)
 
-    form = _schema(VqaFields)
-    form["properties"]["image"] = {"type": "string", "format": "binary"}
-    form["required"] = [*form["required"], "image"]
-
-    @router.post("/vqa", response_model=VqaAnswer, openapi_extra=_takes({JSON: _schema(VqaBody), FORM: form}))
+    @router.post(
+        "/vqa",
+        response_model=VqaAnswer,
+        responses=answers(stream=_ANSWER_EVENTS),
+        openapi_extra=takes({JSON: body_schema(VqaBody), FORM: form_schema(VqaFields, file="image", required=True)}),
+    )
     async def vqa(request: Request) -> Response:
         """Answers a question about a picture."""
         if media_type(request, JSON, FORM) == FORM:
             fields, picture = await read_form(request, VqaFields, file="image")
-            return await unless_gone(request, _vqa(services, fields, picture))
+            return await _vqa(services, request, fields, picture, None)
         body = await read_json(request, VqaBody)
-        return await unless_gone(request, _vqa(services, body, body.image))
+        return await _vqa(services, request, body, body.image, None)
+
+    @router.post(
+        "/infer",
+        response_model=GenerateAnswer | VqaAnswer,
+        responses=answers(stream=f"{_DRAWING_EVENTS}; or {_ANSWER_EVENTS}", files=True),
+        openapi_extra=takes(
+            {JSON: body_schema(InferBody), FORM: form_schema(InferFields, file="image", required=False)}
+        ),
+    )
+    async def infer(request: Request) -> Response:
+        """Draws or answers, whichever the text asks for; the answer says which and why."""
+        body: InferFields
+        picture: str | bytes | None
+        if media_type(request, JSON, FORM) == FORM:
+            body, picture = await read_form(request, InferFields, file="image", required=False)
+        else:
+            body = sent = await read_json(request, InferBody)
+            picture = sent.image
+        route = classify(Unrouted(text=body.text, image=picture is not None, task=body.task))
+        routing = Routing(task=route.task, reason=route.reason)
+        request.state.task = route.task
+        if route.task == "generate":
+            return await _generate(services, request, body.as_generate(), routing)
+        return await _vqa(services, request, body.as_vqa(), picture, routing)
 
     return router
 
 
-async def _generate(services: Services, body: GenerateBody) -> Response:
-    deadline = _deadline(services, body.timeout_s)
-    services.worker.check_open()
-    info = services.worker.info()
-    request = body.to_request(deadline, services.settings.acceleration)
-    _check_policy(info, request.policy)
-    _check_size(info, body.pixels())
-    result, waited = await services.worker.run(request)
-    if not isinstance(result, GenerateResult):
-        raise TypeError(f"the engine answered a drawing with {type(result).__name__}")
-    begun = time.perf_counter()
-    files = [
-        await services.images.run(partial(encode_image, image, body.output_format, body.output_compression))
-        for image in result.images
-    ]
-    timings = {**result.timings, "image_encode": _since(begun), "queue": waited * 1000}
-    services.metrics.work_done("generate", timings)
+async def _generate(services: Services, request: Request, body: GenerateBody, routing: Routing | None) -> Response:
+    drawing = body.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
+    work.admit(services, drawing.policy, body.pixels())
     identity = f"gen-{uuid.uuid4().hex}"
+    encoding = work.Encoding(body.output_format, body.output_compression)
+    if body.stream:
+        return EventStream(_drawing_events(services, drawing, encoding, identity, routing))
+    drawn = await unless_gone(request, work.draw(services, drawing, encoding))
     if body.response_format == "binary":
-        headers = {"X-Flashu-Id": identity, "X-Flashu-Seed": str(result.seeds[0])}
-        return Response(files[0], media_type=f"image/{body.output_format}", headers=headers)
-    height, width = result.images[0].shape[:2]
-    return _json(
-        GenerateAnswer(
-            id=identity,
-            acceleration=result.policy,
-            timings_ms=timings,
-            schedule=dict(result.schedule),
-            images=[
-                PictureOut(b64_json=base64.b64encode(file).decode(), seed=seed)
-                for file, seed in zip(files, result.seeds, strict=True)
-            ],
-            size=f"{width}x{height}",
-            output_format=body.output_format,
-        )
+        headers = {"X-Flashu-Id": identity, "X-Flashu-Seed": str(drawn.result.seeds[0])}
+        return Response(drawn.files[0], media_type=f"image/{body.output_format}", headers=headers)
+    done = _drawing_done(drawing, drawn, encoding, identity, routing)
+    images = [
+        PictureOut(b64_json=file, seed=seed) for file, seed in zip(drawn.base64(), drawn.result.seeds, strict=True)
+    ]
+    return _json(GenerateAnswer(**dict(done), images=images))
+
+
+async def _drawing_events(
+    services: Services, drawing: GenerateRequest, encoding: work.Encoding, identity: str, routing: Routing | None
+) -> AsyncGenerator[bytes, None]:
+    first: tuple[float, int] | None = None  # when the first evaluation seen ended, and which one it was
+    async with contextlib.aclosing(work.draw_events(services, drawing, encoding)) as events:
+        async for event in events:
+            match event:
+                case Progress(evaluation=evaluation, of=of):
+                    now = time.perf_counter()
+                    first = first or (now, evaluation)
+                    ran = evaluation - first[1]
+                    eta = (now - first[0]) / ran * (of - evaluation) if ran else None
+                    yield _event("progress", ProgressEvent(evaluation=evaluation, of=of, eta_s=eta))
+                case work.Partial(index=index, b64_json=file):
+                    yield _event("partial_image", PartialImageEvent(index=index, b64_json=file))
+                case work.Drawn():
+                    for index, (file, seed) in enumerate(zip(event.base64(), event.result.seeds, strict=True)):
+                        yield _event("image", ImageEvent(index=index, b64_json=file, seed=seed))
+                    yield _event("done", _drawing_done(drawing, event, encoding, identity, routing))
+
+
+def _drawing_done(
+    drawing: GenerateRequest, drawn: work.Drawn, encoding: work.Encoding, identity: str, routing: Routing | None
+) -> GenerateDone:
+    return GenerateDone(
+        id=identity,
+        acceleration=work.applied_policy(drawing),
+        timings_ms=drawn.timings,
+        schedule=dict(drawn.result.schedule),
+        size=drawn.size,
+        output_format=encoding.output_format,
+        routing=routing,
     )
 
 
-async def _vqa(services: Services, body: VqaFields, picture: str | bytes) -> Response:
-    deadline = _deadline(services, body.timeout_s)
-    services.worker.check_open()
+async def _vqa(
+    services: Services, request: Request, body: VqaFields, picture: str | bytes | None, routing: Routing | None
+) -> Response:
+    ends = work.deadline(services, body.timeout_s)
     default = services.settings.acceleration
-    _check_policy(services.worker.info(), applied(body.acceleration, default)[0])
-    begun = time.perf_counter()
-    image = await _decode(services, picture)
-    decoded_ms = _since(begun)
-    result, waited = await services.worker.run(body.to_request(image, deadline, default))
-    if not isinstance(result, UnderstandResult):
-        raise TypeError(f"the engine answered a question with {type(result).__name__}")
-    timings = {**result.timings, "image_decode": decoded_ms, "queue": waited * 1000}
-    services.metrics.work_done("vqa", timings)
-    return _json(
-        VqaAnswer(
-            id=f"vqa-{uuid.uuid4().hex}",
-            acceleration=result.policy,
-            timings_ms=timings,
-            schedule=dict(result.schedule),
-            answer=result.answer,
-            finish_reason=result.finish_reason,
-            usage=Usage(
-                prompt_tokens=result.prompt_tokens,
-                completion_tokens=result.completion_tokens,
-                total_tokens=result.prompt_tokens + result.completion_tokens,
-            ),
-        )
+    work.admit(services, applied(body.acceleration, default)[0])
+    image, decoded_ms = None, None
+    if picture is not None:
+        image, decoded_ms = await unless_gone(request, work.decode(services, picture))
+    asking = body.to_request(image, ends, default)
+    identity = f"vqa-{uuid.uuid4().hex}"
+    if body.stream:
+        return EventStream(_answer_events(services, asking, decoded_ms, identity, routing))
+    answered = await unless_gone(request, work.answer(services, asking, decoded_ms))
+    return _json(_answer(asking, answered, identity, routing))
+
+
+async def _answer_events(
+    services: Services,
+    asking: UnderstandRequest,
+    decoded_ms: float | None,
+    identity: str,
+    routing: Routing | None,
+) -> AsyncGenerator[bytes, None]:
+    async with contextlib.aclosing(work.answer_events(services, asking, decoded_ms)) as events:
+        async for event in events:
+            if isinstance(event, str):
+                yield _event("text", TextEvent(text=event))
+            else:
+                yield _event("done", _answer(asking, event, identity, routing))
+
+
+def _answer(asking: UnderstandRequest, answered: work.Answered, identity: str, routing: Routing | None) -> VqaAnswer:
+    result = answered.result
+    return VqaAnswer(
+        id=identity,
+        acceleration=work.applied_policy(asking),
+        timings_ms=answered.timings,
+        schedule=dict(result.schedule),
+        answer=result.answer,
+        finish_reason=result.finish_reason,
+        usage=Usage(
+            prompt_tokens=result.prompt_tokens,
+            completion_tokens=result.completion_tokens,
+            total_tokens=result.prompt_tokens + result.completion_tokens,
+        ),
+        routing=routing,
     )
-
-
-async def _decode(services: Services, picture: str | bytes) -> Pixels:
-    limits = services.image_limits
-    seconds = services.settings.image_decode_timeout_s
-    try:
-        return await services.images.run(
-            lambda: decode_image(read_base64(picture) if isinstance(picture, str) else picture, limits), seconds
-        )
-    except asyncio.TimeoutError:
-        raise InvalidRequestError(
-            f"image took longer than {seconds:g} s to decode; send a smaller one", parameter="image"
-        ) from None
-
-
-def _deadline(services: Services, timeout_s: float | None) -> float:
-    return time.monotonic() + (services.settings.request_timeout_s if timeout_s is None else timeout_s)
-
-
-def _check_policy(info: ModelInfo, name: str) -> None:
-    # The name is not repeated: it may be anything.
-    if name not in info.policies:
-        known = ", ".join(info.policies)
-        raise InvalidRequestError(f"acceleration names no policy of this server: {known}", parameter="acceleration")
-
-
-def _check_size(info: ModelInfo, size: tuple[int, int] | None) -> None:
-    if size is not None and size not in info.sizes:
-        known = ", ".join(f"{width}x{height}" for width, height in info.sizes)
-        raise InvalidRequestError(f"size {size[0]}x{size[1]} is not one this model draws: {known}", parameter="size")
-
-
-def _since(begun: float) -> float:
-    return (time.perf_counter() - begun) * 1000
 
 
 def _json(answer: GenerateAnswer | VqaAnswer) -> Response:
-    return Response(answer.model_dump_json(), media_type=JSON)
+    return Response(answer.model_dump_json(exclude_none=True), media_type=JSON)
 
 
-def _schema(body: type[GenerateBody | VqaFields]) -> dict[str, Any]:
-    return body.model_json_schema()
-
-
-def _takes(content: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    # The routes read bodies themselves, so FastAPI has to be told what they are.
-    schemas = {kind: {"schema": schema} for kind, schema in content.items()}
-    return {"requestBody": {"required": True, "content": schemas}}
+def _event(name: str, event: BaseModel) -> bytes:
+    # Only an answer has fields that may be left out; elsewhere null says something.
+    return server_event(event.model_dump_json(exclude_none=isinstance(event, (GenerateDone, VqaAnswer))), name)

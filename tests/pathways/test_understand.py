@@ -86,3 +86,37 @@ def test_the_system_prefix_is_copied_not_changed(tiny: Checkpoint) -> None:
     assert system.read(tiny.model) is cache
     assert torch.equal(torch.stack(cache.keys), before)
     assert cache.length == length
+
+
+@torch.inference_mode()
+def reference_logits(model: Showo2, ids: list[int]) -> torch.Tensor:
+    """Scores of the token after a causal sequence, all of it computed anew."""
+    return reference.answer_logits(model, model.embed(ids), (0, 0))[0, -1]
+
+
+@pytest.mark.parametrize("placement", ["image", "time"])
+def test_a_question_without_a_picture_is_read_as_the_reference_reads_it(
+    tiny: Checkpoint, placement: Literal["image", "time"]
+) -> None:
+    model = Showo2(replace(tiny.model.config, understanding_block=placement)).eval()
+    model.load_state_dict(tiny.model.state_dict())
+    system = understand.System(SYSTEM[:-1], picture=False)
+    state = understand.begin(
+        model,
+        system=system,
+        latents=None,
+        suffix=SUFFIX[1:],
+        decoding=understand.Decoding(eos=-1, max_new_tokens=8),
+        generator=torch.Generator(),
+        spans=Spans(CPU),
+    )
+    asked = SYSTEM[:-1] + SUFFIX[1:]
+    assert state.prompt_tokens == len(asked)
+    while True:
+        expected = reference_logits(model, asked + state.tokens[:-1])
+        assert (state.logits - expected).abs().max() < 1e-4
+        assert state.tokens[-1] == int(expected.argmax())
+        if state.done:
+            break
+        understand.advance(model, [state], Spans(CPU))
+    assert (state.counts["visual_tokens_kept"], state.counts["visual_tokens_pruned"]) == (0, 0)

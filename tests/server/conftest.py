@@ -1,5 +1,5 @@
-"""A worker's process with a small engine that a test can hold and read, and a server around it on a real socket. What
-the server's own tests ask of it needs no model; the real one is in the tests of the process."""
+"""A worker's process with a small engine that a test can hold and read, and a server around it on a real socket. Most
+of what the server's own tests ask of it needs no model; `real` is a server with the embedded one."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import uvicorn
 
 from server.api.services import Services
 from server.app import create_app
+from server.child import PROGRAM
 from server.settings import Settings
 from server.worker import Worker
 
@@ -56,9 +57,9 @@ class Toy:
 
 @dataclass(frozen=True)
 class Live:
-    """A running server, its engine, and a client of it."""
+    """A running server, its engine where that is the toy, and a client of it."""
 
-    engine: Toy
+    engine: Toy | None
     client: httpx.Client
     port: int
     worker: Worker
@@ -80,8 +81,9 @@ class Live:
 
 
 @contextlib.contextmanager
-def _serving(engine: Toy, **settings: object) -> Iterator[Live]:
-    app = create_app(Settings(**{"hang_timeout_s": 600, **settings}), program=engine.program)  # type: ignore[arg-type]
+def _serving(engine: Toy | None, **settings: object) -> Iterator[Live]:
+    program = PROGRAM if engine is None else engine.program
+    app = create_app(Settings(**{"hang_timeout_s": 600, **settings}), program=program)  # type: ignore[arg-type]
     services: Services = app.state.services
     # The protocol is named because asyncio sends small answers at once (TCP_NODELAY) only where it is.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
@@ -100,8 +102,9 @@ def _serving(engine: Toy, **settings: object) -> Iterator[Live]:
                 live.wait_for(lambda: server.started)
                 yield live
         finally:
-            engine.release()
-            engine.release("hold-loading")
+            if engine is not None:
+                engine.release()
+                engine.release("hold-loading")
             server.should_exit = True
             thread.join(PATIENCE_S)
             assert not thread.is_alive()
@@ -126,5 +129,13 @@ def serving() -> Callable[..., contextlib.AbstractContextManager[Live]]:
 def shared(toy: Callable[..., Toy]) -> Iterator[Live]:
     """One ready server for all tests that leave it as they found it."""
     with _serving(toy(), max_body_bytes=8 * 2**20, body_timeout_s=1.0) as live:
+        live.wait_until_ready()
+        yield live
+
+
+@pytest.fixture(scope="session")
+def real() -> Iterator[Live]:
+    """A ready server with the embedded model."""
+    with _serving(None, acceleration="exact", dtype="float32") as live:
         live.wait_until_ready()
         yield live

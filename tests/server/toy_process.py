@@ -167,6 +167,8 @@ def _draw(identity: int, request: GenerateRequest, done: int) -> list[Event]:
 
 
 def _name(identity: int, request: Any, done: int) -> list[Event]:
+    if request.image is None:
+        raise RuntimeError("the toy answers questions about pictures only")
     height, width = request.image.shape[:2]
     words = [f"{width}x{height}", *(str(round(value)) for value in request.image.mean((0, 1)))]
     words = words[: request.max_new_tokens]

@@ -1,0 +1,181 @@
+"""OpenAI's chat route, `POST /v1/chat/completions`: the last turn is drawn or answered, whichever it asks for. It turns
+bodies into the native ones and results into completions or their chunks; the work is `server.api.work`'s."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import Request
+
+from flashu_core import GenerateRequest, UnderstandRequest
+from server.api import work
+from server.api.bodies import JSON, media_type, read_json
+from server.api.disconnect import unless_gone
+from server.api.documents import ERRORS, answers, body_schema, takes
+from server.api.event_stream import DONE, EventStream, server_event
+from server.api.openai import check_model, work_done
+from server.api.services import Services
+from server.openai_answers import ChatAnswer
+from server.openai_schemas import ChatBody
+from server.routing import Route, classify
+
+# A chat says nothing of files: every client reads png, and nothing is lost.
+_ENCODING = work.Encoding("png", 100)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Completion:
+    """What all chunks of one answer have in common."""
+
+    id: str
+    created: int
+    model: str
+    route: Route
+
+    def head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+    def whole(
+        self, message: dict[str, Any], finish: str, usage: dict[str, int] | None, done: dict[str, Any]
+    ) -> Response:
+        said = {"role": "assistant", "refusal": None, **message}
+        choice = {"index": 0, "message": said, "finish_reason": finish, "logprobs": None}
+        return JSONResponse(
+            {
+                **self.head("chat.completion"),
+                "choices": [choice],
+                "usage": usage,
+                "routing": self.route._asdict(),
+                **done,
+            }
+        )
+
+    def chunk(self, delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+        return self._chunk([choice], **more)
+
+    def counts(self, usage: dict[str, int] | None) -> bytes:
+        return self._chunk([], usage=usage)
+
+    def last(self, finish: str, done: dict[str, Any]) -> bytes:
+        return self.chunk({}, finish, routing=self.route._asdict(), **done)
+
+    def _chunk(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
+        return server_event(json.dumps({**self.head("chat.completion.chunk"), "choices": choices, **more}))
+
+
+def chat_routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1", responses=dict(ERRORS))
+
+    @router.post(
+        "/chat/completions",
+        response_model=ChatAnswer,
+        responses={**answers(stream="`chat.completion.chunk` objects, then `[DONE]`; or `error`"), 404: ERRORS[400]},
+        openapi_extra=takes({JSON: body_schema(ChatBody)}),
+    )
+    async def chat(request: Request) -> Response:
+        """Draws or answers what the last turn asks for, as OpenAI's route of that name."""
+        media_type(request, JSON)
+        body = await read_json(request, ChatBody)
+        route = classify(body.unrouted())
+        request.state.task = route.task
+        completion = _Completion(
+            id=f"chatcmpl-{uuid.uuid4().hex}", created=int(time.time()), model=body.model, route=route
+        )
+        if route.task == "generate":
+            return await _draw(services, request, body, completion)
+        return await _answer(services, request, body, completion)
+
+    return router
+
+
+async def _draw(services: Services, request: Request, body: ChatBody, completion: _Completion) -> Response:
+    native = body.as_generate()
+    drawing = native.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
+    work.admit(services, drawing.policy, native.pixels())
+    check_model(services, body.model)
+    if body.stream:
+        return EventStream(_drawing_chunks(services, drawing, completion))
+    drawn = await unless_gone(request, work.draw(services, drawing, _ENCODING))
+    return completion.whole({"content": None, "images": _images(drawn)}, "stop", None, work_done(drawing, drawn))
+
+
+async def _drawing_chunks(
+    services: Services, drawing: GenerateRequest, completion: _Completion
+) -> AsyncGenerator[bytes, None]:
+    begun = False
+    async with contextlib.aclosing(work.draw_events(services, drawing, _ENCODING)) as events:
+        async for event in events:
+            if not begun:
+                yield completion.chunk({"role": "assistant", "content": ""})
+                begun = True
+            if isinstance(event, work.Drawn):
+                yield completion.chunk({"images": _images(event)})
+                yield completion.last("stop", work_done(drawing, event))
+    yield DONE
+
+
+async def _answer(services: Services, request: Request, body: ChatBody, completion: _Completion) -> Response:
+    native = body.as_vqa()
+    ends, default = work.deadline(services, body.timeout_s), services.settings.acceleration
+    # Made without the picture first, for it may be refused before that is decoded.
+    asking = native.to_request(None, ends, default, stop=body.stops)
+    work.admit(services, asking.policy)
+    check_model(services, body.model)
+    decoded_ms = None
+    if body.image is not None:
+        image, decoded_ms = await unless_gone(request, work.decode(services, body.image))
+        asking = native.to_request(image, ends, default, stop=body.stops)
+    if body.stream:
+        return EventStream(_answer_chunks(services, asking, decoded_ms, completion, body.wants_usage))
+    answered = await unless_gone(request, work.answer(services, asking, decoded_ms))
+    result = answered.result
+    message = {"content": result.answer}
+    return completion.whole(message, result.finish_reason, _usage(answered), work_done(asking, answered))
+
+
+async def _answer_chunks(
+    services: Services,
+    asking: UnderstandRequest,
+    decoded_ms: float | None,
+    completion: _Completion,
+    wants_usage: bool,
+) -> AsyncGenerator[bytes, None]:
+    begun = False
+    async with contextlib.aclosing(work.answer_events(services, asking, decoded_ms)) as events:
+        async for event in events:
+            if not begun:
+                yield completion.chunk({"role": "assistant", "content": ""})
+                begun = True
+            if isinstance(event, str):
+                yield completion.chunk({"content": event})
+                continue
+            yield completion.last(event.result.finish_reason, work_done(asking, event))
+            if wants_usage:
+                yield completion.counts(_usage(event))
+    yield DONE
+
+
+def _images(drawn: work.Drawn) -> list[dict[str, Any]]:
+    url = f"data:image/{_ENCODING.output_format};base64,"
+    return [
+        {"type": "image_url", "index": index, "image_url": {"url": url + file}}
+        for index, file in enumerate(drawn.base64())
+    ]
+
+
+def _usage(answered: work.Answered) -> dict[str, int]:
+    result = answered.result
+    return {
+        "prompt_tokens": result.prompt_tokens,
+        "completion_tokens": result.completion_tokens,
+        "total_tokens": result.prompt_tokens + result.completion_tokens,
+    }

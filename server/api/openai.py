@@ -1,0 +1,142 @@
+"""OpenAI's routes for pictures and models: `POST /v1/images/generations`, `GET /v1/models`. They turn bodies into the
+native ones and results into the forms that OpenAI's clients read; the work is `server.api.work`'s."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import Request
+
+from flashu_core import GenerateRequest, UnderstandRequest
+from server.api import work
+from server.api.bodies import JSON, media_type, read_json
+from server.api.disconnect import unless_gone
+from server.api.documents import ERRORS, answers, body_schema, takes
+from server.api.event_stream import EventStream, server_event
+from server.api.services import Services
+from server.errors import UnknownModelError
+from server.openai_answers import ImagesAnswer, Model, ModelList
+from server.openai_schemas import ImagesBody
+
+
+def openai_routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1", responses=dict(ERRORS))
+    created = int(time.time())
+
+    @router.post(
+        "/images/generations",
+        response_model=ImagesAnswer,
+        responses={
+            **answers(stream="`image_generation.partial_image`, `image_generation.completed`; or `error`"),
+            404: ERRORS[400],
+        },
+        openapi_extra=takes({JSON: body_schema(ImagesBody)}),
+    )
+    async def images(request: Request) -> Response:
+        """Draws pictures from a prompt, as OpenAI's route of that name."""
+        media_type(request, JSON)
+        sent = await read_json(request, ImagesBody)
+        body = sent.as_native()
+        drawing = body.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
+        work.admit(services, drawing.policy, body.pixels())
+        check_model(services, sent.model)
+        encoding = work.Encoding(body.output_format, body.output_compression)
+        if body.stream:
+            return EventStream(_events(services, drawing, encoding))
+        drawn = await unless_gone(request, work.draw(services, drawing, encoding))
+        data = [{"b64_json": file, "seed": seed} for file, seed in zip(drawn.base64(), drawn.result.seeds, strict=True)]
+        about = _about(encoding, drawn.size)
+        about["created"] = about.pop("created_at")
+        return JSONResponse({**about, "data": data, "usage": None, **work_done(drawing, drawn)})
+
+    unready: dict[int | str, dict[str, Any]] = {503: ERRORS[503]}
+
+    @router.get("/models", responses=unready)
+    async def models() -> ModelList:
+        """The one model, in OpenAI's form, with what it can do."""
+        return ModelList(object="list", data=[_model(services, created)])
+
+    @router.get("/models/{name:path}", responses={**unready, 404: ERRORS[400]})
+    async def model(name: str) -> Model:
+        """The model of that name."""
+        check_model(services, name)
+        return _model(services, created)
+
+    return router
+
+
+def check_model(services: Services, name: str | None) -> None:
+    """Refuses every name but the loaded model's.
+
+    Raises:
+        UnknownModelError
+    """
+    known = services.worker.info().name
+    if name is not None and name != known:
+        raise UnknownModelError(known)
+
+
+def work_done(request: GenerateRequest | UnderstandRequest, done: work.Drawn | work.Answered) -> dict[str, Any]:
+    """What this server adds to OpenAI's answers."""
+    return {
+        "acceleration": work.applied_policy(request),
+        "timings_ms": done.timings,
+        "schedule": dict(done.result.schedule),
+    }
+
+
+async def _events(services: Services, drawing: GenerateRequest, encoding: work.Encoding) -> AsyncGenerator[bytes, None]:
+    width, height = drawing.width, drawing.height
+    default = services.worker.info().sizes[0]
+    size = f"{width or default[0]}x{height or default[1]}"
+    async with contextlib.aclosing(work.draw_events(services, drawing, encoding)) as events:
+        async for event in events:
+            about = _about(encoding, size)
+            match event:
+                case work.Partial(index=index, b64_json=file):
+                    yield _event("partial_image", {**about, "b64_json": file, "partial_image_index": index})
+                case work.Drawn():
+                    done = work_done(drawing, event)
+                    for file, seed in zip(event.base64(), event.result.seeds, strict=True):
+                        yield _event("completed", {**about, "b64_json": file, "usage": None, "seed": seed, **done})
+                case _:
+                    pass
+
+
+def _about(encoding: work.Encoding, size: str) -> dict[str, Any]:
+    return {
+        "created_at": int(time.time()),
+        "size": size,
+        "quality": "auto",
+        "background": "opaque",
+        "output_format": encoding.output_format,
+    }
+
+
+def _event(name: str, fields: Mapping[str, Any]) -> bytes:
+    kind = f"image_generation.{name}"
+    return server_event(json.dumps({"type": kind, **fields}), kind)
+
+
+def _model(services: Services, created: int) -> Model:
+    info = services.worker.info()
+    return Model(
+        id=info.name,
+        object="model",
+        created=created,
+        owned_by="flashu",
+        parameters=info.parameters,
+        dtype=info.dtype,
+        device=info.device,
+        sizes=[f"{width}x{height}" for width, height in info.sizes],
+        num_inference_steps=info.points,
+        guidance_scale=info.guidance,
+        policies=list(info.policies),
+        max_prompt_tokens=info.max_prompt_tokens,
+    )

@@ -1,0 +1,210 @@
+"""The work behind the routes, native and OpenAI's alike: what is checked before it, the worker's results made into
+files and timings, at once or on the way. It knows the worker and the picture threads, no bodies and no answers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from functools import partial
+
+from flashu_core import (
+    Finished,
+    GenerateRequest,
+    GenerateResult,
+    InvalidRequestError,
+    Pixels,
+    Preview,
+    Progress,
+    Request,
+    Result,
+    Text,
+    UnderstandRequest,
+    UnderstandResult,
+)
+from server.api.services import Services
+from server.images import decode_image, encode_image, read_base64
+from server.job import Started
+from server.schemas import OutputFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How pictures become files; `quality` 0-100 is of jpeg and webp."""
+
+    output_format: OutputFormat
+    quality: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Partial:
+    """A preview as base64 of a file."""
+
+    index: int
+    b64_json: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """Finished pictures as files, and milliseconds per component."""
+
+    result: GenerateResult
+    files: tuple[bytes, ...]
+    timings: dict[str, float]
+
+    @property
+    def size(self) -> str:
+        """WIDTHxHEIGHT."""
+        height, width = self.result.images[0].shape[:2]
+        return f"{width}x{height}"
+
+    def base64(self) -> list[str]:
+        """Each file as base64."""
+        return [as_base64(file) for file in self.files]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """A finished answer, and milliseconds per component."""
+
+    result: UnderstandResult
+    timings: dict[str, float]
+
+
+def deadline(services: Services, timeout_s: float | None) -> float:
+    """The monotonic second after which the result is of no use."""
+    return time.monotonic() + (services.settings.request_timeout_s if timeout_s is None else timeout_s)
+
+
+def admit(services: Services, policy: str, size: tuple[int, int] | None = None) -> None:
+    """Refuses what can be refused at once, before any picture is decoded.
+
+    Raises:
+        UnavailableError, OverloadedError, InvalidRequestError
+    """
+    services.worker.check_open()
+    info = services.worker.info()
+    # The name is not repeated: it may be anything.
+    if policy not in info.policies:
+        known = ", ".join(info.policies)
+        raise InvalidRequestError(f"acceleration names no policy of this server: {known}", parameter="acceleration")
+    if size is not None and size not in info.sizes:
+        known = ", ".join(f"{width}x{height}" for width, height in info.sizes)
+        raise InvalidRequestError(f"size {size[0]}x{size[1]} is not one this model draws: {known}", parameter="size")
+
+
+async def decode(services: Services, picture: str | bytes) -> tuple[Pixels, float]:
+    """The pixels of a sent file, base64 or data URL, and the milliseconds that took.
+
+    Raises:
+        InvalidRequestError, OverloadedError
+    """
+    begun = time.perf_counter()
+    limits, seconds = services.image_limits, services.settings.image_decode_timeout_s
+    try:
+        image = await services.images.run(
+            lambda: decode_image(read_base64(picture) if isinstance(picture, str) else picture, limits), seconds
+        )
+    except asyncio.TimeoutError:
+        raise InvalidRequestError(
+            f"image took longer than {seconds:g} s to decode; send a smaller one", parameter="image"
+        ) from None
+    return image, _since(begun)
+
+
+async def draw(services: Services, request: GenerateRequest, encoding: Encoding) -> Drawn:
+    """The pictures of a request.
+
+    Raises:
+        ServerError, FlashUError: as the worker's `run`.
+    """
+    result, waited = await services.worker.run(request)
+    return await _drawn(services, result, waited * 1000, encoding)
+
+
+async def draw_events(
+    services: Services, request: GenerateRequest, encoding: Encoding
+) -> AsyncGenerator[Progress | Partial | Drawn, None]:
+    """As `draw`, told as it happens; the last one is `Drawn`. Closing the generator cancels the request."""
+    waited = 0.0
+    async with contextlib.aclosing(services.worker.events(request)) as events:
+        async for event in events:
+            match event:
+                case Started(waited=seconds):
+                    waited = seconds
+                case Progress():
+                    yield event
+                case Preview(index=index, image=image):
+                    yield Partial(index, as_base64(await _encode(services, image, encoding)))
+                case Finished(result=result):
+                    yield await _drawn(services, result, waited * 1000, encoding)
+                case _:
+                    pass
+
+
+async def answer(services: Services, request: UnderstandRequest, decoded_ms: float | None) -> Answered:
+    """The answer to a request; `decoded_ms` is what its picture took, None where there was none.
+
+    Raises:
+        ServerError, FlashUError: as the worker's `run`.
+    """
+    result, waited = await services.worker.run(request)
+    return _answered(services, result, waited * 1000, decoded_ms)
+
+
+async def answer_events(
+    services: Services, request: UnderstandRequest, decoded_ms: float | None
+) -> AsyncGenerator[str | Answered, None]:
+    """As `answer`, in pieces of text; the last one is `Answered`. Closing the generator cancels the request."""
+    waited = 0.0
+    async with contextlib.aclosing(services.worker.events(request)) as events:
+        async for event in events:
+            match event:
+                case Started(waited=seconds):
+                    waited = seconds
+                case Text(text=text):
+                    yield text
+                case Finished(result=result):
+                    yield _answered(services, result, waited * 1000, decoded_ms)
+                case _:
+                    pass
+
+
+def applied_policy(request: Request) -> str | dict[str, str | float]:
+    """The policy as a client may name it: by name, or an object where parameters were changed."""
+    return {"policy": request.policy, **request.overrides} if request.overrides else request.policy
+
+
+def as_base64(file: bytes) -> str:
+    """The file's bytes as a client reads them in JSON."""
+    return base64.b64encode(file).decode()
+
+
+async def _drawn(services: Services, result: Result, queued_ms: float, encoding: Encoding) -> Drawn:
+    if not isinstance(result, GenerateResult):
+        raise TypeError(f"the engine answered a drawing with {type(result).__name__}")
+    begun = time.perf_counter()
+    files = tuple([await _encode(services, image, encoding) for image in result.images])
+    timings = {**result.timings, "image_encode": _since(begun), "queue": queued_ms}
+    services.metrics.work_done("generate", timings)
+    return Drawn(result, files, timings)
+
+
+def _answered(services: Services, result: Result, queued_ms: float, decoded_ms: float | None) -> Answered:
+    if not isinstance(result, UnderstandResult):
+        raise TypeError(f"the engine answered a question with {type(result).__name__}")
+    decoding = {} if decoded_ms is None else {"image_decode": decoded_ms}
+    timings = {**result.timings, **decoding, "queue": queued_ms}
+    services.metrics.work_done("vqa", timings)
+    return Answered(result, timings)
+
+
+async def _encode(services: Services, image: Pixels, encoding: Encoding) -> bytes:
+    return await services.images.run(partial(encode_image, image, encoding.output_format, encoding.quality))
+
+
+def _since(begun: float) -> float:
+    return (time.perf_counter() - begun) * 1000

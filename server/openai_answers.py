@@ -1,0 +1,95 @@
+"""What the OpenAI-compatible routes answer with when they do not stream: OpenAI's fields, and what this server adds to
+them. Token counts of pictures are null: a picture's cost here is evaluations, told in `schedule`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from server.answers import Routing, Usage
+from server.schemas import OutputFormat
+
+
+class _WorkDone(BaseModel):
+    acceleration: str | dict[str, str | float]
+    timings_ms: dict[str, float]
+    schedule: dict[str, int]
+
+
+class ImageData(BaseModel):
+    b64_json: str
+    seed: int
+
+
+class ImagesAnswer(_WorkDone):
+    """Pictures."""
+
+    created: int
+    data: list[ImageData]
+    size: str
+    quality: Literal["auto"]
+    background: Literal["opaque"]
+    output_format: OutputFormat
+    usage: None
+
+
+class ImageUrl(BaseModel):
+    url: str
+    """A data URL."""
+
+
+class ImageOut(BaseModel):
+    type: Literal["image_url"]
+    index: int
+    image_url: ImageUrl
+
+
+class ChatMessage(BaseModel):
+    role: Literal["assistant"]
+    content: str | None
+    """The answer; null where it is a picture."""
+    refusal: None
+    images: list[ImageOut] | None = None
+    """The picture, where the turn asked for one; else left out."""
+
+
+class Choice(BaseModel):
+    index: int
+    message: ChatMessage
+    finish_reason: Literal["stop", "length"]
+    logprobs: None
+
+
+class ChatAnswer(_WorkDone):
+    """A turn of the assistant's."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage | None
+    routing: Routing
+
+
+class Model(BaseModel):
+    """A model, in OpenAI's form, and what it can do."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    parameters: int
+    dtype: str
+    device: str
+    sizes: list[str]
+    num_inference_steps: int
+    guidance_scale: float
+    policies: list[str]
+    max_prompt_tokens: int
+
+
+class ModelList(BaseModel):
+    object: Literal["list"]
+    data: list[Model]
