@@ -19,6 +19,7 @@ from server.api.bodies import FORM, JSON, media_type, read_form, read_json
 from server.api.disconnect import unless_gone
 from server.api.services import Services
 from server.images import decode_image, encode_image, read_base64
+from server.record import Record, record_of
 from server.schemas import (
     ErrorBody,
     GenerateAnswer,
@@ -32,7 +33,7 @@ from server.schemas import (
 )
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (400, 408, 413, 415, 500, 503, 504)
+    status: {"model": ErrorBody} for status in (400, 401, 408, 413, 415, 429, 500, 503, 504)
 }
 
 
@@ -44,7 +45,7 @@ def native_routes(services: Services) -> APIRouter:
         """Draws pictures from a prompt."""
         media_type(request, JSON)
         body = await read_json(request, GenerateBody)
-        return await unless_gone(request, _generate(services, body))
+        return await unless_gone(request, _generate(services, body, record_of(request.scope)))
 
     form = _schema(VqaFields)
     form["properties"]["image"] = {"type": "string", "format": "binary"}
@@ -55,14 +56,14 @@ def native_routes(services: Services) -> APIRouter:
         """Answers a question about a picture."""
         if media_type(request, JSON, FORM) == FORM:
             fields, picture = await read_form(request, VqaFields, file="image")
-            return await unless_gone(request, _vqa(services, fields, picture))
+            return await unless_gone(request, _vqa(services, fields, picture, record_of(request.scope)))
         body = await read_json(request, VqaBody)
-        return await unless_gone(request, _vqa(services, body, body.image))
+        return await unless_gone(request, _vqa(services, body, body.image, record_of(request.scope)))
 
     return router
 
 
-async def _generate(services: Services, body: GenerateBody) -> Response:
+async def _generate(services: Services, body: GenerateBody, record: Record) -> Response:
     deadline = _deadline(services, body.timeout_s)
     services.worker.check_open()
     info = services.worker.info()
@@ -79,6 +80,7 @@ async def _generate(services: Services, body: GenerateBody) -> Response:
     ]
     timings = {**result.timings, "image_encode": _since(begun), "queue": waited * 1000}
     services.metrics.work_done("generate", timings)
+    record.take("generate", result, timings)
     identity = f"gen-{uuid.uuid4().hex}"
     if body.response_format == "binary":
         headers = {"X-Flashu-Id": identity, "X-Flashu-Seed": str(result.seeds[0])}
@@ -100,7 +102,7 @@ async def _generate(services: Services, body: GenerateBody) -> Response:
     )
 
 
-async def _vqa(services: Services, body: VqaFields, picture: str | bytes) -> Response:
+async def _vqa(services: Services, body: VqaFields, picture: str | bytes, record: Record) -> Response:
     deadline = _deadline(services, body.timeout_s)
     services.worker.check_open()
     default = services.settings.acceleration
@@ -113,6 +115,7 @@ async def _vqa(services: Services, body: VqaFields, picture: str | bytes) -> Res
         raise TypeError(f"the engine answered a question with {type(result).__name__}")
     timings = {**result.timings, "image_decode": decoded_ms, "queue": waited * 1000}
     services.metrics.work_done("vqa", timings)
+    record.take("vqa", result, timings)
     return _json(
         VqaAnswer(
             id=f"vqa-{uuid.uuid4().hex}",
