@@ -24,15 +24,21 @@ from server.api.probes import probe_routes
 from server.api.services import Services
 from server.boundary import RequestBoundary
 from server.child import PROGRAM
+from server.connections import ConnectionLimits, guarded_protocol
 from server.errors import HANDLED, problem_of
 from server.image_pool import ImagePool
+from server.keys import METRICS, PROBES, ApiKeys, KeyRing, open_to_all
 from server.limits import BodyLimits
+from server.logs import RequestLog, configure_logging
 from server.messages import Load
 from server.metrics import Metrics
+from server.quotas import Ledger, Quotas
 from server.settings import Settings
 from server.supervisor import Patience
+from server.tracing import Tracing, provider_of_environment
 from server.worker import Room, Worker
 
+_log = logging.getLogger("flashu.server")
 _LAST_WORDS_S = 0.5
 _REJECTIONS = frozenset({408, 413, 503, 504})
 
@@ -65,6 +71,8 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # FastAPI's own would export raw paths, query strings and the words of exceptions; server.tracing does not.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     services = Services(settings=settings, worker=worker, images=images, metrics=metrics)
     app.state.services = services
@@ -73,7 +81,9 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
     app.include_router(chat_routes(services))
     app.include_router(probe_routes(services))
     app.add_middleware(BodyLimits, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
-    app.add_middleware(RequestBoundary, metrics=metrics)  # added last, so outermost
+    _guard(app, settings, metrics)
+    app.add_middleware(RequestBoundary, metrics=metrics)
+    _observe(app)  # added last, so outermost
 
     async def answer(_: Request, error: Exception) -> Response:
         problem = problem_of(error)
@@ -102,6 +112,25 @@ def _worker(settings: Settings, program: Sequence[str]) -> Worker:
     room = Room(active=settings.max_active, queue=settings.max_queue, batch=settings.max_batch)
     patience = Patience(load_s=settings.load_timeout_s, unit_s=settings.hang_timeout_s, restarts=settings.max_restarts)
     return Worker(load, room, patience, program=program)
+
+
+def _guard(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+    open_routes = PROBES | METRICS if settings.open_metrics else PROBES
+    ledger = Ledger(requests=settings.rate_limit, work=settings.work_limit)
+    if ledger:
+        app.add_middleware(Quotas, ledger=ledger, open_routes=open_routes, metrics=metrics)
+    ring = KeyRing(settings.api_keys.get_secret_value(), settings.api_key_file)
+    if ring:
+        app.add_middleware(ApiKeys, ring=ring, open_routes=open_routes, metrics=metrics)
+    elif open_to_all(settings.host):
+        _log.warning("there are no API keys: whoever reaches %s may use this server", settings.host)
+
+
+def _observe(app: FastAPI) -> None:
+    provider = provider_of_environment()
+    if provider is not None:
+        app.add_middleware(Tracing, provider=provider, quiet=PROBES | METRICS)
+    app.add_middleware(RequestLog)
 
 
 class _Server(uvicorn.Server):
@@ -144,22 +173,27 @@ class _Server(uvicorn.Server):
 
 def run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then lets requests in flight end within `shutdown_timeout_s`."""
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(settings.log_level, settings.log_format)
     app = create_app(settings)
+    services: Services = app.state.services
+    connections = ConnectionLimits(
+        most=settings.max_connections, head_s=settings.head_timeout_s, stall_s=settings.write_timeout_s
+    )
     options = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http="h11",  # the only one whose cap on headers holds
+        http=guarded_protocol(connections, services.metrics.reject),  # h11, the only one whose cap on headers holds
         ws="none",
         lifespan="on",
+        log_config=None,
         log_level=settings.log_level,
+        access_log=False,  # server.logs has lines of its own
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
-    services: Services = app.state.services
     # uvicorn raises the signals again when all is done; by then they have been obeyed, and the exit status is 0.
     signal.signal(signal.SIGTERM, lambda *_: None)
     with contextlib.suppress(KeyboardInterrupt):

@@ -3,12 +3,14 @@ from `FLASHU_*` variables or the defaults. The engine's command line finds it as
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
 from server.app import run
+from server.logs import LogFormat
 from server.settings import Attention, Dtype, Settings
 
 
@@ -27,6 +29,13 @@ def serve(
     max_queue: Annotated[int | None, typer.Option(help="Requests waiting at most.")] = None,
     load_timeout: Annotated[float | None, typer.Option(help="Seconds to load and warm up.")] = None,
     hang_timeout: Annotated[float | None, typer.Option(help="Seconds without progress before a restart.")] = None,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY or NAME:KEY that opens the routes; may come again. FLASHU_API_KEYS shows in no list."),
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="File of such keys, one a line.")] = None,
+    rate_limit: Annotated[str | None, typer.Option(help="Requests per key, as 60/minute.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="Lines of the log.")] = None,
     shutdown_timeout: Annotated[int | None, typer.Option(help="Seconds for requests in flight at the end.")] = None,
 ) -> None:
     """Serve pictures and answers over HTTP."""
@@ -42,6 +51,10 @@ def serve(
         "max_queue": max_queue,
         "load_timeout_s": load_timeout,
         "hang_timeout_s": hang_timeout,
+        "api_keys": "\n".join(api_key) if api_key else None,
+        "api_key_file": api_key_file,
+        "rate_limit": rate_limit,
+        "log_format": log_format,
         "shutdown_timeout_s": shutdown_timeout,
     }
     try:

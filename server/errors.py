@@ -26,6 +26,7 @@ _PARAMETERS = {  # the engine's names of what the routes call otherwise
     "deadline": "timeout_s",
 }
 _NOT_AGAIN = {"x-should-retry": "false"}  # OpenAI's clients would run the same work once more
+_KINDS = {401: "authentication_error", 429: "rate_limit_error"}
 _CODES = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
 _STATUS_CODES = {
     400: "invalid_value",
@@ -42,6 +43,21 @@ class ServerError(Exception):
 
 class InvalidJsonError(ServerError):
     """The body is not the JSON that the routes take."""
+
+
+class InvalidApiKeyError(ServerError):
+    """The request names no key of this server."""
+
+    def __init__(self) -> None:
+        super().__init__("this server needs a valid API key; send it as Authorization: Bearer KEY")
+
+
+class RateLimitedError(ServerError):
+    """The key has used what it may; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class OverloadedError(ServerError):
@@ -139,7 +155,7 @@ class Problem:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def body(self) -> dict[str, dict[str, str | None]]:
-        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        kind = _KINDS.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> JSONResponse:
@@ -168,6 +184,10 @@ def problem_of(error: Exception) -> Problem:
             return Problem(408, "body_timeout", str(error), headers={"Connection": "close"})
         case UnsupportedMediaTypeError():
             return Problem(415, "unsupported_media_type", str(error))
+        case InvalidApiKeyError():
+            return Problem(401, "invalid_api_key", str(error), headers={"WWW-Authenticate": "Bearer"})
+        case RateLimitedError():
+            return Problem(429, "rate_limit_exceeded", str(error), headers={"Retry-After": str(error.retry_after)})
         case OverloadedError():
             return Problem(503, "queue_full", str(error), headers={"Retry-After": str(error.retry_after)})
         case UnavailableError():

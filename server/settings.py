@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -91,8 +92,34 @@ class Settings(BaseSettings):
     """Seconds that decoding one sent picture may take."""
     image_threads: int = Field(default=2, ge=1, le=64)
     """Threads that decode and encode pictures."""
+    api_keys: SecretStr = SecretStr("")
+    """Keys that open the routes, `KEY` or `NAME:KEY`, between commas; without any the server is open to all."""
+    api_key_file: Path | None = None
+    """File with more keys, one a line, read again when it changes."""
+    open_metrics: bool = True
+    """Whether /metrics answers without a key, as the probes do."""
+    rate_limit: str | None = Field(default=None, max_length=256)
+    """Requests per key, as 60/minute; 1000/day. Without keys: per client address."""
+    work_limit: str | None = Field(default=None, max_length=256)
+    """Evaluations and tokens per key, as 20000/hour, charged when they are done."""
+    max_connections: int = Field(default=512, ge=1, le=100_000)
+    """Connections open at most; at one more, the one idle for longest is closed."""
+    head_timeout_s: float = Field(default=10.0, gt=0, le=3600)
+    """Seconds a client has to send a request's headers."""
+    write_timeout_s: float = Field(default=30.0, gt=0, le=3600)
+    """Seconds a client has to take 64 KiB of its answer."""
+    remote_images: bool = False
+    """Whether pictures may be named by http and https addresses, which the server then fetches."""
+    remote_image_hosts: str = Field(default="", max_length=4096)
+    """Hosts that pictures may be fetched from, between commas, `.example.org` for all below it; none means any."""
+    remote_image_max_bytes: int = Field(default=10 * 2**20, ge=1024, le=2**30)
+    """Bytes of a fetched picture at most."""
+    remote_image_timeout_s: float = Field(default=10.0, gt=0, le=300)
+    """Seconds that fetching a picture may take."""
+    log_format: Literal["json", "text"] = "text"
+    """A JSON object a line, or lines for people."""
     log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
-    """Least severity that is logged."""
+    """Least severity that is logged; debug also shows the messages of unexpected exceptions."""
     shutdown_timeout_s: int = Field(default=30, ge=1, le=3600)
     """Seconds that requests in flight get to end after SIGTERM."""
 

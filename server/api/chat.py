@@ -25,6 +25,7 @@ from server.api.openai import check_model, work_done
 from server.api.services import Services
 from server.openai_answers import ChatAnswer
 from server.openai_schemas import ChatBody
+from server.record import Record, record_of
 from server.routing import Route, classify
 
 # A chat says nothing of files: every client reads png, and nothing is lost.
@@ -103,16 +104,16 @@ async def _draw(services: Services, request: Request, body: ChatBody, completion
     work.admit(services, drawing.policy, native.pixels())
     check_model(services, body.model)
     if body.stream:
-        return EventStream(_drawing_chunks(services, drawing, completion))
-    drawn = await unless_gone(request, work.draw(services, drawing, _ENCODING))
+        return EventStream(_drawing_chunks(services, record_of(request.scope), drawing, completion))
+    drawn = await unless_gone(request, work.draw(services, record_of(request.scope), drawing, _ENCODING))
     return completion.whole({"content": None, "images": _images(drawn)}, "stop", None, work_done(drawing, drawn))
 
 
 async def _drawing_chunks(
-    services: Services, drawing: GenerateRequest, completion: _Completion
+    services: Services, record: Record, drawing: GenerateRequest, completion: _Completion
 ) -> AsyncGenerator[bytes, None]:
     begun = False
-    async with contextlib.aclosing(work.draw_events(services, drawing, _ENCODING)) as events:
+    async with contextlib.aclosing(work.draw_events(services, record, drawing, _ENCODING)) as events:
         async for event in events:
             if not begun:
                 yield completion.chunk({"role": "assistant", "content": ""})
@@ -135,8 +136,10 @@ async def _answer(services: Services, request: Request, body: ChatBody, completi
         image, decoded_ms = await unless_gone(request, work.decode(services, body.image))
         asking = native.to_request(image, ends, default, stop=body.stops)
     if body.stream:
-        return EventStream(_answer_chunks(services, asking, decoded_ms, completion, body.wants_usage))
-    answered = await unless_gone(request, work.answer(services, asking, decoded_ms))
+        return EventStream(
+            _answer_chunks(services, record_of(request.scope), asking, decoded_ms, completion, body.wants_usage)
+        )
+    answered = await unless_gone(request, work.answer(services, record_of(request.scope), asking, decoded_ms))
     result = answered.result
     message = {"content": result.answer}
     return completion.whole(message, result.finish_reason, _usage(answered), work_done(asking, answered))
@@ -144,13 +147,14 @@ async def _answer(services: Services, request: Request, body: ChatBody, completi
 
 async def _answer_chunks(
     services: Services,
+    record: Record,
     asking: UnderstandRequest,
     decoded_ms: float | None,
     completion: _Completion,
     wants_usage: bool,
 ) -> AsyncGenerator[bytes, None]:
     begun = False
-    async with contextlib.aclosing(work.answer_events(services, asking, decoded_ms)) as events:
+    async with contextlib.aclosing(work.answer_events(services, record, asking, decoded_ms)) as events:
         async for event in events:
             if not begun:
                 yield completion.chunk({"role": "assistant", "content": ""})

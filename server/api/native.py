@@ -33,6 +33,7 @@ from server.api.disconnect import unless_gone
 from server.api.documents import ERRORS, answers, body_schema, form_schema, takes
 from server.api.event_stream import EventStream, server_event
 from server.api.services import Services
+from server.record import Record, record_of
 from server.routing import Unrouted, classify
 from server.schemas import GenerateBody, InferBody, InferFields, VqaBody, VqaFields, applied
 
@@ -101,8 +102,8 @@ async def _generate(services: Services, request: Request, body: GenerateBody, ro
     identity = f"gen-{uuid.uuid4().hex}"
     encoding = work.Encoding(body.output_format, body.output_compression)
     if body.stream:
-        return EventStream(_drawing_events(services, drawing, encoding, identity, routing))
-    drawn = await unless_gone(request, work.draw(services, drawing, encoding))
+        return EventStream(_drawing_events(services, record_of(request.scope), drawing, encoding, identity, routing))
+    drawn = await unless_gone(request, work.draw(services, record_of(request.scope), drawing, encoding))
     if body.response_format == "binary":
         headers = {"X-Flashu-Id": identity, "X-Flashu-Seed": str(drawn.result.seeds[0])}
         return Response(drawn.files[0], media_type=f"image/{body.output_format}", headers=headers)
@@ -114,10 +115,15 @@ async def _generate(services: Services, request: Request, body: GenerateBody, ro
 
 
 async def _drawing_events(
-    services: Services, drawing: GenerateRequest, encoding: work.Encoding, identity: str, routing: Routing | None
+    services: Services,
+    record: Record,
+    drawing: GenerateRequest,
+    encoding: work.Encoding,
+    identity: str,
+    routing: Routing | None,
 ) -> AsyncGenerator[bytes, None]:
     first: tuple[float, int] | None = None  # when the first evaluation seen ended, and which one it was
-    async with contextlib.aclosing(work.draw_events(services, drawing, encoding)) as events:
+    async with contextlib.aclosing(work.draw_events(services, record, drawing, encoding)) as events:
         async for event in events:
             match event:
                 case Progress(evaluation=evaluation, of=of):
@@ -160,19 +166,20 @@ async def _vqa(
     asking = body.to_request(image, ends, default)
     identity = f"vqa-{uuid.uuid4().hex}"
     if body.stream:
-        return EventStream(_answer_events(services, asking, decoded_ms, identity, routing))
-    answered = await unless_gone(request, work.answer(services, asking, decoded_ms))
+        return EventStream(_answer_events(services, record_of(request.scope), asking, decoded_ms, identity, routing))
+    answered = await unless_gone(request, work.answer(services, record_of(request.scope), asking, decoded_ms))
     return _json(_answer(asking, answered, identity, routing))
 
 
 async def _answer_events(
     services: Services,
+    record: Record,
     asking: UnderstandRequest,
     decoded_ms: float | None,
     identity: str,
     routing: Routing | None,
 ) -> AsyncGenerator[bytes, None]:
-    async with contextlib.aclosing(work.answer_events(services, asking, decoded_ms)) as events:
+    async with contextlib.aclosing(work.answer_events(services, record, asking, decoded_ms)) as events:
         async for event in events:
             if isinstance(event, str):
                 yield _event("text", TextEvent(text=event))

@@ -23,6 +23,7 @@ from server.api.services import Services
 from server.errors import UnknownModelError
 from server.openai_answers import ImagesAnswer, Model, ModelList
 from server.openai_schemas import ImagesBody
+from server.record import Record, record_of
 
 
 def openai_routes(services: Services) -> APIRouter:
@@ -48,8 +49,8 @@ def openai_routes(services: Services) -> APIRouter:
         check_model(services, sent.model)
         encoding = work.Encoding(body.output_format, body.output_compression)
         if body.stream:
-            return EventStream(_events(services, drawing, encoding))
-        drawn = await unless_gone(request, work.draw(services, drawing, encoding))
+            return EventStream(_events(services, record_of(request.scope), drawing, encoding))
+        drawn = await unless_gone(request, work.draw(services, record_of(request.scope), drawing, encoding))
         data = [{"b64_json": file, "seed": seed} for file, seed in zip(drawn.base64(), drawn.result.seeds, strict=True)]
         about = _about(encoding, drawn.size)
         about["created"] = about.pop("created_at")
@@ -91,11 +92,13 @@ def work_done(request: GenerateRequest | UnderstandRequest, done: work.Drawn | w
     }
 
 
-async def _events(services: Services, drawing: GenerateRequest, encoding: work.Encoding) -> AsyncGenerator[bytes, None]:
+async def _events(
+    services: Services, record: Record, drawing: GenerateRequest, encoding: work.Encoding
+) -> AsyncGenerator[bytes, None]:
     width, height = drawing.width, drawing.height
     default = services.worker.info().sizes[0]
     size = f"{width or default[0]}x{height or default[1]}"
-    async with contextlib.aclosing(work.draw_events(services, drawing, encoding)) as events:
+    async with contextlib.aclosing(work.draw_events(services, record, drawing, encoding)) as events:
         async for event in events:
             about = _about(encoding, size)
             match event:

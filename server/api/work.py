@@ -28,6 +28,7 @@ from flashu_core import (
 from server.api.services import Services
 from server.images import decode_image, encode_image, read_base64
 from server.job import Started
+from server.record import Record
 from server.schemas import OutputFormat
 
 
@@ -115,18 +116,18 @@ async def decode(services: Services, picture: str | bytes) -> tuple[Pixels, floa
     return image, _since(begun)
 
 
-async def draw(services: Services, request: GenerateRequest, encoding: Encoding) -> Drawn:
+async def draw(services: Services, record: Record, request: GenerateRequest, encoding: Encoding) -> Drawn:
     """The pictures of a request.
 
     Raises:
         ServerError, FlashUError: as the worker's `run`.
     """
     result, waited = await services.worker.run(request)
-    return await _drawn(services, result, waited * 1000, encoding)
+    return await _drawn(services, record, result, waited * 1000, encoding)
 
 
 async def draw_events(
-    services: Services, request: GenerateRequest, encoding: Encoding
+    services: Services, record: Record, request: GenerateRequest, encoding: Encoding
 ) -> AsyncGenerator[Progress | Partial | Drawn, None]:
     """As `draw`, told as it happens; the last one is `Drawn`. Closing the generator cancels the request."""
     waited = 0.0
@@ -140,23 +141,23 @@ async def draw_events(
                 case Preview(index=index, image=image):
                     yield Partial(index, as_base64(await _encode(services, image, encoding)))
                 case Finished(result=result):
-                    yield await _drawn(services, result, waited * 1000, encoding)
+                    yield await _drawn(services, record, result, waited * 1000, encoding)
                 case _:
                     pass
 
 
-async def answer(services: Services, request: UnderstandRequest, decoded_ms: float | None) -> Answered:
+async def answer(services: Services, record: Record, request: UnderstandRequest, decoded_ms: float | None) -> Answered:
     """The answer to a request; `decoded_ms` is what its picture took, None where there was none.
 
     Raises:
         ServerError, FlashUError: as the worker's `run`.
     """
     result, waited = await services.worker.run(request)
-    return _answered(services, result, waited * 1000, decoded_ms)
+    return _answered(services, record, result, waited * 1000, decoded_ms)
 
 
 async def answer_events(
-    services: Services, request: UnderstandRequest, decoded_ms: float | None
+    services: Services, record: Record, request: UnderstandRequest, decoded_ms: float | None
 ) -> AsyncGenerator[str | Answered, None]:
     """As `answer`, in pieces of text; the last one is `Answered`. Closing the generator cancels the request."""
     waited = 0.0
@@ -168,7 +169,7 @@ async def answer_events(
                 case Text(text=text):
                     yield text
                 case Finished(result=result):
-                    yield _answered(services, result, waited * 1000, decoded_ms)
+                    yield _answered(services, record, result, waited * 1000, decoded_ms)
                 case _:
                     pass
 
@@ -183,22 +184,26 @@ def as_base64(file: bytes) -> str:
     return base64.b64encode(file).decode()
 
 
-async def _drawn(services: Services, result: Result, queued_ms: float, encoding: Encoding) -> Drawn:
+async def _drawn(services: Services, record: Record, result: Result, queued_ms: float, encoding: Encoding) -> Drawn:
     if not isinstance(result, GenerateResult):
         raise TypeError(f"the engine answered a drawing with {type(result).__name__}")
     begun = time.perf_counter()
     files = tuple([await _encode(services, image, encoding) for image in result.images])
     timings = {**result.timings, "image_encode": _since(begun), "queue": queued_ms}
     services.metrics.work_done("generate", timings)
+    record.take("generate", result, timings)
     return Drawn(result, files, timings)
 
 
-def _answered(services: Services, result: Result, queued_ms: float, decoded_ms: float | None) -> Answered:
+def _answered(
+    services: Services, record: Record, result: Result, queued_ms: float, decoded_ms: float | None
+) -> Answered:
     if not isinstance(result, UnderstandResult):
         raise TypeError(f"the engine answered a question with {type(result).__name__}")
     decoding = {} if decoded_ms is None else {"image_decode": decoded_ms}
     timings = {**result.timings, **decoding, "queue": queued_ms}
     services.metrics.work_done("vqa", timings)
+    record.take("vqa", result, timings)
     return Answered(result, timings)
 
 

@@ -1,0 +1,160 @@
+"""How much each key may ask for: requests in a window of time, and work (evaluations and tokens) that is charged when
+it is known. It knows names and numbers; without keys it counts client addresses, in a fixed number of buckets."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from limits import RateLimitItem, parse_many
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from flashu_core import ConfigurationError
+from server.errors import RateLimitedError, problem_of
+from server.metrics import Metrics
+from server.record import record_of
+
+_BUCKETS = 4096  # of client addresses; about a kilobyte each
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What is left to somebody of the request limit closest to its end; `reset_s` seconds until more is."""
+
+    limit: int
+    remaining: int
+    reset_s: float
+
+
+class Ledger:
+    """Counts what everybody has used, in a sliding window of two counters, so that a name costs the same memory
+    whatever it does. What is refused is not counted.
+
+    Args:
+        requests: as `60/minute; 1000/day`.
+        work: likewise, in evaluations and tokens.
+
+    Raises:
+        ConfigurationError: a limit cannot be read.
+    """
+
+    def __init__(self, *, requests: str | None = None, work: str | None = None) -> None:
+        self._requests = _limits(requests, "rate_limit")
+        self._work = _limits(work, "work_limit")
+        self._storage = MemoryStorage()
+        self._window = SlidingWindowCounterRateLimiter(self._storage)
+
+    def __bool__(self) -> bool:
+        return bool(self._requests or self._work)
+
+    @property
+    def size(self) -> int:
+        """Counters in memory."""
+        return len(self._storage.storage)
+
+    async def admit(self, who: str) -> Standing | None:
+        """Counts one request and tells what is left; None where only work is limited.
+
+        Raises:
+            RateLimitedError: nothing is left, and nothing was counted.
+        """
+        for kind, limits in (("requests", self._requests), ("work", self._work)):
+            for limit in limits:
+                if not await self._window.test(limit, kind, who):
+                    raise await self._exceeded(limit, kind, who)
+        for limit in self._requests:
+            if not await self._window.hit(limit, "requests", who):
+                raise await self._exceeded(limit, "requests", who)
+        standings = [await self._standing(limit, "requests", who) for limit in self._requests]
+        return min(standings, key=lambda standing: standing.remaining / standing.limit, default=None)
+
+    async def charge(self, who: str, work: int) -> None:
+        """Takes work that has been done; one who had less left has nothing now."""
+        for limit in self._work:
+            left = (await self._standing(limit, "work", who)).remaining
+            if left > 0:
+                await self._window.hit(limit, "work", who, cost=min(work, left))
+
+    async def _standing(self, limit: RateLimitItem, kind: str, who: str) -> Standing:
+        stats = await self._window.get_window_stats(limit, kind, who)
+        reset = max(stats.reset_time - time.time(), 0.0)
+        return Standing(limit=limit.amount, remaining=stats.remaining, reset_s=reset)
+
+    async def _exceeded(self, limit: RateLimitItem, kind: str, who: str) -> RateLimitedError:
+        # At the turn of a window the last one still weighs as much as it held; one share later there is room.
+        share = limit.get_expiry() / limit.amount
+        wait = math.ceil((await self._standing(limit, kind, who)).reset_s + share)
+        what = "requests" if kind == "requests" else "evaluations and tokens"
+        return RateLimitedError(
+            f"this key may use {limit.amount} {what} in {limit.get_expiry()} s; retry in {wait} s",
+            retry_after=max(wait, 1),
+        )
+
+
+class Quotas:
+    """Asks the ledger before every request but those to `open_routes`, and tells what is left in OpenAI's headers.
+
+    It stands behind the keys: a name it counts is one that an operator gave, never one that a client made up.
+    """
+
+    def __init__(self, app: ASGIApp, *, ledger: Ledger, open_routes: frozenset[str], metrics: Metrics) -> None:
+        self._app = app
+        self._ledger = ledger
+        self._open_routes = open_routes
+        self._metrics = metrics
+        self._salt = secrets.token_bytes(16)  # so that nobody can choose whose bucket to share
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in self._open_routes:
+            await self._app(scope, receive, send)
+            return
+        record = record_of(scope)
+        who = f"key:{record.key}" if record.key is not None else self._bucket(scope)
+        try:
+            standing = await self._ledger.admit(who)
+        except RateLimitedError as error:
+            problem = problem_of(error)
+            self._metrics.reject(problem.code)
+            await problem.response()(scope, receive, send)
+            return
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start" and standing is not None:
+                headers = MutableHeaders(scope=message)
+                headers["x-ratelimit-limit-requests"] = str(standing.limit)
+                headers["x-ratelimit-remaining-requests"] = str(standing.remaining)
+                headers["x-ratelimit-reset-requests"] = f"{math.ceil(standing.reset_s)}s"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_marked)
+        finally:
+            if record.work:
+                await self._ledger.charge(who, record.work)
+
+    def _bucket(self, scope: Scope) -> str:
+        client = scope.get("client")
+        address = client[0] if client else ""
+        if ":" in address:  # whoever has one IPv6 address has 2^64 of them
+            address = ":".join(address.split(":")[:4])
+        digest = hashlib.blake2b(address.encode(), key=self._salt, digest_size=4).digest()
+        return f"address:{int.from_bytes(digest, 'big') % _BUCKETS}"
+
+
+def _limits(text: str | None, name: str) -> Sequence[RateLimitItem]:
+    if text is None:
+        return ()
+    try:
+        limits = parse_many(text)
+    except ValueError:
+        limits = []
+    if not limits or any(limit.amount < 1 for limit in limits):
+        raise ConfigurationError(f"{name} is {text!r}; write it as 60/minute, or 10/second; 1000/day")
+    return tuple(limits)

@@ -1,0 +1,55 @@
+"""What is known of one request beside its HTTP: whose it is, what was done for it, how long each part took. The routes
+and the middleware write it, the log, the quotas and the traces read it. It holds no text and no picture of a client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from starlette.types import Scope
+
+from flashu_core import GenerateResult, Result
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """Filled in along the way; None is what is not known (yet).
+
+    Attributes:
+        key: name of the API key, never the key.
+        evaluations: of the denoising loop, summed over pictures.
+        tokens: of the answer.
+        timings_ms: milliseconds per component, and `queue`.
+        trace: hexadecimal id of the request's trace.
+    """
+
+    key: str | None = None
+    task: str | None = None
+    policy: str | None = None
+    evaluations: int | None = None
+    tokens: int | None = None
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    trace: str | None = None
+
+    @property
+    def work(self) -> int:
+        """Evaluations and tokens, the unit of work limits."""
+        return (self.evaluations or 0) + (self.tokens or 0)
+
+    def take(self, task: str, result: Result, timings_ms: Mapping[str, float]) -> None:
+        """Notes what the engine did."""
+        self.task = task
+        self.policy = result.policy
+        self.timings_ms = timings_ms
+        if isinstance(result, GenerateResult):
+            self.evaluations = result.schedule.get("evaluations", 0) * len(result.images)
+        else:
+            self.tokens = result.completion_tokens
+
+
+def record_of(scope: Scope) -> Record:
+    """The request's record, made on first use."""
+    record = scope.setdefault("state", {}).setdefault("record", Record())
+    if not isinstance(record, Record):
+        raise TypeError(f"the request's state holds a {type(record).__name__} where its record should be")
+    return record

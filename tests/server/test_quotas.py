@@ -1,0 +1,169 @@
+"""Quotas: what is counted, what is told, and that nobody pays for another."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from flashu_core import ConfigurationError
+from server.errors import RateLimitedError
+from server.metrics import Metrics
+from server.quotas import Ledger, Quotas
+
+ALICE = "sk-alice-5f0c9d1e7a"
+BOB = "sk-bob-0123456789"
+KEYS = f"alice:{ALICE},bob:{BOB}"
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+async def test_requests_are_counted_and_refusals_are_not() -> None:
+    ledger = Ledger(requests="5/hour")
+    left = [await ledger.admit("a") for _ in range(5)]
+    assert [(one.limit, one.remaining) for one in left if one] == [(5, 4), (5, 3), (5, 2), (5, 1), (5, 0)]
+    for _ in range(20):
+        with pytest.raises(RateLimitedError, match="5 requests in 3600 s") as caught:
+            await ledger.admit("a")
+        assert 1 <= caught.value.retry_after <= 3600 + 720 + 1
+    assert await ledger.admit("b") is not None
+
+
+async def test_the_tightest_of_several_limits_is_told() -> None:
+    ledger = Ledger(requests="100/day; 3/hour")
+    standing = await ledger.admit("a")
+    assert standing is not None
+    assert (standing.limit, standing.remaining) == (3, 2)
+
+
+async def test_work_is_charged_afterwards_and_never_for_another() -> None:
+    ledger = Ledger(work="100/hour")
+    assert await ledger.admit("a") is None
+    await ledger.charge("a", 99)
+    await ledger.admit("a")
+    await ledger.charge("a", 1_000_000)  # more than was left: known too late, and then it is all gone
+    with pytest.raises(RateLimitedError, match="100 evaluations and tokens"):
+        await ledger.admit("a")
+    await ledger.charge("a", 5)
+    await ledger.admit("b")
+
+
+async def test_both_limits_of_one_size_do_not_meet() -> None:
+    ledger = Ledger(requests="10/hour", work="10/hour")
+    for _ in range(10):
+        await ledger.admit("a")
+    with pytest.raises(RateLimitedError, match="requests"):
+        await ledger.admit("a")
+
+
+@pytest.mark.parametrize("text", ["", "x", "0/minute", "-1/minute", "10", "10/fortnight", "1e9/minute", "5/minute;"])
+def test_limits_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="rate_limit"):
+        Ledger(requests=text)
+    with pytest.raises(ConfigurationError, match="work_limit"):
+        Ledger(work=text)
+
+
+async def test_addresses_share_a_bounded_number_of_counters() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive() -> Any:
+        raise AssertionError("nothing is read")
+
+    statuses: list[int] = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    def scope(address: str) -> dict[str, Any]:
+        return {"type": "http", "path": "/v1/models", "client": (address, 1), "headers": []}
+
+    ledger = Ledger(requests="3/day")
+    quotas = Quotas(app, ledger=ledger, open_routes=frozenset({"/livez"}), metrics=Metrics())
+    for index in range(6000):
+        await quotas(scope(f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}"), receive, send)
+    assert ledger.size <= 2 * 4096  # a window's counter and the one before
+    statuses.clear()
+    for index in range(8):  # one network has 2^64 addresses
+        await quotas(scope(f"2001:db8:1:2::{index:x}"), receive, send)
+    assert statuses.count(429) >= 5
+
+
+@pytest.fixture
+def live(toy: Any, serving: Any) -> Any:
+    with serving(toy(), api_keys=KEYS, rate_limit="30/hour") as live:
+        live.wait_for(lambda: live.client.get("/readyz").status_code == 200)
+        yield live
+
+
+def test_a_key_at_ten_times_its_share_does_not_starve_another(live: Any) -> None:
+    started = threading.Barrier(2)
+
+    def send(key: str, count: int) -> list[int]:
+        with httpx.Client(base_url=f"http://127.0.0.1:{live.port}", timeout=60, headers=bearer(key)) as client:
+            started.wait()
+            return [client.post("/v1/generate", json={"prompt": "a"}).status_code for _ in range(count)]
+
+    with ThreadPoolExecutor(2) as pool:
+        greedy, modest = pool.submit(send, ALICE, 300), pool.submit(send, BOB, 30)
+        assert modest.result() == [200] * 30
+        assert sorted(set(greedy.result())) == [200, 429]
+        # The hour may turn while this runs; then some of the last one's thirty are forgotten.
+        assert 30 <= greedy.result().count(200) <= 62
+    assert live.metric('flashu_rejected_total{reason="rate_limit_exceeded"}') >= 200
+
+
+def test_what_a_refused_client_is_told(live: Any) -> None:
+    first = live.client.get("/v1/models", headers=bearer(ALICE))
+    assert first.headers["x-ratelimit-limit-requests"] == "30"
+    assert first.headers["x-ratelimit-remaining-requests"] == "29"
+    assert first.headers["x-ratelimit-reset-requests"].endswith("s")
+    for _ in range(90):
+        refused = live.client.get("/v1/models", headers=bearer(ALICE))
+        if refused.status_code == 429:
+            break
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) >= 1
+    error = refused.json()["error"]
+    assert (error["type"], error["code"]) == ("rate_limit_error", "rate_limit_exceeded")
+    assert "retry in" in error["message"]
+    assert live.client.get("/livez").status_code == 200
+    with (
+        openai.OpenAI(base_url=f"http://127.0.0.1:{live.port}/v1", api_key=ALICE, max_retries=0) as client,
+        pytest.raises(openai.RateLimitError),
+    ):
+        client.models.list()
+
+
+def test_wrong_keys_neither_count_nor_cost_memory(toy: Any, serving: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledgers: list[Ledger] = []
+    monkeypatch.setattr("server.app.Ledger", lambda **limits: ledgers.append(Ledger(**limits)) or ledgers[-1])
+    with serving(toy(), api_keys=KEYS, rate_limit="30/hour") as live:
+        for index in range(200):
+            assert live.client.get("/v1/models", headers=bearer(f"sk-made-up-{index}")).status_code == 401
+        assert ledgers[-1].size == 0
+        assert live.client.get("/v1/models", headers=bearer(ALICE)).headers["x-ratelimit-remaining-requests"] == "29"
+
+
+def test_work_of_a_request_is_charged_to_its_key(toy: Any, serving: Any) -> None:
+    with serving(toy(), api_keys=KEYS, work_limit="20/hour") as live:
+        live.wait_for(lambda: live.client.get("/readyz").status_code == 200)
+        body = {"prompt": "a", "num_inference_steps": 5, "n": 3}  # 4 evaluations for each of 3 pictures
+        seen = [live.client.post("/v1/generate", json=body, headers=bearer(ALICE)).status_code for _ in range(3)]
+        assert seen == [200, 200, 429]
+        assert live.client.post("/v1/generate", json=body, headers=bearer(BOB)).status_code == 200
+
+
+def test_without_keys_addresses_are_counted(toy: Any, serving: Any) -> None:
+    with serving(toy(), rate_limit="5/day") as live:
+        seen = [live.client.get("/v1/models").status_code for _ in range(12)]
+        assert seen.count(429) >= 2
+        assert live.client.get("/metrics").status_code == 200
