@@ -67,6 +67,7 @@ def _interval(share: Mapping[str, float]) -> str:
 TABLES: Mapping[str, tuple[str, Callable[[Record], str]]] = {
     "grades": (f"eval-{MODEL}", grades),
     "ablation": (f"ablation-{MODEL}", study),
+    "tradeoff": (f"tradeoff-{MODEL}", study),
     "sensitivity": (f"sensitivity-{MODEL}", study),
 }
 

@@ -29,7 +29,7 @@ from flashu_core.errors import CalibrationError, FlashUError, InvalidRequestErro
 from flashu_core.forecast import describe
 from flashu_core.image import read_picture
 from flashu_core.plan import make_schedule
-from flashu_core.policies import find_policy, override
+from flashu_core.policies import POLICIES, find_policy, override
 from flashu_core.samples import read_samples
 from flashu_core.types import Event, GenerateRequest, Pixels, Progress, Text, UnderstandRequest
 
@@ -242,7 +242,7 @@ def plan(
     """Print the schedule of a picture: what each evaluation runs, and its predicted arithmetic."""
     if size not in MODELS:
         raise InvalidRequestError(f"size is {size!r}; use one of: {', '.join(sorted(MODELS))}", parameter="size")
-    chosen = override(find_policy(policy).generate, _overrides(parameter))
+    chosen = override(find_policy(policy, POLICIES).generate, _overrides(parameter))
     config = MODELS[size]
     points = steps or max(round(config.points * chosen.points), 2)
     schedule = make_schedule(chosen.techniques, points=points, guidance=guidance)

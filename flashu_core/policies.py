@@ -22,6 +22,7 @@ from flashu_core.techniques.token_pruning import TokenPruning
 MOST_PRUNED = 0.9
 MOST_INTERVAL = 1000
 Overrides = Mapping[str, float]
+Own = Mapping[str, Overrides]  # by task
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
@@ -140,23 +141,16 @@ _FLASHU = TaskPolicies(
     vqa=UnderstandingPolicy(ffn_ratio=0.1, skip_ratio=0.1, token_ratio=0.5),
 )
 
-POLICIES: Mapping[str, TaskPolicies] = MappingProxyType({"exact": TaskPolicies(), "flashu": _FLASHU})
+# What the variants of `flashu` change of it, chosen from `benchmarks/results/tradeoff-shapes-64.json`; FFN ratios stay,
+# since any other than a checkpoint's own is gathered instead of viewed.
+_VARIANTS: Mapping[str, Own] = MappingProxyType(
+    {
+        "flashu-quality": {"generate": {"head_interval": 2}, "vqa": {"skip_ratio": 0.05}},
+        "flashu-fast": {"generate": {"points": 0.5, "head_interval": 3}, "vqa": {"skip_ratio": 0.2}},
+    }
+)
 
 P = TypeVar("P", GenerationPolicy, UnderstandingPolicy)
-
-
-def find_policy(name: str, policies: Mapping[str, TaskPolicies] = POLICIES) -> TaskPolicies:
-    """The policy of that name.
-
-    Raises:
-        InvalidRequestError: there is none.
-    """
-    try:
-        return policies[name]
-    except KeyError:
-        raise InvalidRequestError(
-            f"there is no acceleration policy {name!r}; use one of: {', '.join(policies)}", parameter="acceleration"
-        ) from None
 
 
 def override(policy: P, overrides: Overrides) -> P:
@@ -180,22 +174,47 @@ def override(policy: P, overrides: Overrides) -> P:
     return replace(policy, **changed)
 
 
-def with_own(own: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Mapping[str, TaskPolicies]:
+def _changed(policy: TaskPolicies, own: Own) -> TaskPolicies:
+    if unknown := set(own) - {"generate", "vqa"}:
+        raise ConfigurationError(f"a policy has no task {min(unknown)!r}; use 'generate' or 'vqa'")
+    return TaskPolicies(
+        generate=override(policy.generate, own.get("generate", {})), vqa=override(policy.vqa, own.get("vqa", {}))
+    )
+
+
+def with_own(own: Mapping[str, Own]) -> Mapping[str, TaskPolicies]:
     """All policies, with a checkpoint's own parameters (by policy, task and name) in place of the defaults.
+
+    What it says of `flashu` holds for the variants too, but for what they change themselves.
 
     Raises:
         ConfigurationError: a policy, a task or a parameter is unknown, or a value cannot be used.
     """
-    found = dict(POLICIES)
-    for name, tasks in own.items():
-        try:
-            policy = find_policy(name)
-            if unknown := set(tasks) - {"generate", "vqa"}:
-                raise ConfigurationError(f"policy {name!r} has no task {min(unknown)!r}; use 'generate' or 'vqa'")
-            found[name] = TaskPolicies(
-                generate=override(policy.generate, tasks.get("generate", {})),
-                vqa=override(policy.vqa, tasks.get("vqa", {})),
-            )
-        except InvalidRequestError as error:
-            raise ConfigurationError(f"the checkpoint's policies cannot be used: {error}") from error
+    found = {"exact": TaskPolicies(), "flashu": _FLASHU}
+    try:
+        for name in found:
+            found[name] = _changed(found[name], own.get(name, {}))
+        for name, changes in _VARIANTS.items():
+            found[name] = _changed(_changed(found["flashu"], changes), own.get(name, {}))
+        for name in own:
+            find_policy(name, found)
+    except InvalidRequestError as error:
+        raise ConfigurationError(f"the checkpoint's policies cannot be used: {error}") from error
     return MappingProxyType(found)
+
+
+def find_policy(name: str, policies: Mapping[str, TaskPolicies]) -> TaskPolicies:
+    """The policy of that name.
+
+    Raises:
+        InvalidRequestError: there is none.
+    """
+    try:
+        return policies[name]
+    except KeyError:
+        raise InvalidRequestError(
+            f"there is no acceleration policy {name!r}; use one of: {', '.join(policies)}", parameter="acceleration"
+        ) from None
+
+
+POLICIES: Mapping[str, TaskPolicies] = with_own({})

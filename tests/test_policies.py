@@ -5,6 +5,7 @@ import math
 import pytest
 
 from flashu_core.errors import ConfigurationError, InvalidRequestError
+from flashu_core.plan import make_schedule
 from flashu_core.policies import POLICIES, GenerationPolicy, UnderstandingPolicy, find_policy, override, with_own
 
 
@@ -15,8 +16,8 @@ def test_exact_changes_nothing() -> None:
 
 
 def test_an_unknown_policy_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InvalidRequestError, match="exact, flashu"):
-        find_policy("fast")
+    with pytest.raises(InvalidRequestError, match="exact, flashu, flashu-quality, flashu-fast"):
+        find_policy("fast", POLICIES)
 
 
 def test_overrides_change_single_parameters() -> None:
@@ -61,6 +62,30 @@ def test_a_checkpoint_has_parameters_of_its_own() -> None:
     assert found["flashu"].vqa == POLICIES["flashu"].vqa
     assert found["exact"] == POLICIES["exact"]
     assert with_own({}) == POLICIES
+
+
+def test_variants_take_what_a_checkpoint_says_of_flashu_but_for_what_they_change() -> None:
+    fast = POLICIES["flashu-fast"].generate
+    found = with_own(
+        {
+            "flashu": {"generate": {"skip_ratio": 0.1, "head_interval": 4}, "vqa": {"token_ratio": 0.0}},
+            "flashu-fast": {"vqa": {"ffn_ratio": 0.3}},
+        }
+    )
+    assert found["flashu-fast"].generate == override(fast, {"skip_ratio": 0.1})
+    assert found["flashu-quality"].generate.head_interval == POLICIES["flashu-quality"].generate.head_interval
+    assert found["flashu-quality"].vqa.token_ratio == found["flashu-fast"].vqa.token_ratio == 0.0
+    assert found["flashu-fast"].vqa.ffn_ratio == 0.3
+
+
+def test_variants_cost_what_their_names_say() -> None:
+    """By what their schedules run, whatever a checkpoint's size."""
+    runs = {}
+    for name, policy in POLICIES.items():
+        points = round(50 * policy.generate.points)
+        plans = make_schedule(policy.generate.techniques, points=points, guidance=5.0)
+        runs[name] = sum(plan.run_backbone for plan in plans)
+    assert runs["flashu-fast"] < runs["flashu"] < runs["flashu-quality"] < runs["exact"]
 
 
 @pytest.mark.parametrize(
