@@ -121,6 +121,9 @@ def evaluate(
     batch: Annotated[int, typer.Option(help="Requests that advance together.")] = 16,
     output: Annotated[Path | None, typer.Option(help="A JSON file for the figures.")] = None,
     pictures: Annotated[Path | None, typer.Option(help="A PNG sheet of the first pictures.")] = None,
+    retime: Annotated[
+        bool, typer.Option(help="Only measure the times in --output anew: of the same variants, on an idle machine.")
+    ] = False,
 ) -> None:
     """Grade a model on the world of scenes."""
     engine = Engine.load(model, EngineConfig(max_batch=batch))
@@ -137,7 +140,13 @@ def evaluate(
         "policies": {},
     }
     table = Table("policy", "overall", "answers", *_category_names(asked))
-    for variant in variants(policies.split(","), study):
+    chosen = variants(policies.split(","), study)
+    if retime:
+        if output is None:
+            raise typer.BadParameter("--retime needs the --output of an earlier grading")
+        _retime(engine, chosen, output)
+        return
+    for variant in chosen:
         begun = time.monotonic()
         drawn, judged = grade_pictures(engine, asked, variant, guidance=guidance, points=steps)
         middle = time.monotonic()
@@ -150,7 +159,6 @@ def evaluate(
             "answers_by_kind": {name: _plain(value) for name, value in kinds.items()},
             "gigaflops": round(engine.forecast(sample) / 1e9, 3),
             "seconds": {"pictures": round(middle - begun, 1), "answers": round(time.monotonic() - middle, 1)},
-            "alone": alone(engine, variant, seed=seed, points=steps),
         }
         means = [f"{drawn.categories[name].mean:.3f}" for name in _category_names(asked)]
         table.add_row(variant.name, f"{drawn.overall.mean:.3f}", f"{answered.mean:.3f}", *means)
@@ -158,11 +166,35 @@ def evaluate(
             shown = judged[:: max(len(judged) // 36, 1)][:36]
             labels = [("+ " if good else "- ") + prompt.text for prompt, _, good in shown]
             sheet([result.images[0] for _, result, _ in shown], labels, pictures)
+    for name, times in alone(engine, chosen, seed=seed, points=steps).items():
+        record["policies"][name]["alone"] = times
     Console(stderr=True).print(table)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record["policies"]))
+
+
+def _retime(engine: Engine, chosen: Sequence[Variant], output: Path) -> None:
+    """Measures the times of an earlier grading anew; its grades stay.
+
+    Raises:
+        typer.BadParameter: it is of another checkpoint or of other variants.
+    """
+    record = json.loads(output.read_text())
+    names = [variant.name for variant in chosen]
+    if record["digest"] != engine.info.details["digest"] or list(record["policies"]) != names:
+        raise typer.BadParameter(f"{output} is not of this checkpoint and of the variants {', '.join(names)}")
+    times = alone(engine, chosen, seed=record["seed"], points=_given(record["points"], engine.info.points))
+    for name, own in times.items():
+        record["policies"][name]["alone"] = own
+    record["timed_on"] = describe_machine()
+    output.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _given(points: int, default: int) -> int | None:
+    # A policy has a share of the default points, so these may not be named.
+    return None if points == default else points
 
 
 def _category_names(prompts: Sequence[Prompt]) -> list[Category]:

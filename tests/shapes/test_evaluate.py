@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 
 from flashu_core import Engine, GenerateRequest, UnderstandRequest
 from shapes.evaluate import evaluate, grade_answers, grade_pictures, run_all
@@ -49,3 +50,19 @@ def test_the_command_writes_figures_and_pictures(tmp_path: Path, capsys: pytest.
     assert {"commit", "torch", "processor"} <= set(record["machine"])
     assert pictures.stat().st_size > 0
     assert json.loads(capsys.readouterr().out) == record["policies"]
+
+
+def test_times_are_measured_anew_without_the_grades(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "eval.json"
+    evaluate(None, prompts=6, questions=5, steps=4, output=output)
+    before = json.loads(output.read_text())
+    evaluate(None, output=output, retime=True)
+    after = json.loads(output.read_text())
+    assert after["policies"]["exact"]["alone"] != before["policies"]["exact"]["alone"]
+    assert set(after["policies"]["exact"]["alone"]) == {"picture_ms", "answer_ms"}
+    del before["policies"]["exact"]["alone"], after["policies"]["exact"]["alone"], after["timed_on"]
+    assert after == before
+    with pytest.raises(typer.BadParameter, match="variants flashu"):
+        evaluate(None, policies="flashu", output=output, retime=True)
+    with pytest.raises(typer.BadParameter, match="--output"):
+        evaluate(None, retime=True)
