@@ -52,5 +52,6 @@ def test_impossible_questions_are_refused(values: dict[str, object], parameter: 
 
 
 def test_limits_themselves_are_allowed() -> None:
-    GenerateRequest(prompt="", images=8, points=2, guidance=0.0, seed=2**63 - 1, width=64, height=64)
-    UnderstandRequest(question="", image=PICTURE, max_new_tokens=1, temperature=0.0, top_p=1.0, seed=0)
+    drawing = GenerateRequest(prompt="", images=8, points=2, guidance=0.0, seed=2**63 - 1, width=64, height=64)
+    asking = UnderstandRequest(question="", image=PICTURE, max_new_tokens=1, temperature=0.0, top_p=1.0, seed=0)
+    assert (drawing.images, drawing.seed, asking.top_p) == (8, 2**63 - 1, 1.0)

@@ -29,5 +29,6 @@ class GatedFFN(nn.Module):
         """x (..., width) through the given neurons."""
         activations = self.activations(x, neurons)
         if neurons is None:
+            # The module itself is called: calibration listens to it.
             return self.down_proj(activations)
         return project_columns(activations, self.down_proj.weight, neurons)

@@ -48,7 +48,7 @@ def test_captions_produce_every_form_of_prompt() -> None:
     rng = Random(6)
     for prompt in grading_prompts(120, 6):
         wanted = prompt.wanted
-        for _ in range(4000):
+        for _ in range(4000):  # far more than any wording needs to come up
             count = sum(want.count for want in wanted)
             looks = [
                 ((want.colour or USUAL_COLOURS[want.form], want.form), want.size or usual_size(count))
