@@ -98,7 +98,7 @@ class Asker:
         """Bytes that the keys and values of a picture and of so many tokens after it take at most."""
         model = self.parts.model
         rows, columns = model.config.grids[0]
-        positions = len(self._system.ids) + rows * columns + 1 + text
+        positions = len(self._before_picture.ids) + rows * columns + 1 + text
         return positions * model.backbone_position_size
 
     def prefill(self, askings: Sequence[Asking], spans: Spans) -> list[Event]:

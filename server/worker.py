@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -162,7 +162,7 @@ class Worker:
         with self._entered(request) as job:
             return await job.result(), job.waited
 
-    async def events(self, request: Request) -> AsyncIterator[JobEvent]:
+    async def events(self, request: Request) -> AsyncGenerator[JobEvent, None]:
         """What the engine tells of the request: `Started`, its progress or text, and `Finished` as the last.
 
         A slow reader gets the last progress only, and pieces of text joined. Close the iterator
