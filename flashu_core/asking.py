@@ -35,6 +35,7 @@ class Asking:
     schedule: Schedule
     suffix: Sequence[int]
     held: int
+    arrived: float
     begun: float = 0.0
     first_token: float = 0.0
     state: understand.Understanding | None = None
@@ -92,6 +93,7 @@ class Asker:
             schedule=schedule,
             suffix=suffix,
             held=self._size(len(suffix) + request.max_new_tokens),
+            arrived=parts.clock(),
         )
 
     def _size(self, text: int) -> int:
@@ -156,6 +158,7 @@ class Asker:
             asking.shown = text
         if state.done:
             timings = total_milliseconds([*asking.spans, *state.spans])
+            timings["queue"] = (asking.begun - asking.arrived) * 1000
             timings["time_to_first_token"] = (asking.first_token - asking.begun) * 1000
             timings["total"] = (self.parts.clock() - asking.begun) * 1000
             result = UnderstandResult(

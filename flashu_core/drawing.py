@@ -49,6 +49,7 @@ class Drawing:
     text: generate.Prompt
     null: generate.Prompt
     held: int
+    arrived: float
     previews: tuple[int, ...] = ()  # the evaluations behind which one is shown
     shown: int = 0
     begun: float = 0.0
@@ -129,6 +130,7 @@ class Drawer:
             text=text,
             null=null,
             held=request.images * self._row_size(size, len(text.ids), len(null.ids)),
+            arrived=self.parts.clock(),
         )
 
     def _row_size(self, size: tuple[int, int], *prompts: int) -> int:
@@ -191,6 +193,7 @@ class Drawer:
             with spans.span("vae_decode"), torch.inference_mode():
                 images = to_pixels(self.parts.vae.decode(state.latents))
             timings = total_milliseconds([*drawing.spans, *state.spans, spans])
+            timings["queue"] = (drawing.begun - drawing.arrived) * 1000
             timings["total"] = (self.parts.clock() - drawing.begun) * 1000
             events.append(Finished(drawing.identity, _result(drawing, state, images, timings)))
         return events

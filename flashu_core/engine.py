@@ -80,6 +80,11 @@ class Engine:
             clock,
         )
         self._device = checkpoint.model.device
+        self._weights = sum(
+            tensor.nbytes
+            for part in (checkpoint.model, checkpoint.vae)
+            for tensor in (*part.parameters(), *part.buffers())
+        )
         self._checkpoint = checkpoint
         self._clock = clock
         self._drawer = Drawer(self._parts)
@@ -96,7 +101,8 @@ class Engine:
         self._entries: dict[int, Entry] = {}  # of all active: most wait, and theirs stay as they are
         self._cancelled: set[int] = set()
         self._submitted = 0
-        self._on_unit: Callable[[UnitReport], None] | None = None
+        self._on_begin: Callable[[int], None] = lambda _: None
+        self._on_unit: Callable[[UnitReport], None] = lambda _: None
         self.costs: UnitCosts | None = None
 
     @classmethod
@@ -195,6 +201,16 @@ class Engine:
         return {"generate": policy.generate.ffn_ratio, "vqa": policy.vqa.ffn_ratio}
 
     @property
+    def memory(self) -> dict[str, int]:
+        """Bytes on the device: of the `weights`, of what begun requests hold in `caches`, and on a GPU what torch has
+        `allocated` and `reserved` there."""
+        held = {"weights": self._weights, "caches": sum(one.size for one in self._entries.values() if one.started)}
+        if self._device.type == "cuda":
+            held["allocated"] = torch.cuda.memory_allocated(self._device)
+            held["reserved"] = torch.cuda.memory_reserved(self._device)
+        return held
+
+    @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
         return not self._active
@@ -217,7 +233,7 @@ class Engine:
         """
         self.prepare()
         try:
-            self.costs = warm_up(self._drawer, self._asker, max_batch=self.config.max_batch)
+            self.costs = warm_up(self._drawer, self._asker, max_batch=self.config.max_batch, on_unit=self._on_unit)
         except torch.OutOfMemoryError as error:
             raise FlashUError("the accelerator ran out of memory while warming up; lower max_batch") from error
 
@@ -259,8 +275,10 @@ class Engine:
             )
         )
 
-    def watch(self, on_unit: Callable[[UnitReport], None]) -> None:
-        """Tells of every unit that ends from now on, those of warming up too."""
+    def watch(self, *, on_begin: Callable[[int], None], on_unit: Callable[[UnitReport], None]) -> None:
+        """Tells from now on of every request before its first unit runs, and of every unit that ended, those of warming
+        up too."""
+        self._on_begin = on_begin
         self._on_unit = on_unit
 
     def cancel(self, request: int) -> None:
@@ -276,7 +294,10 @@ class Engine:
         unit = self._scheduler.next_unit(self._entries.values())
         if unit is None:
             return events
-        rows = sum(self._entries[request].rows for request in unit.requests)
+        entries = [self._entries[request] for request in unit.requests]
+        for entry in entries:
+            if not entry.started:
+                self._on_begin(entry.request)
         begun = self._clock()
         ran = self._run(unit)
         # A unit ends when its work is done, not when it is queued: else an answer would wait for all that is queued.
@@ -289,8 +310,7 @@ class Engine:
         for request in unit.requests:
             if request in self._active:
                 self._entries[request] = self._active[request].entry
-        if self._on_unit is not None:
-            self._on_unit(UnitReport(stage=unit.stage, rows=rows, seconds=seconds))
+        self._on_unit(UnitReport(stage=unit.stage, rows=sum(entry.rows for entry in entries), seconds=seconds))
         return events + ran
 
     def generate(self, request: GenerateRequest, on_event: Callable[[Event], None] | None = None) -> GenerateResult:

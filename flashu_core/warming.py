@@ -15,7 +15,16 @@ from flashu_core.costs import UnitCost, UnitCosts
 from flashu_core.drawing import Drawer
 from flashu_core.plan import StepPlan
 from flashu_core.timing import Spans, wait_for
-from flashu_core.types import Event, Finished, GenerateRequest, GenerateResult, Pixels, UnderstandRequest
+from flashu_core.types import (
+    Event,
+    Finished,
+    GenerateRequest,
+    GenerateResult,
+    Pixels,
+    Stage,
+    UnderstandRequest,
+    UnitReport,
+)
 
 FEW = 4  # requests together, for what a row adds
 ROUNDS = 3
@@ -27,16 +36,24 @@ HEAD_INTERVAL = 2
 TOKENS = 4
 
 
-def warm_up(drawer: Drawer, asker: Asker, *, max_batch: int, budget_s: float = BUDGET_S) -> UnitCosts:
+def warm_up(
+    drawer: Drawer,
+    asker: Asker,
+    *,
+    max_batch: int,
+    on_unit: Callable[[UnitReport], None] = lambda _: None,
+    budget_s: float = BUDGET_S,
+) -> UnitCosts:
     """Runs both tasks on every policy and returns what their units cost on this machine.
 
     Args:
         drawer, asker: the stages of one engine.
         max_batch: requests that run together at most.
+        on_unit: told of every unit that ends.
         budget_s: seconds after which no new round begins.
     """
     parts = drawer.parts
-    meter = _Meter(drawer, asker)
+    meter = _Meter(drawer, asker, on_unit)
     ends = parts.clock() + budget_s
     rounds = [rows for _ in range(ROUNDS) for rows in dict.fromkeys((1, min(FEW, max_batch)))]
     for index, rows in enumerate(rounds):
@@ -45,6 +62,7 @@ def warm_up(drawer: Drawer, asker: Asker, *, max_batch: int, budget_s: float = B
         for policy in parts.policies:
             picture = meter.draw(policy, rows)
             meter.answer(policy, picture, rows)
+            meter.answer(policy, None, 1)
     width, height = parts.info.sizes[0]
     return meter.costs(pixels=width * height)
 
@@ -55,6 +73,7 @@ class _Meter:
 
     drawer: Drawer
     asker: Asker
+    on_unit: Callable[[UnitReport], None]
     seconds: dict[str, dict[int, float]] = field(default_factory=dict)
 
     def draw(self, policy: str, images: int) -> Pixels:
@@ -67,20 +86,21 @@ class _Meter:
             overrides={"head_interval": min(own.head_interval, HEAD_INTERVAL)},
         )
         drawing = self.drawer.accept(0, request, 0)
-        taken, _, _ = self._time(partial(self.drawer.read_prompts, [drawing]))
+        taken, _, _ = self._time("prefix", images, partial(self.drawer.read_prompts, [drawing]))
         self._add("prefix", images, taken)
         while drawing.state is not None and not drawing.state.done:
             plan = drawing.state.plan
-            taken, spans, _ = self._time(partial(self.drawer.evaluate, [drawing]))
+            taken, spans, _ = self._time("evaluate", images, partial(self.drawer.evaluate, [drawing]))
             self._add_evaluation(plan, images, taken, spans)
-        taken, _, events = self._time(partial(self.drawer.decode, [drawing]))
+        taken, _, events = self._time("vae_decode", images, partial(self.drawer.decode, [drawing]))
         self._add("vae_decode", images, taken)
         (finished,) = events
         assert isinstance(finished, Finished)
         assert isinstance(finished.result, GenerateResult)
         return finished.result.images[0]
 
-    def answer(self, policy: str, picture: Pixels, requests: int) -> None:
+    def answer(self, policy: str, picture: Pixels | None, requests: int) -> None:
+        """Of text alone, where there is no picture; that runs what such an answer needs, and counts as no cost."""
         askings = []
         for seed in range(requests):
             # So hot that tokens are drawn at random: an answer that ends at once would leave nothing to measure.
@@ -89,12 +109,14 @@ class _Meter:
             )
             askings.append(self.asker.accept(seed, request, seed))
         for asking in askings:
-            taken, _, _ = self._time(partial(self.asker.prefill, [asking]))
-            self._add("prefill", 1, taken)
+            taken, _, _ = self._time("prefill", 1, partial(self.asker.prefill, [asking]))
+            if picture is not None:
+                self._add("prefill", 1, taken)
         while running := [one for one in askings if one.state is not None and not one.state.done]:
             batch = [one for one in running if one.entry.key == running[0].entry.key]
-            taken, _, _ = self._time(partial(self.asker.decode, batch))
-            self._add("decode", len(batch), taken)
+            taken, _, _ = self._time("decode", len(batch), partial(self.asker.decode, batch))
+            if picture is not None:
+                self._add("decode", len(batch), taken)
 
     def costs(self, *, pixels: int) -> UnitCosts:
         parts, found = self.drawer.parts, {name: UnitCost.through(by) for name, by in self.seconds.items()}
@@ -119,13 +141,17 @@ class _Meter:
             },
         )
 
-    def _time(self, work: Callable[[Spans], Sequence[Event]]) -> tuple[float, Spans, Sequence[Event]]:
+    def _time(
+        self, stage: Stage, rows: int, work: Callable[[Spans], Sequence[Event]]
+    ) -> tuple[float, Spans, Sequence[Event]]:
         device = self.drawer.parts.model.device
         spans = Spans(device)
         begun = self.drawer.parts.clock()
         events = work(spans)
         wait_for(device)
-        return self.drawer.parts.clock() - begun, spans, events
+        taken = self.drawer.parts.clock() - begun
+        self.on_unit(UnitReport(stage=stage, rows=rows, seconds=taken))
+        return taken, spans, events
 
     def _add_evaluation(self, plan: StepPlan, images: int, taken: float, spans: Spans) -> None:
         """Splits an evaluation's seconds between the head with the guidance, and all that comes before."""

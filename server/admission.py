@@ -113,7 +113,19 @@ class Admission:
         """
         price = self._costs.price(request)
         task: Task = "generate" if isinstance(request, GenerateRequest) else "vqa"
-        wait = self.predicted_wait(task, request.priority)
+        self.check(task, request.priority)
+        self._compare()
+        ticket = Ticket(self, task, price, request.priority)
+        self._loads[task].tickets.add(ticket)
+        return ticket
+
+    def check(self, task: Task, priority: int) -> None:
+        """Whether a request would be accepted now: it waits for what is open, whatever it costs itself.
+
+        Raises:
+            OverloadedError: as `admit`.
+        """
+        wait = self.predicted_wait(task, priority)
         if wait > self._max_queue_seconds:
             raise OverloadedError(
                 f"the request would wait {wait:.0f} s; at most {self._max_queue_seconds:g} s are allowed: retry later",
@@ -126,10 +138,6 @@ class Admission:
                 f"{waiting} requests are waiting and no more may; retry later",
                 retry_after=_whole(self.predicted_wait(task) / (waiting + 1)),
             )
-        self._compare()
-        ticket = Ticket(self, task, price, request.priority)
-        self._loads[task].tickets.add(ticket)
-        return ticket
 
     @property
     def open(self) -> int:

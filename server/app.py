@@ -105,11 +105,16 @@ def _worker(settings: Settings, program: Sequence[str]) -> Worker:
             attention=settings.attention,
             max_batch=settings.max_batch,
             max_prompt_tokens=settings.max_prompt_tokens,
+            max_running=settings.max_running,
+            max_picture_bytes=settings.max_picture_mib * 2**20,
+            max_answer_bytes=settings.max_answer_mib * 2**20,
+            answer_weight=settings.answer_weight,
         ),
         policy=settings.acceleration,
         log_level=settings.log_level,
+        log_format=settings.log_format,
     )
-    room = Room(active=settings.max_active, queue=settings.max_queue, batch=settings.max_batch)
+    room = Room(seconds=settings.max_queue_seconds, requests=settings.max_queue)
     patience = Patience(load_s=settings.load_timeout_s, unit_s=settings.hang_timeout_s, restarts=settings.max_restarts)
     return Worker(load, room, patience, program=program)
 

@@ -26,7 +26,10 @@ def serve(
     attention: Annotated[Attention | None, typer.Option(help="Attention kernel.")] = None,
     acceleration: Annotated[str | None, typer.Option(help="Policy of requests that name none.")] = None,
     max_batch: Annotated[int | None, typer.Option(help="Sequences evaluated together at most.")] = None,
-    max_queue: Annotated[int | None, typer.Option(help="Requests waiting at most.")] = None,
+    max_queue_seconds: Annotated[
+        float | None, typer.Option(help="Seconds a request may have to wait; one that would wait longer is refused.")
+    ] = None,
+    max_queue: Annotated[int | None, typer.Option(help="Requests of a task that may wait.")] = None,
     load_timeout: Annotated[float | None, typer.Option(help="Seconds to load and warm up.")] = None,
     hang_timeout: Annotated[float | None, typer.Option(help="Seconds without progress before a restart.")] = None,
     api_key: Annotated[
@@ -48,6 +51,7 @@ def serve(
         "attention": attention,
         "acceleration": acceleration,
         "max_batch": max_batch,
+        "max_queue_seconds": max_queue_seconds,
         "max_queue": max_queue,
         "load_timeout_s": load_timeout,
         "hang_timeout_s": hang_timeout,

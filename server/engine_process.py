@@ -16,15 +16,26 @@ import signal
 import socket
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn, Protocol
 
-from flashu_core import ConfigurationError, Engine, Event, Failed, Finished, FlashUError, ModelInfo, Request, UnitReport
+from flashu_core import (
+    ConfigurationError,
+    Engine,
+    Event,
+    Failed,
+    Finished,
+    FlashUError,
+    ModelInfo,
+    Request,
+    UnitCosts,
+    UnitReport,
+)
+from server.logs import configure_logging
 from server.messages import (
     TO_WORKER,
-    Accepted,
+    Begun,
     Cancel,
     Load,
     Loaded,
@@ -48,7 +59,11 @@ class EngineLike(Protocol):
     def info(self) -> ModelInfo: ...
     @property
     def idle(self) -> bool: ...
-    def watch(self, on_unit: Callable[[UnitReport], None]) -> None: ...
+    @property
+    def costs(self) -> UnitCosts | None: ...
+    @property
+    def memory(self) -> Mapping[str, int]: ...
+    def watch(self, *, on_begin: Callable[[int], None], on_unit: Callable[[UnitReport], None]) -> None: ...
     def warm_up(self) -> None: ...
     def submit(self, request: Request) -> int: ...
     def cancel(self, request: int) -> None: ...
@@ -79,10 +94,10 @@ class EngineProcess:
         if not isinstance(first, Load):
             _log.error("the first message is a %s, not what to load", type(first).__name__)
             return 1
-        logging.getLogger().setLevel(first.log_level.upper())
+        configure_logging(first.log_level, first.log_format)
         try:
             engine = self._load(first)
-            engine.watch(self._unit_ended)
+            engine.watch(on_begin=self._begun, on_unit=lambda unit: self._unit_ended(unit, engine.memory))
             engine.warm_up()
         except FlashUError as error:
             self._tell(LoadFailed(message=str(error)))
@@ -92,7 +107,8 @@ class EngineProcess:
             self._tell(LoadFailed(message=f"{type(error).__name__}; the lines above have the details"))
             return 1
         self._ready = True
-        self._tell(Loaded(info=engine.info))
+        assert engine.costs is not None  # it is warm
+        self._tell(Loaded(info=engine.info, costs=engine.costs))
         try:
             self._serve(engine)
         except Exception as error:  # noqa: BLE001 - the process's boundary: a new one takes over
@@ -134,7 +150,6 @@ class EngineProcess:
         else:
             self._numbers[identity] = command.request
             self._identities[command.request] = identity
-            self._tell(Accepted(request=command.request))
 
     def _pass_on(self, event: Event) -> None:
         number = self._numbers[event.request]
@@ -142,9 +157,12 @@ class EngineProcess:
             del self._numbers[event.request], self._identities[number]
         self._tell(dataclasses.replace(event, request=number))
 
-    def _unit_ended(self, unit: UnitReport) -> None:
+    def _begun(self, identity: int) -> None:
+        self._tell(Begun(request=self._numbers[identity]))
+
+    def _unit_ended(self, unit: UnitReport, memory: Mapping[str, int]) -> None:
         self._units += 1
-        self._tell(UnitEnded(units=self._units, unit=unit, at=time.monotonic()))
+        self._tell(UnitEnded(units=self._units, unit=unit, memory=memory))
 
     def _tell(self, message: object) -> None:
         for buffer in encode(message):

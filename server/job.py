@@ -1,5 +1,5 @@
-"""One request on its way: the frame to send, and what the engine has told of it for the one who follows it. What a slow
-follower has not taken is kept in bounded room: the last progress only, and an answer's pieces as one."""
+"""One request on its way: what the engine has told of it for the one who follows it. What a slow follower has not taken
+is kept in bounded room: the last progress only, and an answer's pieces as one."""
 
 from __future__ import annotations
 
@@ -7,18 +7,6 @@ import asyncio
 from dataclasses import dataclass, field
 
 from flashu_core import Event, Finished, Progress, Result, Text
-from server.wire import Frame
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """The engine has taken a request, `waited` seconds after it came."""
-
-    request: int
-    waited: float
-
-
-JobEvent = Started | Event
 
 
 @dataclass(slots=True, eq=False)
@@ -27,37 +15,26 @@ class Job:
 
     Attributes:
         number: counts arrivals; both processes call the request by it.
-        frame: the message that submits it.
         rows: places it takes in a batch.
-        deadline, arrived, started: monotonic seconds; it starts when it is sent.
         abandoned: nobody follows it any more.
         progress: the last that was told.
     """
 
     number: int
-    frame: Frame
     rows: int
-    priority: int
-    deadline: float | None
-    arrived: float
-    started: float = 0.0
     abandoned: bool = False
     progress: Progress | None = None
-    _told: dict[type[JobEvent], JobEvent] = field(default_factory=dict)
+    _told: dict[type[Event], Event] = field(default_factory=dict)
     _ending: Finished | Exception | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def rank(self) -> tuple[int, int]:
-        """Earlier runs first: by priority, lowest number first, then by arrival."""
-        return (self.priority, self.number)
+    def evaluations_left(self) -> int:
+        """Of a picture that was begun."""
+        return 0 if self.progress is None else self.progress.of - self.progress.evaluation
 
-    @property
-    def waited(self) -> float:
-        return self.started - self.arrived
-
-    def tell(self, event: JobEvent) -> None:
+    def tell(self, event: Event) -> None:
         if isinstance(event, Progress):
             self.progress = event
         before = self._told.get(type(event))
@@ -78,7 +55,7 @@ class Job:
         await self._ended.wait()
         return self._outcome().result
 
-    async def news(self) -> list[JobEvent]:
+    async def news(self) -> list[Event]:
         """Waits for what has been told since the last call; the end comes alone, raised where it is a failure."""
         await self._news.wait()
         if not self._told:

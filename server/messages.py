@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 from flashu_core import (
     CalibrationError,
@@ -28,6 +28,8 @@ from flashu_core import (
     Text,
     UnderstandRequest,
     UnderstandResult,
+    UnitCost,
+    UnitCosts,
     UnitReport,
 )
 
@@ -39,18 +41,19 @@ class Load:
     Attributes:
         model: a folder or hub id; None is the embedded model.
         policy: the default policy, which the loaded model must have.
-        log_level: least severity that the process logs.
+        log_level, log_format: least severity that the process logs, and how its lines look.
     """
 
     model: str | None
     engine: EngineConfig
     policy: str
     log_level: str
+    log_format: Literal["json", "text"] = "text"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Submit:
-    """A request to begin at once; `request` is the number that all later messages call it by."""
+    """A request for the engine to schedule; `request` is the number that all later messages call it by."""
 
     request: int
     work: Request
@@ -70,9 +73,10 @@ class Shutdown:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loaded:
-    """The model is loaded and warm."""
+    """The model is loaded and warm, and its units cost so much."""
 
     info: ModelInfo
+    costs: UnitCosts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,8 +87,8 @@ class LoadFailed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Accepted:
-    """The engine has taken a request."""
+class Begun:
+    """The engine turns to a request for the first time; before that it has run nothing of it."""
 
     request: int
 
@@ -103,16 +107,16 @@ class UnitEnded:
 
     Attributes:
         units: that ended since the process began.
-        at: monotonic seconds, the same clock in both processes.
+        memory: bytes on the device, by kind.
     """
 
     units: int
     unit: UnitReport
-    at: float
+    memory: Mapping[str, int]
 
 
 ToWorker = Load | Submit | Cancel | Shutdown
-FromWorker = Loaded | LoadFailed | Accepted | Refused | UnitEnded | Progress | Preview | Text | Finished | Failed
+FromWorker = Loaded | LoadFailed | Begun | Refused | UnitEnded | Progress | Preview | Text | Finished | Failed
 TO_WORKER: Final[tuple[type[ToWorker], ...]] = get_args(ToWorker)
 FROM_WORKER: Final[tuple[type[FromWorker], ...]] = get_args(FromWorker)
 
@@ -124,7 +128,7 @@ TAGS: Final[Mapping[str, type]] = {
     "shutdown": Shutdown,
     "loaded": Loaded,
     "load_failed": LoadFailed,
-    "accepted": Accepted,
+    "begun": Begun,
     "refused": Refused,
     "unit_ended": UnitEnded,
     "progress": Progress,
@@ -134,6 +138,8 @@ TAGS: Final[Mapping[str, type]] = {
     "failed": Failed,
     "engine_config": EngineConfig,
     "model_info": ModelInfo,
+    "unit_cost": UnitCost,
+    "unit_costs": UnitCosts,
     "unit_report": UnitReport,
     "generate_request": GenerateRequest,
     "understand_request": UnderstandRequest,

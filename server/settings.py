@@ -68,10 +68,18 @@ class Settings(BaseSettings):
     """Sequences the engine evaluates together at most."""
     max_prompt_tokens: int = Field(default=256, ge=1, le=32768)
     """Tokens of a prompt or question at most."""
-    max_active: int = Field(default=8, ge=1, le=256)
-    """Requests inside the engine at most; the others wait in the queue."""
-    max_queue: int = Field(default=32, ge=0, le=10_000)
-    """Requests waiting at most; one more is refused with 503."""
+    max_running: int | None = Field(default=None, ge=1, le=1024)
+    """Pictures, or answers, that are begun and not ended at most; by default twice max_batch."""
+    max_picture_mib: int = Field(default=4096, ge=1, le=2**20)
+    """MiB that begun pictures hold in caches at most; a larger one still runs, alone."""
+    max_answer_mib: int = Field(default=2048, ge=1, le=2**20)
+    """MiB that begun answers hold in caches at most; a larger one still runs, alone."""
+    answer_weight: float = Field(default=4.0, ge=0.01, le=100)
+    """Seconds that answers run for each second of pictures, while both wait."""
+    max_queue_seconds: float = Field(default=10.0, gt=0, le=3600)
+    """Seconds that a request may have to wait, as predicted; one that would wait longer is refused with 503."""
+    max_queue: int = Field(default=256, ge=0, le=10_000)
+    """Requests of a task that may wait, whatever they cost."""
     load_timeout_s: float = Field(default=1800.0, gt=0, le=86_400)
     """Seconds that loading and warming up may take, a download included."""
     hang_timeout_s: float = Field(default=10.0, gt=0, le=3600)

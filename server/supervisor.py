@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from flashu_core import ModelInfo
+from flashu_core import ModelInfo, UnitCosts
 from server.child import Child
 from server.messages import FromWorker, Load, Loaded, LoadFailed, Shutdown, UnitEnded
 from server.pace import Pace
@@ -48,7 +48,7 @@ class Client(Protocol):
         """Pictures and answers that may be in a unit now; 0 where there is no work."""
 
     def hear(self, message: FromWorker) -> None: ...
-    def ready(self) -> None: ...
+    def ready(self, costs: UnitCosts) -> None: ...
     def lost(self) -> None:
         """The process is gone, and all that was sent to it."""
 
@@ -187,12 +187,13 @@ class Supervisor:
             case UnitEnded(unit=unit):
                 self._pace.saw(unit)
                 self.last_progress = time.time()
-            case Loaded(info=info):
+                self._client.hear(message)
+            case Loaded(info=info, costs=costs):
                 self.info, self.phase = info, "ready"
                 self._ready_since = self._clock()
                 self.last_progress = time.time()
                 self._settled.set()
-                self._client.ready()
+                self._client.ready(costs)
             case LoadFailed(message=text):
                 _log.error("the model did not load: %s", text)
                 if self.info is None:  # it never did, and so it will not the next time

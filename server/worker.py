@@ -1,18 +1,19 @@
-"""The worker as the front end sees it: a bounded queue before a process that owns the engine. It knows requests,
-priorities and deadlines, nothing of HTTP nor of how the process is kept alive."""
+"""The worker as the front end sees it: admission before a process that owns the engine. It knows requests, what they
+are predicted to cost and their deadlines, nothing of HTTP nor of how the process is kept alive; in which order requests
+run is the engine's to say, which has all that were accepted."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from flashu_core import (
     DeadlineExceededError,
+    Event,
     Failed,
     Finished,
     GenerateRequest,
@@ -22,12 +23,16 @@ from flashu_core import (
     Progress,
     Request,
     Result,
+    Task,
     Text,
+    UnitCosts,
+    UnitReport,
 )
+from server.admission import Admission, Ticket
 from server.child import PROGRAM
-from server.errors import InternalError, OverloadedError, UnavailableError, WorkerLostError
-from server.job import Job, JobEvent, Started
-from server.messages import Accepted, Cancel, FromWorker, Load, Refused, Submit
+from server.errors import InternalError, UnavailableError, WorkerLostError
+from server.job import Job
+from server.messages import Begun, Cancel, FromWorker, Load, Refused, Submit, UnitEnded
 from server.supervisor import Patience, Supervisor
 from server.wire import WireError, encode
 
@@ -36,11 +41,28 @@ State = Literal["loading", "ready", "restarting", "draining", "failed"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Room:
-    """Requests inside the engine at most, waiting at most, and places in one batch of the engine's."""
+    """What may wait: no request longer than so many seconds, as predicted, and so many requests of a task at most."""
 
-    active: int
-    queue: int
-    batch: int
+    seconds: float = 10.0
+    requests: int = 256
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A request inside the process: who follows it, and its place in the prediction."""
+
+    job: Job
+    ticket: Ticket
+    length: int  # tokens of an answer at most
+    pieces: int = 0  # of an answer that were told
+
+    def hear(self, event: Progress | Text | Preview) -> None:
+        if isinstance(event, Progress):
+            self.ticket.progress(event.evaluation / event.of)
+        elif isinstance(event, Text):
+            self.pieces += 1
+            self.ticket.progress(self.pieces / self.length)
+        self.job.tell(event)
 
 
 class Worker:
@@ -61,15 +83,17 @@ class Worker:
         program: Sequence[str] = PROGRAM,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._load = load
         self._room = room
         self._clock = clock
         self._supervisor = Supervisor(load, patience or Patience(), self, program=program, clock=clock)
+        self._admission: Admission | None = None  # of a process that is ready
         self._draining = False
-        self._waiting: list[Job] = []
-        self._inside: dict[int, Job] = {}  # sent, and not yet ended by the process
+        self._inside: dict[int, _Place] = {}  # sent, and not yet ended by the process
         self._arrivals = 0
-        self._service_seconds = 1.0  # what a request takes inside the engine, smoothed
         self._evaluations_saved = 0
+        self._memory: Mapping[str, int] = {}
+        self._on_unit: Callable[[UnitReport], None] = lambda _: None
 
     @property
     def state(self) -> State:
@@ -78,11 +102,22 @@ class Worker:
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        """Requests that the engine has not come to yet."""
+        return sum(not place.ticket.started for place in self._inside.values())
 
     @property
     def running(self) -> int:
-        return len(self._inside)
+        return len(self._inside) - self.waiting
+
+    @property
+    def backlog(self) -> float:
+        """Predicted seconds until all that was accepted is done."""
+        return 0.0 if self._admission is None else self._admission.backlog
+
+    @property
+    def memory(self) -> Mapping[str, int]:
+        """Bytes on the device by kind, as of the last unit; nothing while there is no process."""
+        return self._memory
 
     @property
     def pid(self) -> int | None:
@@ -113,6 +148,10 @@ class Worker:
             raise UnavailableError("loading" if self.state == "ready" else self.state)
         return self._supervisor.info
 
+    def watch(self, on_unit: Callable[[UnitReport], None]) -> None:
+        """Tells of every unit that a ready process ends."""
+        self._on_unit = on_unit
+
     def start(self) -> None:
         """Starts the process, which begins to load."""
         self._supervisor.start()
@@ -133,37 +172,29 @@ class Worker:
         if self._supervisor.stalled:
             raise UnavailableError("stalled")
 
-    def check_open(self) -> None:
+    def check_open(self, task: Task, priority: int = 0) -> None:
         """Whether a request would be taken now: cheap, for a refusal before its picture is decoded.
 
         Raises:
             UnavailableError, OverloadedError
         """
-        if self.state != "ready":
-            raise UnavailableError(self.state)
-        # Admission is asked here, and nowhere else: today how many may wait, not how long it will take them.
-        free = max(self._room.active - len(self._inside), 0)
-        if len(self._waiting) >= self._room.queue + free:
-            raise OverloadedError(
-                f"{len(self._waiting)} requests are waiting and no more may; retry later",
-                retry_after=self._predicted_wait(),
-            )
+        self._open().check(task, priority)
 
-    async def run(self, request: Request) -> tuple[Result, float]:
-        """The request's result and the seconds it waited. If the awaiting task is cancelled, so is the request.
+    async def run(self, request: Request) -> Result:
+        """The request's result. If the awaiting task is cancelled, so is the request.
 
         Raises:
             UnavailableError, OverloadedError: it was not taken.
             WorkerLostError: the process died.
-            DeadlineExceededError: its time ran out; while it waited, the engine has never seen it.
+            DeadlineExceededError: its time ran out.
             FlashUError: what the engine refused it or failed with.
             InternalError: the engine could not take it.
         """
         with self._entered(request) as job:
-            return await job.result(), job.waited
+            return await job.result()
 
-    async def events(self, request: Request) -> AsyncGenerator[JobEvent, None]:
-        """What the engine tells of the request: `Started`, its progress or text, and `Finished` as the last.
+    async def events(self, request: Request) -> AsyncGenerator[Event, None]:
+        """What the engine tells of the request: its progress or text, and `Finished` as the last.
 
         A slow reader gets the last progress only, and pieces of text joined. Close the iterator
         (`contextlib.aclosing`) to leave early; that, or cancelling the reading task, cancels the request.
@@ -195,106 +226,104 @@ class Worker:
 
     # One request
 
+    def _open(self) -> Admission:
+        if self.state != "ready" or self._admission is None:
+            raise UnavailableError("loading" if self.state == "ready" else self.state)
+        return self._admission
+
     @contextlib.contextmanager
     def _entered(self, request: Request) -> Iterator[Job]:
-        self.check_open()
+        """Submits a request, and cancels it where it is left before its end."""
+        admission = self._open()
         self._arrivals += 1
-        job = self._job(self._arrivals, request)
-        timer = None
-        if job.deadline is not None:
-            left = max(job.deadline - job.arrived, 0.0)
-            timer = asyncio.get_running_loop().call_later(left, job.end, _too_late())
-        self._waiting.append(job)
-        try:
-            self._dispatch()
-            yield job
-        finally:
-            if timer is not None:
-                timer.cancel()
-            self._abandon(job)
-
-    def _job(self, number: int, request: Request) -> Job:
+        number = self._arrivals
         try:
             frame = encode(Submit(request=number, work=request))
         except WireError as error:
             raise InvalidRequestError(f"the request cannot be handed to the engine: {error}") from None
-        return Job(
-            number=number,
-            frame=frame,
-            rows=request.images if isinstance(request, GenerateRequest) else 1,
-            priority=request.priority,
-            deadline=request.deadline,
-            arrived=self._clock(),
-        )
+        ticket = admission.admit(request)
+        if isinstance(request, GenerateRequest):
+            place = _Place(Job(number=number, rows=request.images), ticket, length=1)
+        else:
+            place = _Place(Job(number=number, rows=1), ticket, length=request.max_new_tokens)
+        job = place.job
+        timer = None
+        if request.deadline is not None:
+            # The engine holds it too, at its units' ends; this one holds where the engine does not move.
+            left = max(request.deadline - self._clock(), 0.0)
+            timer = asyncio.get_running_loop().call_later(left, job.end, _too_late())
+        self._supervisor.send(frame)
+        self._inside[number] = place
+        try:
+            yield job
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._abandon(place)
 
-    def _abandon(self, job: Job) -> None:
-        job.abandoned = True
-        if job in self._waiting:
-            self._waiting.remove(job)
-        elif job.number in self._inside:
-            self._supervisor.send(encode(Cancel(request=job.number)))
-
-    def _dispatch(self) -> None:
-        """Sends the next ones, as many as there are free places."""
-        while self._waiting and len(self._inside) < self._room.active and self._supervisor.phase == "ready":
-            job = min(self._waiting, key=lambda job: job.rank)
-            self._waiting.remove(job)
-            job.started = self._clock()
-            if job.deadline is not None and job.deadline <= job.started:
-                job.end(_too_late())
-                continue
-            self._supervisor.send(job.frame)
-            self._inside[job.number] = job
-            job.frame = ()
-
-    def _predicted_wait(self) -> int:
-        ahead = len(self._waiting) + 1
-        return min(max(math.ceil(ahead * self._service_seconds / self._room.active), 1), 120)
+    def _abandon(self, place: _Place) -> None:
+        place.job.abandoned = True
+        if place.job.number in self._inside:
+            place.ticket.close(finished=False)  # what is left of it is not going to run
+            self._supervisor.send(encode(Cancel(request=place.job.number)))
 
     # The supervisor's client
 
     @property
     def rows(self) -> int:
         """Pictures and answers that may be in a unit of work now."""
-        rows = [job.rows for job in self._inside.values()]
-        return min(sum(rows), max(self._room.batch, *rows)) if rows else 0
+        rows = [place.job.rows for place in self._inside.values()]
+        return min(sum(rows), max(self._load.engine.max_batch, *rows)) if rows else 0
 
-    def ready(self) -> None:
-        self._dispatch()
+    def ready(self, costs: UnitCosts) -> None:
+        self._admission = Admission(
+            costs,
+            max_queue_seconds=self._room.seconds,
+            max_queue=self._room.requests,
+            clock=self._clock,
+            answer_weight=self._load.engine.answer_weight,
+        )
 
     def lost(self) -> None:
-        self._end_all(lambda job: WorkerLostError(ran=job.number in self._inside))
+        self._admission = None
+        self._memory = {}
+        self._end_all(lambda place: WorkerLostError(ran=place.ticket.started))
 
     def hear(self, message: FromWorker) -> None:
         match message:
-            case Accepted(request=number):
-                if job := self._inside.get(number):
-                    job.tell(Started(number, job.waited))
+            case UnitEnded(unit=unit, memory=memory):
+                self._memory = memory
+                if self._admission is not None:  # units of warming up are nobody's
+                    self._on_unit(unit)
+            case Begun(request=number):
+                if place := self._inside.get(number):
+                    place.ticket.progress(0.0)
             case Progress(request=number) | Text(request=number) | Preview(request=number):
-                if job := self._inside.get(number):
-                    job.tell(message)
+                if place := self._inside.get(number):
+                    place.hear(message)
             case Finished(request=number):
-                if job := self._leave(number):
-                    self._service_seconds += 0.2 * (self._clock() - job.started - self._service_seconds)
-                    job.end(message)
+                if place := self._inside.pop(number, None):
+                    place.ticket.close(finished=True)
+                    place.job.end(message)
             case Failed(request=number, error=error):
-                if job := self._leave(number):
-                    if job.abandoned and job.progress is not None:
-                        self._evaluations_saved += job.progress.of - job.progress.evaluation
-                    job.end(error)
+                if place := self._left(number):
+                    if place.job.abandoned:
+                        self._evaluations_saved += place.job.evaluations_left
+                    place.job.end(error)
             case Refused(request=number, error=refusal):
-                if job := self._leave(number):
-                    job.end(refusal or InternalError())
+                if place := self._left(number):
+                    place.job.end(refusal or InternalError())
 
-    def _leave(self, number: int) -> Job | None:
-        job = self._inside.pop(number, None)
-        self._dispatch()
-        return job
+    def _left(self, number: int) -> _Place | None:
+        """Takes out a request that came to no result."""
+        if place := self._inside.pop(number, None):
+            place.ticket.close(finished=False)
+        return place
 
-    def _end_all(self, reason: Callable[[Job], Exception]) -> None:
-        for job in [*self._waiting, *self._inside.values()]:
-            job.end(reason(job))
-        self._waiting.clear()
+    def _end_all(self, reason: Callable[[_Place], Exception]) -> None:
+        for place in self._inside.values():
+            place.ticket.close(finished=False)
+            place.job.end(reason(place))
         self._inside.clear()
 
 

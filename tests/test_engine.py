@@ -317,14 +317,19 @@ def test_bfloat16_draws_the_same_scene(embedded: Engine) -> None:
 
 def test_a_watcher_is_told_of_every_unit(tiny_engine: Engine) -> None:
     told: list[UnitReport] = []
-    tiny_engine.watch(told.append)
+    begun: list[int] = []
+    tiny_engine.watch(on_begin=begun.append, on_unit=told.append)
     run(tiny_engine, *(GenerateRequest(prompt="a", points=4, images=images) for images in (1, 2)))
     stages = [(unit.stage, unit.rows) for unit in told]
     assert stages == [("prefix", 1), ("prefix", 2), *[("evaluate", 3)] * 3, ("vae_decode", 1), ("vae_decode", 2)]
     assert all(unit.seconds > 0 for unit in told)
+    assert begun == [1, 2]
+    held = tiny_engine.memory
+    assert (held["weights"] > 0, held["caches"]) == (True, 0)
     told.clear()
     run(tiny_engine, UnderstandRequest(question="a", image=PICTURE, max_new_tokens=3))
     assert (told[0].stage, {unit.stage for unit in told[1:]}) == ("prefill", {"decode"})
+    assert begun == [1, 2, 3]
 
 
 def test_warm_up_prepares_and_leaves_nothing_behind(tiny: Checkpoint) -> None:

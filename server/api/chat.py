@@ -101,7 +101,7 @@ def chat_routes(services: Services) -> APIRouter:
 async def _draw(services: Services, request: Request, body: ChatBody, completion: _Completion) -> Response:
     native = body.as_generate()
     drawing = native.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
-    work.admit(services, drawing.policy, native.pixels())
+    work.admit(services, "generate", drawing.policy, priority=drawing.priority, size=native.pixels())
     check_model(services, body.model)
     if body.stream:
         return EventStream(_drawing_chunks(services, record_of(request.scope), drawing, completion))
@@ -129,7 +129,7 @@ async def _answer(services: Services, request: Request, body: ChatBody, completi
     ends, default = work.deadline(services, body.timeout_s), services.settings.acceleration
     # Made without the picture first, for it may be refused before that is decoded.
     asking = native.to_request(None, ends, default, stop=body.stops)
-    work.admit(services, asking.policy)
+    work.admit(services, "vqa", asking.policy, priority=asking.priority)
     check_model(services, body.model)
     decoded_ms = None
     if body.image is not None:

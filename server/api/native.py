@@ -98,7 +98,7 @@ def native_routes(services: Services) -> APIRouter:
 
 async def _generate(services: Services, request: Request, body: GenerateBody, routing: Routing | None) -> Response:
     drawing = body.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
-    work.admit(services, drawing.policy, body.pixels())
+    work.admit(services, "generate", drawing.policy, priority=drawing.priority, size=body.pixels())
     identity = f"gen-{uuid.uuid4().hex}"
     encoding = work.Encoding(body.output_format, body.output_compression)
     if body.stream:
@@ -159,7 +159,7 @@ async def _vqa(
 ) -> Response:
     ends = work.deadline(services, body.timeout_s)
     default = services.settings.acceleration
-    work.admit(services, applied(body.acceleration, default)[0])
+    work.admit(services, "vqa", applied(body.acceleration, default)[0], priority=body.priority)
     image, decoded_ms = None, None
     if picture is not None:
         image, decoded_ms = await unless_gone(request, work.decode(services, picture))

@@ -45,7 +45,7 @@ def openai_routes(services: Services) -> APIRouter:
         sent = await read_json(request, ImagesBody)
         body = sent.as_native()
         drawing = body.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
-        work.admit(services, drawing.policy, body.pixels())
+        work.admit(services, "generate", drawing.policy, priority=drawing.priority, size=body.pixels())
         check_model(services, sent.model)
         encoding = work.Encoding(body.output_format, body.output_compression)
         if body.stream:

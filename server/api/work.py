@@ -21,13 +21,13 @@ from flashu_core import (
     Progress,
     Request,
     Result,
+    Task,
     Text,
     UnderstandRequest,
     UnderstandResult,
 )
 from server.api.services import Services
 from server.images import decode_image, encode_image, read_base64
-from server.job import Started
 from server.record import Record
 from server.schemas import OutputFormat
 
@@ -80,13 +80,15 @@ def deadline(services: Services, timeout_s: float | None) -> float:
     return time.monotonic() + (services.settings.request_timeout_s if timeout_s is None else timeout_s)
 
 
-def admit(services: Services, policy: str, size: tuple[int, int] | None = None) -> None:
+def admit(
+    services: Services, task: Task, policy: str, *, priority: int = 0, size: tuple[int, int] | None = None
+) -> None:
     """Refuses what can be refused at once, before any picture is decoded.
 
     Raises:
         UnavailableError, OverloadedError, InvalidRequestError
     """
-    services.worker.check_open()
+    services.worker.check_open(task, priority)
     info = services.worker.info()
     # The name is not repeated: it may be anything.
     if policy not in info.policies:
@@ -122,26 +124,23 @@ async def draw(services: Services, record: Record, request: GenerateRequest, enc
     Raises:
         ServerError, FlashUError: as the worker's `run`.
     """
-    result, waited = await services.worker.run(request)
-    return await _drawn(services, record, result, waited * 1000, encoding)
+    result = await services.worker.run(request)
+    return await _drawn(services, record, result, encoding)
 
 
 async def draw_events(
     services: Services, record: Record, request: GenerateRequest, encoding: Encoding
 ) -> AsyncGenerator[Progress | Partial | Drawn, None]:
     """As `draw`, told as it happens; the last one is `Drawn`. Closing the generator cancels the request."""
-    waited = 0.0
     async with contextlib.aclosing(services.worker.events(request)) as events:
         async for event in events:
             match event:
-                case Started(waited=seconds):
-                    waited = seconds
                 case Progress():
                     yield event
                 case Preview(index=index, image=image):
                     yield Partial(index, as_base64(await _encode(services, image, encoding)))
                 case Finished(result=result):
-                    yield await _drawn(services, record, result, waited * 1000, encoding)
+                    yield await _drawn(services, record, result, encoding)
                 case _:
                     pass
 
@@ -152,24 +151,21 @@ async def answer(services: Services, record: Record, request: UnderstandRequest,
     Raises:
         ServerError, FlashUError: as the worker's `run`.
     """
-    result, waited = await services.worker.run(request)
-    return _answered(services, record, result, waited * 1000, decoded_ms)
+    result = await services.worker.run(request)
+    return _answered(services, record, result, decoded_ms)
 
 
 async def answer_events(
     services: Services, record: Record, request: UnderstandRequest, decoded_ms: float | None
 ) -> AsyncGenerator[str | Answered, None]:
     """As `answer`, in pieces of text; the last one is `Answered`. Closing the generator cancels the request."""
-    waited = 0.0
     async with contextlib.aclosing(services.worker.events(request)) as events:
         async for event in events:
             match event:
-                case Started(waited=seconds):
-                    waited = seconds
                 case Text(text=text):
                     yield text
                 case Finished(result=result):
-                    yield _answered(services, record, result, waited * 1000, decoded_ms)
+                    yield _answered(services, record, result, decoded_ms)
                 case _:
                     pass
 
@@ -184,24 +180,22 @@ def as_base64(file: bytes) -> str:
     return base64.b64encode(file).decode()
 
 
-async def _drawn(services: Services, record: Record, result: Result, queued_ms: float, encoding: Encoding) -> Drawn:
+async def _drawn(services: Services, record: Record, result: Result, encoding: Encoding) -> Drawn:
     if not isinstance(result, GenerateResult):
         raise TypeError(f"the engine answered a drawing with {type(result).__name__}")
     begun = time.perf_counter()
     files = tuple([await _encode(services, image, encoding) for image in result.images])
-    timings = {**result.timings, "image_encode": _since(begun), "queue": queued_ms}
+    timings = {**result.timings, "image_encode": _since(begun)}
     services.metrics.work_done("generate", timings)
     record.take("generate", result, timings)
     return Drawn(result, files, timings)
 
 
-def _answered(
-    services: Services, record: Record, result: Result, queued_ms: float, decoded_ms: float | None
-) -> Answered:
+def _answered(services: Services, record: Record, result: Result, decoded_ms: float | None) -> Answered:
     if not isinstance(result, UnderstandResult):
         raise TypeError(f"the engine answered a question with {type(result).__name__}")
     decoding = {} if decoded_ms is None else {"image_decode": decoded_ms}
-    timings = {**result.timings, **decoding, "queue": queued_ms}
+    timings = {**result.timings, **decoding}
     services.metrics.work_done("vqa", timings)
     record.take("vqa", result, timings)
     return Answered(result, timings)

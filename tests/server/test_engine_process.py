@@ -35,7 +35,6 @@ from flashu_core import (
 from server.child import PROGRAM
 from server.messages import (
     FROM_WORKER,
-    Accepted,
     Cancel,
     Load,
     Loaded,
@@ -129,9 +128,8 @@ def number() -> Callable[[], int]:
 def test_it_draws_and_answers_as_the_engine_does(ready: Process, embedded: Engine, number: Any) -> None:
     request = GenerateRequest(prompt="a red circle", seed=5, points=6, images=2)
     ready.send(Submit(request=(one := number()), work=request))
-    accepted, _ = ready.until(Accepted)
-    assert accepted.request == one
     finished, before = ready.until(Finished)
+    assert finished.request == one
     drawn, expected = finished.result, embedded.generate(request)
     assert isinstance(drawn, GenerateResult)
     assert (finished.request, drawn.seeds, drawn.schedule) == (one, expected.seeds, expected.schedule)

@@ -8,7 +8,7 @@ import pytest
 
 from flashu_core import Finished, Progress, Text, UnderstandResult
 from server.errors import WorkerLostError
-from server.job import Job, Started
+from server.job import Job
 
 RESULT = UnderstandResult(
     answer="a b",
@@ -22,16 +22,15 @@ RESULT = UnderstandResult(
 
 
 def job() -> Job:
-    return Job(number=1, frame=(), rows=1, priority=0, deadline=None, arrived=1.0, started=3.5)
+    return Job(number=1, rows=1)
 
 
 async def test_a_slow_follower_gets_the_last_progress_and_all_text() -> None:
     one = job()
-    one.tell(Started(1, one.waited))
     for evaluation in range(1, 1000):
         one.tell(Progress(1, evaluation, 1000))
         one.tell(Text(1, "ab"))
-    assert await one.news() == [Started(1, 2.5), Progress(1, 999, 1000), Text(1, "ab" * 999)]
+    assert await one.news() == [Progress(1, 999, 1000), Text(1, "ab" * 999)]
     one.tell(Text(1, "c"))
     one.end(Finished(1, RESULT))
     assert await one.news() == [Text(1, "c")]

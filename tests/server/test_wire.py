@@ -24,11 +24,14 @@ from flashu_core import (
     GenerateResult,
     InvalidRequestError,
     ModelInfo,
+    Preview,
     Progress,
     Stage,
     Text,
     UnderstandRequest,
     UnderstandResult,
+    UnitCost,
+    UnitCosts,
     UnitReport,
 )
 from server import wire
@@ -37,7 +40,7 @@ from server.messages import (
     FROM_WORKER,
     TAGS,
     TO_WORKER,
-    Accepted,
+    Begun,
     Cancel,
     Load,
     Loaded,
@@ -75,13 +78,15 @@ GENERATE = st.builds(
     seed=st.none() | COUNT,
     policy=TEXT,
     overrides=TIMES,
+    previews=st.integers(0, 3),
     priority=st.integers(-1000, 1000),
     deadline=DEADLINE,
 )
 UNDERSTAND = st.builds(
     UnderstandRequest,
     question=TEXT,
-    image=PICTURE,
+    image=st.none() | PICTURE,
+    stop=st.lists(TEXT.filter(bool), max_size=3).map(tuple),
     max_new_tokens=st.integers(1, 4096),
     temperature=reals(0, 10),
     top_p=reals(0.001, 1),
@@ -128,19 +133,40 @@ INFO = st.builds(
     max_prompt_tokens=COUNT,
     details=st.dictionaries(TEXT, TEXT, max_size=2),
 )
+COST = st.builds(UnitCost, reals(0, 1e6), reals(0, 1e6))
+COSTS = st.builds(
+    UnitCosts,
+    **{
+        field.name: COST
+        for field in dataclasses.fields(UnitCosts)
+        if field.name not in ("points", "guidance", "pixels", "policies")
+    },
+    points=st.integers(2, 1000),
+    guidance=reals(0, 100),
+    pixels=st.integers(1, 10**9),
+    policies=st.dictionaries(TEXT, st.dictionaries(TEXT, TIMES, max_size=2), max_size=2),
+)
 ENGINE = st.builds(EngineConfig, device=TEXT, dtype=st.just("float32"), max_batch=st.integers(1, 9))
 UNIT = st.builds(UnitReport, stage=st.sampled_from(get_args(Stage)), rows=COUNT, seconds=reals(0, 1e6))
 MESSAGES: dict[type, st.SearchStrategy[Any]] = {
-    Load: st.builds(Load, model=st.none() | TEXT, engine=ENGINE, policy=TEXT, log_level=TEXT),
+    Load: st.builds(
+        Load,
+        model=st.none() | TEXT,
+        engine=ENGINE,
+        policy=TEXT,
+        log_level=TEXT,
+        log_format=st.sampled_from(["json", "text"]),
+    ),
     Submit: st.builds(Submit, request=COUNT, work=GENERATE | UNDERSTAND),
     Cancel: st.builds(Cancel, request=COUNT),
     Shutdown: st.builds(Shutdown),
-    Loaded: st.builds(Loaded, info=INFO),
+    Loaded: st.builds(Loaded, info=INFO, costs=COSTS),
     LoadFailed: st.builds(LoadFailed, message=TEXT),
-    Accepted: st.builds(Accepted, request=COUNT),
+    Begun: st.builds(Begun, request=COUNT),
     Refused: st.builds(Refused, request=COUNT, error=st.none() | ERROR),
-    UnitEnded: st.builds(UnitEnded, units=COUNT, unit=UNIT, at=reals(0, 1e12)),
+    UnitEnded: st.builds(UnitEnded, units=COUNT, unit=UNIT, memory=st.dictionaries(TEXT, COUNT, max_size=3)),
     Progress: st.builds(Progress, COUNT, COUNT, COUNT),
+    Preview: st.builds(Preview, COUNT, COUNT, PICTURE),
     Text: st.builds(Text, COUNT, TEXT),
     Finished: st.builds(Finished, COUNT, PICTURES | ANSWER),
     Failed: st.builds(Failed, COUNT, ERROR),
@@ -271,8 +297,11 @@ def test_shapes_that_are_none_or_do_not_fit(shape: Any) -> None:
         (Cancel(request=1), {"more": 1}),
         (Text(1, "a"), {"text": "\ud800"}),
         (Text(1, "a"), {"text": None}),
-        (UnitEnded(units=1, unit=UnitReport(stage="decode", rows=1, seconds=1.0), at=0.0), {"at": float("nan")}),
-        (UnitEnded(units=1, unit=UnitReport(stage="decode", rows=1, seconds=1.0), at=0.0), {"at": float("inf")}),
+        (UnitEnded(units=1, unit=UnitReport(stage="decode", rows=1, seconds=1.0), memory={}), {"memory": {"weights": 1.5}}),
+        (
+        UnitEnded(units=1, unit=UnitReport(stage="decode", rows=1, seconds=1.0), memory={}),
+        {"unit": {"tag": "unit_report", "stage": "decode", "rows": 1, "seconds": float("inf")}},
+    ),
         (Failed(1, CancelledError("a")), {"error": {"kind": "SystemExit", "message": "a", "parameter": None}}),
         (Failed(1, CancelledError("a")), {"error": {"kind": "cancelled", "message": "a"}}),
     ],
@@ -294,7 +323,7 @@ def test_each_side_takes_the_other_ones_messages_only() -> None:
     with pytest.raises(WireError):
         decode_frame(joined(Shutdown()), FROM_WORKER)
     with pytest.raises(WireError):
-        decode_frame(joined(Accepted(request=1)), TO_WORKER)
+        decode_frame(joined(Refused(request=1, error=None)), TO_WORKER)
 
 
 def test_what_cannot_be_written() -> None:
@@ -304,7 +333,7 @@ def test_what_cannot_be_written() -> None:
         Text(1, "x" * (wire.MOST_HEADER_BYTES + 1)),
         Cancel(request=2**63),
         Cancel(request="1"),  # type: ignore[arg-type]
-        Accepted(request=None),  # type: ignore[arg-type]
+        Refused(request=None, error=None),  # type: ignore[arg-type]
         Failed(1, ValueError("a")),  # type: ignore[arg-type]
         Submit(request=1, work=GenerateRequest(prompt="a", overrides={"x": float("nan")})),
     ):

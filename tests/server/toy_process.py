@@ -1,6 +1,6 @@
 """The worker's program with a small honest engine in place of the model: it draws seeded noise, names a picture's mean
 colour, and does to its process what some prompts say. It runs as `python toy_process.py FOLDER STEP_S DESCRIPTOR`; the
-folder is how a test holds it (`hold`, `hold-loading`, `no-loading`) and reads what it did (`log`)."""
+folder is how a test holds it (`hold`, `hold-harm`, `hold-loading`, `no-loading`) and reads what it did (`log`)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from flashu_core import (
     CancelledError,
+    DeadlineExceededError,
     Event,
     Failed,
     Finished,
@@ -29,10 +30,13 @@ from flashu_core import (
     Request,
     Text,
     UnderstandResult,
+    UnitCost,
+    UnitCosts,
     UnitReport,
 )
 from server.engine_process import main
 
+_HARMS = ("explode", "exit", "garble", "loop", "SIGKILL", "SIGSEGV", "SIGSTOP")
 SECRET = "/secret/path/of/weights.bin"
 
 
@@ -51,19 +55,42 @@ class ToyEngine:
             policies=("exact", "flashu"),
             max_prompt_tokens=256,
         )
+        cost = UnitCost(step_s, 0.0)
+        self.costs = UnitCosts(
+            prefix=UnitCost(0.0, 0.0),
+            backbone_full=cost,
+            backbone_pruned=cost,
+            backbone_not_needed=cost,
+            head_computed=UnitCost(0.0, 0.0),
+            head_reused=UnitCost(0.0, 0.0),
+            vae_decode=UnitCost(0.0, 0.0),
+            prefill=cost,
+            decode=cost,
+            points=self.info.points,
+            guidance=self.info.guidance,
+            pixels=64 * 64,
+        )
         self._folder = folder
         self._step_s = step_s
         self._descriptor = descriptor
         self._active: dict[int, tuple[Request, int]] = {}
+        self._arrived: dict[int, float] = {}
+        self._waited: dict[int, float] = {}  # milliseconds
         self._unwanted: set[int] = set()
         self._submitted = 0
+        self._on_begin: Callable[[int], None] = lambda _: None
         self._on_unit: Callable[[UnitReport], None] = lambda _: None
 
     @property
     def idle(self) -> bool:
         return not self._active
 
-    def watch(self, on_unit: Callable[[UnitReport], None]) -> None:
+    @property
+    def memory(self) -> dict[str, int]:
+        return {"weights": 4, "caches": 100 * len(self._active)}
+
+    def watch(self, *, on_begin: Callable[[int], None], on_unit: Callable[[UnitReport], None]) -> None:
+        self._on_begin = on_begin
         self._on_unit = on_unit
 
     def warm_up(self) -> None:
@@ -83,6 +110,7 @@ class ToyEngine:
             raise InvalidRequestError("the prompt is too long; shorten it", parameter="prompt")
         self._submitted += 1
         self._active[self._submitted] = (request, 0)
+        self._arrived[self._submitted] = time.monotonic()
         self._log("active", count=len(self._active))
         return self._submitted
 
@@ -97,6 +125,10 @@ class ToyEngine:
         events: list[Event] = [
             Failed(one, CancelledError("cancelled")) for one in self._active if one in self._unwanted
         ]
+        now = time.monotonic()
+        for one, (wanted, _) in self._active.items():
+            if one not in self._unwanted and wanted.deadline is not None and wanted.deadline <= now:
+                events.append(Failed(one, DeadlineExceededError("too late")))
         for event in events:
             del self._active[event.request]
         self._unwanted.clear()
@@ -105,11 +137,17 @@ class ToyEngine:
         identity = next(iter(self._active))
         request, done = self._active.pop(identity)
         text = request.prompt if isinstance(request, GenerateRequest) else request.question
+        if done == 0:
+            self._log("begin", text=text)
+            self._on_begin(identity)
+            self._waited[identity] = (time.monotonic() - self._arrived[identity]) * 1000
         self._wait_while("hold")
         self._harm(text)
         self._unit()
         told = (
-            _draw(identity, request, done) if isinstance(request, GenerateRequest) else _name(identity, request, done)
+            _draw(identity, request, done, self._waited[identity])
+            if isinstance(request, GenerateRequest)
+            else _name(identity, request, done, self._waited[identity])
         )
         self._log("evaluation")
         if not isinstance(told[-1], Finished):
@@ -123,6 +161,8 @@ class ToyEngine:
         self._on_unit(UnitReport(stage="evaluate", rows=1, seconds=time.monotonic() - begun))
 
     def _harm(self, text: str) -> None:
+        if text in _HARMS:
+            self._wait_while("hold-harm")
         match text:
             case "explode":
                 raise RuntimeError(SECRET)
@@ -145,7 +185,7 @@ class ToyEngine:
             file.write(json.dumps({"what": what, **fields}) + "\n")
 
 
-def _draw(identity: int, request: GenerateRequest, done: int) -> list[Event]:
+def _draw(identity: int, request: GenerateRequest, done: int, waited: float) -> list[Event]:
     of = (request.points or 5) - 1
     progress = Progress(identity, done + 1, of)
     if done + 1 < of:
@@ -161,12 +201,12 @@ def _draw(identity: int, request: GenerateRequest, done: int) -> list[Event]:
         guidance=5.0 if request.guidance is None else request.guidance,
         policy=request.policy,
         schedule={"evaluations": of},
-        timings={"backbone": 1.0 * of, "total": 1.0 * of},
+        timings={"backbone": 1.0 * of, "queue": waited, "total": 1.0 * of},
     )
     return [progress, Finished(identity, result)]
 
 
-def _name(identity: int, request: Any, done: int) -> list[Event]:
+def _name(identity: int, request: Any, done: int, waited: float) -> list[Event]:
     if request.image is None:
         raise RuntimeError("the toy answers questions about pictures only")
     height, width = request.image.shape[:2]
@@ -182,7 +222,7 @@ def _name(identity: int, request: Any, done: int) -> list[Event]:
         completion_tokens=4,
         policy=request.policy,
         schedule={"prefills": 1},
-        timings={"prefill": 1.0, "total": 1.0},
+        timings={"prefill": 1.0, "queue": waited, "time_to_first_token": 1.0, "total": 1.0},
     )
     return [text, Finished(identity, result)]
 
