@@ -159,7 +159,8 @@ class GenerateResult:
         seeds: one for each picture.
         schedule: counts of what ran: evaluations, backbone_passes, head_passes, ...
         timings: milliseconds per component: `tokenize`, `prefix`, `features`, `backbone`, `head`, `guidance`,
-            `vae_decode`, `preview` where there were any, and `total` (from the first unit of work to the last).
+            `vae_decode`, `preview` where there were any; `queue` (until the first unit of work), and `total` (from
+            that one to the last).
     """
 
     images: tuple[Pixels, ...]
@@ -174,7 +175,7 @@ class GenerateResult:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnderstandResult:
     """An answer and what it took; `timings` as for pictures: `tokenize`, `vae_encode`, `features`, `prefill`,
-    `decode`, `time_to_first_token`, `total`."""
+    `decode`, `queue`, `time_to_first_token` (from the first unit of work), `total`."""
 
     answer: str
     finish_reason: FinishReason

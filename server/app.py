@@ -33,6 +33,7 @@ from server.logs import RequestLog, configure_logging
 from server.messages import Load
 from server.metrics import Metrics
 from server.quotas import Ledger, Quotas
+from server.remote import RemoteImages, RemoteLimits
 from server.settings import Settings
 from server.supervisor import Patience
 from server.tracing import Tracing, provider_of_environment
@@ -52,6 +53,7 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
     worker = _worker(settings, program)
     metrics = Metrics()
     metrics.watch(worker)
+    worker.watch(metrics.unit_ended)
     images = ImagePool(threads=settings.image_threads)
 
     @contextlib.asynccontextmanager
@@ -74,7 +76,7 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
         # FastAPI's own would export raw paths, query strings and the words of exceptions; server.tracing does not.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    services = Services(settings=settings, worker=worker, images=images, metrics=metrics)
+    services = Services(settings=settings, worker=worker, images=images, remote=_remote(settings), metrics=metrics)
     app.state.services = services
     app.include_router(native_routes(services))
     app.include_router(openai_routes(services))
@@ -117,6 +119,17 @@ def _worker(settings: Settings, program: Sequence[str]) -> Worker:
     room = Room(seconds=settings.max_queue_seconds, requests=settings.max_queue)
     patience = Patience(load_s=settings.load_timeout_s, unit_s=settings.hang_timeout_s, restarts=settings.max_restarts)
     return Worker(load, room, patience, program=program)
+
+
+def _remote(settings: Settings) -> RemoteImages | None:
+    if not settings.remote_images:
+        return None
+    limits = RemoteLimits(
+        hosts=tuple(host.strip().lower() for host in settings.remote_image_hosts.split(",") if host.strip()),
+        max_bytes=settings.remote_image_max_bytes,
+        timeout_s=settings.remote_image_timeout_s,
+    )
+    return RemoteImages(limits)
 
 
 def _guard(app: FastAPI, settings: Settings, metrics: Metrics) -> None:

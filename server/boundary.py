@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.errors import CLIENT_GONE, InternalError, problem_of
 from server.metrics import Metrics
+from server.record import record_of
 
 _log = logging.getLogger("flashu.server")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -64,4 +65,4 @@ class RequestBoundary:
                 task = state.get("task", task)
                 if state.get("client_gone"):
                     status = CLIENT_GONE
-                self._metrics.count(task, status, time.perf_counter() - started)
+                self._metrics.count(task, record_of(scope).policy, status, time.perf_counter() - started)

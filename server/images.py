@@ -50,13 +50,18 @@ class ImageLimits:
     min_side: int = 8
 
 
+def is_address(text: str) -> bool:
+    """Whether a text names a picture instead of being one."""
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
 def read_base64(text: str) -> bytes:
     """The bytes behind base64 or a `data:image/...;base64,` URL; line breaks are allowed.
 
     Raises:
         InvalidRequestError: it is neither, or it is an address.
     """
-    if text[:8].lower().startswith(("http://", "https://")):
+    if is_address(text):
         raise _refused("image is an address; this server fetches none, send the picture itself as base64")
     if text.startswith("data:"):
         head = _DATA_URL.match(text)

@@ -1,5 +1,6 @@
 """The server's Prometheus metrics, in a registry of their own so that two apps in one process do not meet. It knows
-names, labels and buckets; label values come from fixed sets, never from a client."""
+names, labels and buckets; label values come from fixed sets, never from a client. Times of components are those that
+the engine measured on its device."""
 
 from __future__ import annotations
 
@@ -10,12 +11,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from flashu_core import GenerateResult, Result, UnitReport
 from server import __version__
 
-_BUCKETS = (
+_SECONDS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0),
 )
+_ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 128, 256)
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "generate": (
         "tokenize",
@@ -30,6 +33,10 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     ),
     "vqa": ("tokenize", "image_decode", "vae_encode", "features", "prefill", "decode"),
 }
+# Which counts of a result's schedule go to which metric, and under which kind there.
+_BACKBONE = {"full": "backbone_full", "pruned": "backbone_pruned", "not_needed": "backbone_not_needed"}
+_HEAD = {"computed": "head_computed", "reused": "head_reused"}
+_TOKENS = {"kept": "visual_tokens_kept", "pruned": "visual_tokens_pruned"}
 
 
 class Watched(Protocol):
@@ -40,11 +47,15 @@ class Watched(Protocol):
     @property
     def waiting(self) -> int: ...
     @property
+    def backlog(self) -> float: ...
+    @property
     def restarts(self) -> int: ...
     @property
     def last_progress(self) -> float: ...
     @property
     def evaluations_saved(self) -> int: ...
+    @property
+    def memory(self) -> Mapping[str, int]: ...
 
 
 class _OfWorker(Collector):
@@ -55,8 +66,11 @@ class _OfWorker(Collector):
 
     def collect(self) -> Iterator[Metric]:
         worker = self._worker
-        yield GaugeMetricFamily("flashu_requests_running", "Requests inside the engine.", worker.running)
-        yield GaugeMetricFamily("flashu_requests_waiting", "Requests in the queue.", worker.waiting)
+        yield GaugeMetricFamily("flashu_requests_running", "Requests that the engine works on.", worker.running)
+        yield GaugeMetricFamily("flashu_requests_waiting", "Requests that the engine has not come to.", worker.waiting)
+        yield GaugeMetricFamily(
+            "flashu_backlog_seconds", "Predicted time until all accepted requests are done.", worker.backlog
+        )
         yield CounterMetricFamily("flashu_worker_restarts", "Processes that replaced one that died.", worker.restarts)
         yield GaugeMetricFamily(
             "flashu_worker_last_progress_timestamp_seconds", "When a unit of work last ended.", worker.last_progress
@@ -66,6 +80,12 @@ class _OfWorker(Collector):
             "Evaluations not run because nobody wanted their picture any more.",
             worker.evaluations_saved,
         )
+        memory = GaugeMetricFamily(
+            "flashu_accelerator_memory_bytes", "Memory of the device that runs the model.", labels=("kind",)
+        )
+        for kind, size in worker.memory.items():
+            memory.add_metric((kind,), size)
+        yield memory
 
 
 class Metrics:
@@ -73,15 +93,21 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "flashu_requests_total", "Requests by task and HTTP status.", ("task", "status"), registry=self.registry
+        self._requests = self._counter(
+            "requests_total", "Requests; the policy is empty where there is no result.", "task", "policy", "status"
         )
         self._duration = self._histogram("request_duration_seconds", "From the headers to the answer.", "task")
-        self._queue_time = self._histogram("queue_time_seconds", "From the queue to the engine.", "task")
-        self._component = self._histogram("component_seconds", "Time per component.", "task", "component")
-        self._rejected = Counter(
-            "flashu_rejected_total", "Requests refused or dropped, by reason.", ("reason",), registry=self.registry
-        )
+        self._queue_time = self._histogram("queue_time_seconds", "From the engine's queue to its first unit.", "task")
+        self._component = self._histogram("component_seconds", "Time per component.", "task", "policy", "component")
+        self._first_token = self._histogram("time_to_first_token_seconds", "From the queue to an answer's first token.")
+        self._inter_token = self._histogram("inter_token_seconds", "Between an answer's tokens, on its average.")
+        self._evaluation = self._histogram("evaluation_seconds", "One denoising evaluation of a batch.")
+        self._batch = self._histogram("batch_size", "Pictures or answers in a unit of work.", "task", buckets=_ROWS)
+        self._backbone = self._counter("backbone_passes_total", "Evaluations by what ran of the backbone.", "kind")
+        self._skipped = self._counter("layers_skipped_total", "Layers that requests left out.", "task")
+        self._head = self._counter("head_passes_total", "Evaluations by what became of the diffusion head.", "kind")
+        self._tokens = self._counter("visual_tokens_total", "Image tokens of questions.", "kind")
+        self._rejected = self._counter("rejected_total", "Requests refused or dropped.", "reason")
         build = Gauge("flashu_build_info", "Always 1; the labels tell the build.", ("version",), registry=self.registry)
         build.labels(__version__).set(1)
 
@@ -89,16 +115,36 @@ class Metrics:
         """Reads the worker's own counts at every scrape."""
         self.registry.register(_OfWorker(worker))
 
-    def count(self, task: str, status: int, seconds: float) -> None:
-        self._requests.labels(task, str(status)).inc()
+    def count(self, task: str, policy: str | None, status: int, seconds: float) -> None:
+        """A request that was answered."""
+        self._requests.labels(task, policy or "", str(status)).inc()
         self._duration.labels(task).observe(seconds)
 
-    def work_done(self, task: str, timings_ms: Mapping[str, float]) -> None:
-        """Takes an answer's `timings_ms`; names that are no component of the task are left out."""
+    def unit_ended(self, unit: UnitReport) -> None:
+        task = "vqa" if unit.stage in ("prefill", "decode") else "generate"
+        self._batch.labels(task).observe(unit.rows)
+        if unit.stage == "evaluate":
+            self._evaluation.observe(unit.seconds)
+
+    def work_done(self, result: Result, timings_ms: Mapping[str, float]) -> None:
+        """A result, and its `timings_ms`; names that are no component of its task are left out."""
+        task = "generate" if isinstance(result, GenerateResult) else "vqa"
         self._queue_time.labels(task).observe(timings_ms["queue"] / 1000)
         for name in COMPONENTS[task]:
             if name in timings_ms:
-                self._component.labels(task, name).observe(timings_ms[name] / 1000)
+                self._component.labels(task, result.policy, name).observe(timings_ms[name] / 1000)
+        if "layers_skipped" in result.schedule:
+            self._skipped.labels(task).inc(result.schedule["layers_skipped"])
+        for counter, kinds in ((self._backbone, _BACKBONE), (self._head, _HEAD), (self._tokens, _TOKENS)):
+            for kind, name in kinds.items():
+                if name in result.schedule:
+                    counter.labels(kind).inc(result.schedule[name])
+        if not isinstance(result, GenerateResult):
+            first = timings_ms["time_to_first_token"]
+            self._first_token.observe((timings_ms["queue"] + first) / 1000)
+            if result.completion_tokens > 1:
+                rest = timings_ms["total"] - first
+                self._inter_token.observe(rest / 1000 / (result.completion_tokens - 1))
 
     def reject(self, reason: str) -> None:
         self._rejected.labels(reason).inc()
@@ -106,5 +152,8 @@ class Metrics:
     def render(self) -> bytes:
         return generate_latest(self.registry)
 
-    def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
-        return Histogram(f"flashu_{name}", text, labels, registry=self.registry, buckets=_BUCKETS)
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"flashu_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, *labels: str, buckets: tuple[float, ...] = _SECONDS) -> Histogram:
+        return Histogram(f"flashu_{name}", text, labels, registry=self.registry, buckets=buckets)

@@ -64,7 +64,7 @@ def test_a_picture_and_all_that_is_told_about_it(tiny_engine: Engine) -> None:
     progress = [event for event in events if isinstance(event, Progress)]
     assert [(event.evaluation, event.of) for event in progress] == [(index, 5) for index in range(1, 6)]
     parts = {"tokenize", "prefix", "features", "backbone", "head", "guidance", "vae_decode"}
-    assert set(result.timings) == parts | {"total"}
+    assert set(result.timings) == parts | {"queue", "total"}
     assert all(value > 0 for value in result.timings.values())
     assert sum(result.timings[name] for name in parts - {"tokenize"}) <= result.timings["total"]
 
@@ -77,7 +77,9 @@ def test_an_answer_and_all_that_is_told_about_it(tiny_engine: Engine) -> None:
     assert result.finish_reason in ("stop", "length")
     assert 0 < result.completion_tokens <= 12
     assert result.prompt_tokens > 16
-    assert {"tokenize", "vae_encode", "features", "prefill", "time_to_first_token", "total"} <= set(result.timings)
+    assert {"tokenize", "vae_encode", "features", "prefill", "queue", "time_to_first_token", "total"} <= set(
+        result.timings
+    )
     assert tiny_engine.idle
 
 

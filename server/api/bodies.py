@@ -83,7 +83,7 @@ async def read_form(
                     raise InvalidRequestError("a form field comes twice; send each once", parameter=name[:64])
                 if isinstance(value, UploadFile):
                     if name != file:
-                        raise InvalidRequestError(f"the file must be in the field {file}", parameter=name[:64])
+                        raise InvalidRequestError(f"the file must be in the field {file}", parameter=file)
                     content = await value.read()
                 elif name == file:
                     raise InvalidRequestError(f"{file} must be a file in a form (with a filename)", parameter=file)

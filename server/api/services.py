@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from server.image_pool import ImagePool
 from server.images import ImageLimits
 from server.metrics import Metrics
+from server.remote import RemoteImages
 from server.settings import Settings
 from server.worker import Worker
 
@@ -16,6 +17,7 @@ class Services:
     settings: Settings
     worker: Worker
     images: ImagePool
+    remote: RemoteImages | None  # None where pictures may not be named by address
     metrics: Metrics
 
     @property

@@ -27,7 +27,7 @@ from flashu_core import (
     UnderstandResult,
 )
 from server.api.services import Services
-from server.images import decode_image, encode_image, read_base64
+from server.images import decode_image, encode_image, is_address, read_base64
 from server.record import Record
 from server.schemas import OutputFormat
 
@@ -100,11 +100,14 @@ def admit(
 
 
 async def decode(services: Services, picture: str | bytes) -> tuple[Pixels, float]:
-    """The pixels of a sent file, base64 or data URL, and the milliseconds that took.
+    """The pixels of a sent file, base64, data URL or, where they are allowed, address, and the milliseconds that took
+    (fetching is not among them).
 
     Raises:
         InvalidRequestError, OverloadedError
     """
+    if services.remote is not None and isinstance(picture, str) and is_address(picture):
+        picture = await services.remote.fetch_image(picture)
     begun = time.perf_counter()
     limits, seconds = services.image_limits, services.settings.image_decode_timeout_s
     try:
@@ -186,7 +189,7 @@ async def _drawn(services: Services, record: Record, result: Result, encoding: E
     begun = time.perf_counter()
     files = tuple([await _encode(services, image, encoding) for image in result.images])
     timings = {**result.timings, "image_encode": _since(begun)}
-    services.metrics.work_done("generate", timings)
+    services.metrics.work_done(result, timings)
     record.take("generate", result, timings)
     return Drawn(result, files, timings)
 
@@ -196,7 +199,7 @@ def _answered(services: Services, record: Record, result: Result, decoded_ms: fl
         raise TypeError(f"the engine answered a question with {type(result).__name__}")
     decoding = {} if decoded_ms is None else {"image_decode": decoded_ms}
     timings = {**result.timings, **decoding}
-    services.metrics.work_done("vqa", timings)
+    services.metrics.work_done(result, timings)
     record.take("vqa", result, timings)
     return Answered(result, timings)
 

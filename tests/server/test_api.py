@@ -105,7 +105,7 @@ def test_probes_and_models(shared: Any) -> None:
 
 
 def test_metrics_count_and_have_bounded_labels(shared: Any) -> None:
-    ok = 'flashu_requests_total{status="200",task="generate"}'
+    ok = 'flashu_requests_total{policy="flashu",status="200",task="generate"}'
     before = shared.metric(ok)
     assert generate(shared).status_code == 200
     shared.wait_for(lambda: shared.metric(ok) == before + 1)
@@ -115,7 +115,7 @@ def test_metrics_count_and_have_bounded_labels(shared: Any) -> None:
         shared.client.request("BREW", "/v1/generate")
         generate(shared, acceleration=f"policy{index}")
     assert len(shared.client.get("/metrics").text.splitlines()) <= series + 50
-    assert "policy" not in shared.client.get("/metrics").text
+    assert "policy1" not in shared.client.get("/metrics").text
 
 
 def test_the_document_describes_the_bodies(shared: Any) -> None:
@@ -254,7 +254,7 @@ def _hold(live: Any, pool: ThreadPoolExecutor, **fields: Any) -> Any:
 
 
 def test_a_full_queue_is_503_with_retry_after(toy: Any, serving: Any) -> None:
-    with serving(toy(), max_queue=1, max_active=1) as live, ThreadPoolExecutor() as pool:
+    with serving(toy(), max_queue=1) as live, ThreadPoolExecutor() as pool:
         live.wait_until_ready()
         taken = [_hold(live, pool), pool.submit(generate, live)]
         live.wait_for(lambda: live.metric("flashu_requests_waiting") == 1)
@@ -269,19 +269,19 @@ def test_a_full_queue_is_503_with_retry_after(toy: Any, serving: Any) -> None:
 
 
 def test_deadlines_are_504(toy: Any, serving: Any) -> None:
-    with serving(toy(step_s=0.01), max_active=1) as live, ThreadPoolExecutor() as pool:
+    with serving(toy(step_s=0.01)) as live, ThreadPoolExecutor() as pool:
         live.wait_until_ready()
         assert check(generate(live, num_inference_steps=1000, timeout_s=0.1), 504, "deadline_exceeded")
         live.wait_for(lambda: live.metric("flashu_requests_running") == 0)
         first = _hold(live, pool)
-        seen = len(live.engine.seen)
+        turned_to = len(live.engine.logged("begin"))
         begun = time.monotonic()
         check(generate(live, prompt="late", timeout_s=0.1), 504, "deadline_exceeded")
         assert time.monotonic() - begun < 1
         live.engine.release()
         assert first.result().status_code == 200
         assert generate(live).status_code == 200
-        assert len(live.engine.seen) == seen + 1
+        assert len(live.engine.logged("begin")) == turned_to + 1
 
 
 def _post_and_leave(live: Any, body: dict[str, Any], until: str) -> None:
@@ -293,7 +293,7 @@ def _post_and_leave(live: Any, body: dict[str, Any], until: str) -> None:
 
 
 def test_clients_that_leave_free_their_place(toy: Any, serving: Any) -> None:
-    with serving(toy(step_s=0.01), max_active=1) as live, ThreadPoolExecutor() as pool:
+    with serving(toy(step_s=0.01)) as live, ThreadPoolExecutor() as pool:
         live.wait_until_ready()
         _post_and_leave(live, {"prompt": "long", "num_inference_steps": 1000}, "flashu_requests_running")
         live.wait_for(lambda: live.metric("flashu_requests_running") == 0)
@@ -302,16 +302,16 @@ def test_clients_that_leave_free_their_place(toy: Any, serving: Any) -> None:
         assert live.metric("flashu_evaluations_saved_by_cancel_total") > 0
         first = _hold(live, pool)
         _post_and_leave(live, {"prompt": "waits"}, "flashu_requests_waiting")
-        live.wait_for(lambda: live.metric("flashu_requests_waiting") == 0)
+        live.wait_for(lambda: live.metric('flashu_requests_total{policy="",status="499",task="generate"}') == 2)
         live.engine.release()
         assert first.result().status_code == 200
         assert generate(live).status_code == 200
-        assert "waits" not in [request.text for request in live.engine.seen]
-        live.wait_for(lambda: live.metric('flashu_requests_total{status="499",task="generate"}') == 2)
+        live.wait_for(lambda: live.metric("flashu_requests_waiting") == 0)
+        assert "waits" not in [one.text for one in live.engine.logged("begin")]
 
 
 def test_a_worker_that_dies_is_replaced(toy: Any, serving: Any) -> None:
-    with serving(toy(), max_active=1) as live, ThreadPoolExecutor() as pool:
+    with serving(toy()) as live, ThreadPoolExecutor() as pool:
         live.wait_until_ready()
         check(generate(live, prompt="refuse"), 500, "internal_error")
         assert generate(live).status_code == 200
@@ -381,5 +381,5 @@ def test_two_apps_do_not_meet(toy: Any, serving: Any) -> None:
         one.wait_until_ready()
         other.wait_until_ready()
         assert generate(one).status_code == 200
-        ok = 'flashu_requests_total{status="200",task="generate"}'
+        ok = 'flashu_requests_total{policy="flashu",status="200",task="generate"}'
         assert (one.metric(ok), other.metric(ok)) == (1, 0)

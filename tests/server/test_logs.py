@@ -223,7 +223,7 @@ def test_nothing_of_a_clients_is_written(log_format: Any, toy: Any, serving: Any
             head = f"POST /v1/generate?{WORD} HTTP/1.1\r\nHost: {WORD}\r\nAuthorization: Bearer {KEY}\r\n"
             client.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 99\r\n\r\n{WORD}".encode())
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        live.wait_for(lambda: live.metric('flashu_requests_total{status="499",task="generate"}') == 1)
+        live.wait_for(lambda: live.metric('flashu_requests_total{policy="",status="499",task="generate"}') == 1)
         metrics = live.client.get("/metrics").text
     written = lines.getvalue()
     assert written.count("flashu.request") > 20

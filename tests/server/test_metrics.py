@@ -1,4 +1,5 @@
-"""Series stay bounded whatever clients send."""
+"""What is measured: every name with its type and labels, sums that add up, and series that stay bounded whatever
+clients send."""
 
 from __future__ import annotations
 
@@ -6,7 +7,10 @@ import json
 import random
 import re
 import socket
+from collections.abc import Iterator
 from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
 
 KEY = "sk-known-0123456789"
 
@@ -64,3 +68,108 @@ def test_ten_thousand_odd_requests_make_no_series(toy: Any, serving: Any) -> Non
                 exchange(client, [odd_request(number, chance) for number in range(begin, begin + 100)])
         assert series(live) == before
         assert not any(KEY in line or "known" in line for line in before)
+
+
+# name: its type and the labels it may have
+EXPECTED = {
+    "flashu_requests": ("counter", {"task", "policy", "status"}),
+    "flashu_requests_running": ("gauge", set()),
+    "flashu_requests_waiting": ("gauge", set()),
+    "flashu_backlog_seconds": ("gauge", set()),
+    "flashu_request_duration_seconds": ("histogram", {"task"}),
+    "flashu_queue_time_seconds": ("histogram", {"task"}),
+    "flashu_component_seconds": ("histogram", {"task", "policy", "component"}),
+    "flashu_time_to_first_token_seconds": ("histogram", set()),
+    "flashu_inter_token_seconds": ("histogram", set()),
+    "flashu_evaluation_seconds": ("histogram", set()),
+    "flashu_batch_size": ("histogram", {"task"}),
+    "flashu_backbone_passes": ("counter", {"kind"}),
+    "flashu_layers_skipped": ("counter", {"task"}),
+    "flashu_head_passes": ("counter", {"kind"}),
+    "flashu_visual_tokens": ("counter", {"kind"}),
+    "flashu_evaluations_saved_by_cancel": ("counter", set()),
+    "flashu_rejected": ("counter", {"reason"}),
+    "flashu_worker_restarts": ("counter", set()),
+    "flashu_worker_last_progress_timestamp_seconds": ("gauge", set()),
+    "flashu_accelerator_memory_bytes": ("gauge", {"kind"}),
+    "flashu_build_info": ("gauge", {"version"}),
+}
+
+
+def samples(live: Any) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(live.client.get("/metrics").text)
+        for sample in family.samples
+    }
+
+
+def drive(client: Any) -> Iterator[dict[str, Any]]:
+    """Every route that works; yields the answers that tell their timings."""
+    for policy in ("exact", "flashu"):
+        drawing = {"prompt": "a red circle", "seed": 1, "num_inference_steps": 9, "acceleration": policy}
+        drawn = client.post("/v1/generate", json=drawing)
+        yield drawn.json()
+        picture = drawn.json()["images"][0]["b64_json"]
+        question = {"question": "what is left of the circle?", "image": picture, "acceleration": policy}
+        yield client.post("/v1/vqa", json={**question, "max_new_tokens": 8}).json()
+    yield client.post("/v1/infer", json={"prompt": "draw a blue square", "num_inference_steps": 5}).json()
+    yield client.post("/v1/infer", json={"prompt": "what colour is it?", "image": picture}).json()
+    chat = {"model": "shapes-64", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
+    assert client.post("/v1/chat/completions", json=chat).status_code == 200
+    image = {"model": "shapes-64", "prompt": "a circle", "steps": 5}
+    assert client.post("/v1/images/generations", json=image).status_code == 200
+    assert client.post("/v1/generate", json={"prompt": ""}).status_code == 400
+    for path in ("/livez", "/readyz", "/health", "/version", "/v1/models"):
+        assert client.get(path).status_code == 200
+
+
+def test_every_metric_has_its_name_type_and_labels(serving: Any) -> None:
+    with serving(None, dtype="float32") as live:
+        live.wait_until_ready()
+        answers = list(drive(live.client))
+        families = {
+            family.name: family
+            for family in text_string_to_metric_families(live.client.get("/metrics").text)
+            if not family.name.endswith("_created")
+        }
+        assert set(families) == set(EXPECTED)
+        for name, (kind, labels) in EXPECTED.items():
+            family = families[name]
+            assert family.type == kind, name
+            assert family.documentation
+            assert family.samples, name
+            for sample in family.samples:
+                assert set(sample.labels) - {"le"} == labels, sample
+        found = samples(live)
+
+        def value(name: str, **labels: str) -> float:
+            return found[f"flashu_{name}", frozenset(labels.items())]
+
+        # What the answers tell is what is counted.
+        drawn = [answer for answer in answers if answer["task"] == "generate"]
+        asked = [answer for answer in answers if answer["task"] == "vqa"]
+        assert value("request_duration_seconds_count", task="generate") == len(drawn) + 2
+        assert value("queue_time_seconds_count", task="vqa") == len(asked) + 1
+        assert value("requests_total", task="generate", policy="", status="400") == 1
+        assert value("requests_total", task="generate", policy="exact", status="200") == 1
+        for kind in ("full", "pruned", "not_needed"):
+            told = sum(answer["schedule"].get(f"backbone_{kind}", 0) for answer in drawn)
+            assert value("backbone_passes_total", kind=kind) >= told > 0
+        assert value("head_passes_total", kind="reused") > 0
+        assert value("layers_skipped_total", task="generate") > 0
+        assert value("visual_tokens_total", kind="kept") == 16 * len(asked)
+        assert value("accelerator_memory_bytes", kind="weights") > 1e7
+        evaluations = sum(answer["schedule"]["evaluations"] for answer in drawn)
+        assert value("evaluation_seconds_count") == evaluations + 4
+        backbone = sum(answer["timings_ms"]["backbone"] for answer in drawn if answer["acceleration"] == "exact")
+        measured = value("component_seconds_sum", task="generate", policy="exact", component="backbone")
+        assert abs(measured - backbone / 1000) < 1e-9
+
+
+def test_components_add_up_to_the_whole(real: Any) -> None:
+    for answer in drive(real.client):
+        timings = answer["timings_ms"]
+        outside = {"total", "queue", "time_to_first_token", "tokenize", "image_encode", "image_decode"}
+        parts = sum(value for name, value in timings.items() if name not in outside)
+        assert 0.9 * timings["total"] <= parts <= timings["total"] * 1.001, timings

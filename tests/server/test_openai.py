@@ -290,7 +290,7 @@ def test_an_unknown_model_is_not_found(client: openai.OpenAI) -> None:
 
 def test_a_deadline_is_an_error_of_the_server_and_is_not_tried_again(client: openai.OpenAI, real: Any) -> None:
     late = {"timeout_s": 1e-6}
-    counted = 'flashu_requests_total{status="504",task="generate"}'
+    counted = 'flashu_requests_total{policy="",status="504",task="generate"}'
     before = real.metric(counted)
     with pytest.raises(openai.InternalServerError) as caught:
         client.with_options(max_retries=3).images.generate(prompt="a", extra_body=late)

@@ -127,7 +127,7 @@ def test_a_request_that_fails_in_the_middle_says_so(real: Any) -> None:
 
 
 def test_leaving_in_the_middle_frees_the_place(real: Any) -> None:
-    gone = 'flashu_requests_total{status="499",task="generate"}'
+    gone = 'flashu_requests_total{policy="",status="499",task="generate"}'
     before = real.metric(gone)
     with real.client.stream("POST", "/v1/generate", json=LONG) as response:
         told = events(response)

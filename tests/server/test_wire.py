@@ -68,7 +68,13 @@ DEADLINE = st.none() | reals(0, 1e9)
 SIDE = st.integers(1, 4096)
 
 GENERATE = st.builds(
-    lambda size, **rest: GenerateRequest(width=size and size[0], height=size and size[1], **rest),
+    lambda size, images, previews, **rest: GenerateRequest(
+        width=size and size[0],
+        height=size and size[1],
+        images=images,
+        previews=previews if images == 1 else 0,  # they are of a single picture
+        **rest,
+    ),
     size=st.none() | st.tuples(SIDE, SIDE),
     prompt=TEXT,
     negative_prompt=TEXT,
@@ -297,11 +303,14 @@ def test_shapes_that_are_none_or_do_not_fit(shape: Any) -> None:
         (Cancel(request=1), {"more": 1}),
         (Text(1, "a"), {"text": "\ud800"}),
         (Text(1, "a"), {"text": None}),
-        (UnitEnded(units=1, unit=UnitReport(stage="decode", rows=1, seconds=1.0), memory={}), {"memory": {"weights": 1.5}}),
         (
-        UnitEnded(units=1, unit=UnitReport(stage="decode", rows=1, seconds=1.0), memory={}),
-        {"unit": {"tag": "unit_report", "stage": "decode", "rows": 1, "seconds": float("inf")}},
-    ),
+            UnitEnded(units=1, unit=UnitReport(stage="decode", rows=1, seconds=1.0), memory={}),
+            {"memory": {"weights": 1.5}},
+        ),
+        (
+            UnitEnded(units=1, unit=UnitReport(stage="decode", rows=1, seconds=1.0), memory={}),
+            {"unit": {"tag": "unit_report", "stage": "decode", "rows": 1, "seconds": float("inf")}},
+        ),
         (Failed(1, CancelledError("a")), {"error": {"kind": "SystemExit", "message": "a", "parameter": None}}),
         (Failed(1, CancelledError("a")), {"error": {"kind": "cancelled", "message": "a"}}),
     ],
