@@ -46,10 +46,11 @@ from server.messages import (
     ToWorker,
     UnitEnded,
 )
-from server.wire import PREFIX, WireError, decode, encode, lengths
+from server.wire import PREFIX, Bytes, WireError, decode, encode, lengths
 
 _log = logging.getLogger("flashu.engine")
 _PR_SET_PDEATHSIG = 1
+_SMALL = 64 * 1024  # bytes that are rather copied than sent alone
 
 
 class EngineLike(Protocol):
@@ -83,6 +84,7 @@ class EngineProcess:
         self._load = load
         self._commands: queue.SimpleQueue[ToWorker] = queue.SimpleQueue()
         self._ready = False
+        self._frames: list[Bytes] = []  # told, and not yet sent
         self._units = 0
         self._numbers: dict[int, int] = {}  # the front end's, by the engine's own
         self._identities: dict[int, int] = {}  # and back
@@ -101,14 +103,17 @@ class EngineProcess:
             engine.warm_up()
         except FlashUError as error:
             self._tell(LoadFailed(message=str(error)))
+            self._send()
             return 1
         except Exception as error:  # noqa: BLE001 - the process's boundary
             _log.exception("the model did not load")  # no client has come yet, so all of it may be said
             self._tell(LoadFailed(message=f"{type(error).__name__}; the lines above have the details"))
+            self._send()
             return 1
         self._ready = True
         assert engine.costs is not None  # it is warm
         self._tell(Loaded(info=engine.info, costs=engine.costs))
+        self._send()
         try:
             self._serve(engine)
         except Exception as error:  # noqa: BLE001 - the process's boundary: a new one takes over
@@ -131,6 +136,7 @@ class EngineProcess:
                         raise WireError("a model is loaded already")
             for event in engine.step():
                 self._pass_on(event)
+            self._send()
 
     def _next(self, *, wait: bool) -> Iterator[ToWorker]:
         """The commands that have come; where there is nothing to do, after waiting for one."""
@@ -159,14 +165,29 @@ class EngineProcess:
 
     def _begun(self, identity: int) -> None:
         self._tell(Begun(request=self._numbers[identity]))
+        self._send()  # before the unit runs: it may be the process's last
 
     def _unit_ended(self, unit: UnitReport, memory: Mapping[str, int]) -> None:
         self._units += 1
         self._tell(UnitEnded(units=self._units, unit=unit, memory=memory))
+        if not self._ready:
+            self._send()
 
     def _tell(self, message: object) -> None:
-        for buffer in encode(message):
+        self._frames += encode(message)
+
+    def _send(self) -> None:
+        """Sends what was told; what a unit leads to goes together, for each write wakes the other process."""
+        small = bytearray()
+        for buffer in self._frames:
+            if len(buffer) <= _SMALL:
+                small += buffer
+                continue
+            self._pipe.sendall(small)
             self._pipe.sendall(buffer)
+            small.clear()
+        self._pipe.sendall(small)
+        self._frames.clear()
 
     # The other thread
 
