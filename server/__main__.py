@@ -1,5 +1,5 @@
-"""`python -m server`: what `flashu serve` runs, without the engine's command line and so without torch in the front end's
-process."""
+"""`python -m server`: what `flashu serve` runs, without the engine's command line and so without torch in the process
+of the front end."""
 
 from __future__ import annotations
 
