@@ -202,6 +202,7 @@ def run(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         http=guarded_protocol(connections, services.metrics.reject),  # h11, the only one whose cap on headers holds
+        loop="asyncio",  # the one that is tested, whatever else is installed
         ws="none",
         lifespan="on",
         log_config=None,

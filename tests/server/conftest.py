@@ -91,7 +91,7 @@ def _serving(engine: Toy | None, **settings: object) -> Iterator[Live]:
         listening.listen(128)
         port = listening.getsockname()[1]
         options = uvicorn.Config(
-            app, http="h11", ws="none", lifespan="on", log_config=None, timeout_graceful_shutdown=5
+            app, http="h11", loop="asyncio", ws="none", lifespan="on", log_config=None, timeout_graceful_shutdown=5
         )
         server = uvicorn.Server(options)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
