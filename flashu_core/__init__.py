@@ -14,6 +14,7 @@ from flashu_core.errors import (
     KernelUnavailableError,
 )
 from flashu_core.types import (
+    Evaluation,
     Event,
     Failed,
     Finished,
@@ -42,6 +43,7 @@ __all__ = [
     "DeadlineExceededError",
     "Engine",
     "EngineConfig",
+    "Evaluation",
     "Event",
     "Failed",
     "FinishReason",

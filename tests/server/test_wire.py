@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import arrays
 from flashu_core import (
     CancelledError,
     EngineConfig,
+    Evaluation,
     Failed,
     Finished,
     FlashUError,
@@ -24,6 +25,7 @@ from flashu_core import (
     GenerateResult,
     InvalidRequestError,
     ModelInfo,
+    Preview,
     Progress,
     Stage,
     Text,
@@ -91,6 +93,12 @@ UNDERSTAND = st.builds(
     priority=st.integers(-1000, 1000),
     deadline=DEADLINE,
 )
+EVALUATION = st.builds(
+    Evaluation,
+    backbone=st.sampled_from(["full", "pruned", "not_needed"]),
+    head=st.sampled_from(["computed", "reused"]),
+    layers_skipped=COUNT,
+)
 PICTURES = st.builds(
     GenerateResult,
     images=st.lists(PICTURE, max_size=3).map(tuple),
@@ -99,6 +107,7 @@ PICTURES = st.builds(
     guidance=NUMBER,
     policy=TEXT,
     schedule=COUNTS,
+    evaluations=st.lists(EVALUATION, max_size=4).map(tuple),
     timings=TIMES,
 )
 ANSWER = st.builds(
@@ -141,6 +150,7 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     Refused: st.builds(Refused, request=COUNT, error=st.none() | ERROR),
     UnitEnded: st.builds(UnitEnded, units=COUNT, unit=UNIT, at=reals(0, 1e12)),
     Progress: st.builds(Progress, COUNT, COUNT, COUNT),
+    Preview: st.builds(Preview, COUNT, COUNT, PICTURE),
     Text: st.builds(Text, COUNT, TEXT),
     Finished: st.builds(Finished, COUNT, PICTURES | ANSWER),
     Failed: st.builds(Failed, COUNT, ERROR),

@@ -18,6 +18,7 @@ import numpy as np
 
 from flashu_core import (
     CancelledError,
+    Evaluation,
     Event,
     Failed,
     Finished,
@@ -161,6 +162,7 @@ def _draw(identity: int, request: GenerateRequest, done: int) -> list[Event]:
         guidance=5.0 if request.guidance is None else request.guidance,
         policy=request.policy,
         schedule={"evaluations": of},
+        evaluations=(Evaluation(backbone="full", head="computed"),) * of,
         timings={"backbone": 1.0 * of, "total": 1.0 * of},
     )
     return [progress, Finished(identity, result)]
