@@ -1,246 +1,245 @@
-// The playground: draws and asks through the native routes, and shows where each request's time went.
-// It knows the stream's events; it keeps nothing once the page is closed.
+// The playground: draws and asks through the native routes, one policy or two compared. It keeps nothing: the key and
+// the pictures are gone with the page.
 
+import { call, events } from "./calls.js";
+import { addFrames, announce, Card, components, count, make, milliseconds, show, showPartial, showPicture, showProgress, showSchedule } from "./cards.js";
+
+const COMPARED = ["exact", "flashu"];
 const find = (id) => document.getElementById(id);
+const key = () => find("key").value.trim();
+const forms = { draw: find("draw"), ask: find("ask") };
 const running = { draw: null, ask: null };
 let picture = null; // the Blob that is asked about
 
-function headers(extra = {}) {
-  const key = find("key").value;
-  return key ? { ...extra, Authorization: `Bearer ${key}` } : extra;
-}
-
-// Server-sent events of a POST, as {event, data}. EventSource can only GET.
-async function* events(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let buffer = "";
-  while (true) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    buffer += value.replaceAll("\r\n", "\n");
-    for (let end = buffer.indexOf("\n\n"); end >= 0; end = buffer.indexOf("\n\n")) {
-      const lines = buffer.slice(0, end).split("\n");
-      buffer = buffer.slice(end + 2);
-      const field = (name) => lines.filter((line) => line.startsWith(`${name}:`))
-        .map((line) => line.slice(name.length + 1).trimStart()).join("\n");
-      if (field("data")) yield { event: field("event") || "message", data: JSON.parse(field("data")) };
-    }
-  }
-}
-
-async function stream(route, options, signal) {
-  const response = await fetch(route, { method: "POST", signal, ...options });
-  if (response.ok) return events(response);
-  const body = await response.json().catch(() => null);
-  throw new Error(body?.error?.message ?? `the server answered ${response.status}`);
-}
-
-function bars(table, timings) {
-  table.replaceChildren();
-  const parts = Object.entries(timings).filter(([name]) => !["total", "time_to_first_token"].includes(name));
-  const most = Math.max(...parts.map(([, milliseconds]) => milliseconds), 1e-9);
-  for (const [name, milliseconds] of parts) {
-    const row = table.insertRow();
-    const head = document.createElement("th");
-    head.scope = "row";
-    head.textContent = name.replaceAll("_", " ");
-    const meter = document.createElement("meter");
-    meter.max = most;
-    meter.value = milliseconds;
-    row.append(head);
-    row.insertCell().append(meter);
-    row.insertCell().textContent = `${milliseconds.toFixed(1)} ms`;
-  }
-}
-
-function strip(element, kinds) {
-  element.replaceChildren(...kinds.map((kind) => {
-    const cell = document.createElement("span");
-    cell.className = kind;
-    cell.title = kind;
-    return cell;
-  }));
-  const counts = ["full", "pruned", "reused"].map((kind) => `${kinds.filter((one) => one === kind).length} ${kind}`);
-  element.ariaLabel = element.title = `${kinds.length} evaluations: ${counts.join(", ")}`;
-}
-
-function card(template, title, target) {
-  const article = find(template).content.firstElementChild.cloneNode(true);
-  article.querySelector("h3").textContent = title;
-  article.dataset.policy = title;
-  target.append(article);
-  return Object.assign(article, { part: (name) => article.querySelector(name) });
-}
-
-function tell(article, text, bad = false) {
-  const status = article.part(".status");
-  status.textContent = text;
-  status.classList.toggle("bad", bad);
-}
-
-function failed(article, error) {
-  article.dataset.state = error.name === "AbortError" ? "cancelled" : "failed";
-  tell(article, error.name === "AbortError" ? "cancelled" : error.message, error.name !== "AbortError");
-}
-
-function blobOf(part) {
-  const bytes = Uint8Array.from(atob(part.b64_json), (character) => character.charCodeAt(0));
-  return new Blob([bytes], { type: `image/${part.output_format ?? "png"}` });
-}
-
-function show(image, blob) {
-  URL.revokeObjectURL(image.src);
-  image.src = URL.createObjectURL(blob);
-}
-
-async function draw(policy, body, signal) {
-  const article = card("picture-template", policy, find("pictures"));
-  const [image, bar, use] = [article.part(".picture"), article.part("progress"), article.part(".use")];
-  let drawn = null;
-  tell(article, "waiting");
-  try {
-    const asked = { ...body, acceleration: policy, stream: true };
-    const options = { headers: headers({ "content-type": "application/json" }), body: JSON.stringify(asked) };
-    for await (const { event, data } of await stream("v1/generate", options, signal)) {
-      if (event === "progress") {
-        bar.max = data.of;
-        bar.value = data.evaluation;
-        tell(article, `evaluation ${data.evaluation} of ${data.of}`);
-      } else if (event === "partial_image" || event === "image") {
-        drawn = blobOf(data);
-        show(image, drawn);
-        image.alt = event === "image" ? body.prompt : `${body.prompt}, unfinished`;
-      } else if (event === "done") {
-        bar.value = bar.max;
-        bars(article.part(".bars"), data.timings_ms);
-        strip(article.part(".strip"), data.evaluations ?? []);
-        tell(article, `${data.timings_ms.total.toFixed(0)} ms, ${data.schedule.backbone_passes} backbone passes`);
-        article.dataset.state = "done";
-      } else if (event === "error") throw new Error(data.error.message);
-    }
-    use.hidden = false;
-    use.onclick = () => {
-      choose(drawn);
-      find("question").focus();
-    };
-  } catch (error) {
-    failed(article, error);
-  }
-}
-
-async function ask(policy, question, signal) {
-  const article = card("answer-template", policy, find("answers"));
-  tell(article, "reading");
-  try {
-    const form = new FormData();
-    form.append("question", question);
-    form.append("acceleration", policy);
-    form.append("stream", "true");
-    form.append("image", picture, "picture");
-    for await (const { event, data } of await stream("v1/vqa", { headers: headers(), body: form }, signal)) {
-      if (event === "text") article.part(".answer").textContent += data.text;
-      else if (event === "done") {
-        bars(article.part(".bars"), data.timings_ms);
-        tell(article, `${data.timings_ms.total.toFixed(0)} ms, ${data.usage.completion_tokens} tokens`);
-        article.dataset.state = "done";
-      } else if (event === "error") throw new Error(data.error.message);
-    }
-  } catch (error) {
-    failed(article, error);
-  }
-}
-
 function choose(blob) {
   picture = blob;
-  const preview = find("preview");
-  show(preview, blob);
-  preview.alt = "the picture that is asked about";
-  preview.hidden = false;
+  show(find("chosen"), blob);
+  find("chosen").alt = "the picture that is asked about";
   find("drop-text").textContent = "Drop, paste or choose another";
 }
 
-// One policy after the other, so that neither slows the other down and their times can be compared.
-async function run(name, results, work) {
-  running[name]?.abort();
-  const control = (running[name] = new AbortController());
-  results.replaceChildren();
-  find(`${name}-cancel`).disabled = false;
-  const policies = [...document.querySelectorAll(`#${name}-policies input:checked`)].map((box) => box.value);
-  for (const policy of policies.length ? policies : ["flashu"]) {
-    if (!control.signal.aborted) await work(policy, control.signal);
-  }
-  if (running[name] === control) find(`${name}-cancel`).disabled = true;
+function askAbout(blob) {
+  choose(blob);
+  forms.ask.elements.question.focus();
+  forms.ask.elements.question.select();
 }
 
-find("draw").addEventListener("submit", (event) => {
+// The two tasks
+
+async function draw(card, frames, body, signal) {
+  const bar = card.part("progress");
+  let at = "";
+  bar.hidden = false;
+  bar.setAttribute("aria-label", `progress of ${card.policy}`);
+  card.say("queued");
+  try {
+    const asked = JSON.stringify({ ...body, acceleration: card.policy, stream: true });
+    const headers = { "Content-Type": "application/json" };
+    for await (const [name, data] of events(await call("v1/generate", key(), { method: "POST", headers, body: asked, signal }))) {
+      if (name === "progress") {
+        Object.assign(bar, { max: data.of, value: data.evaluation });
+        at = `evaluation ${data.evaluation} of ${data.of}`;
+        card.state = "running";
+        card.say(data.eta_s ? `${at}, ${data.eta_s.toFixed(1)} s left` : at);
+        showProgress(card, data.evaluation, data.of);
+        if (data.evaluation === Math.ceil(data.of / 2)) announce(`${card.policy}: half way`);
+      } else if (name === "partial_image") showPartial(frames[0], data, body.prompt);
+      else if (name === "image") showPicture(frames[data.index], data, body.prompt, askAbout);
+      else if (name === "done") {
+        showSchedule(card, data.evaluations);
+        const { evaluations, backbone_passes: backbone, head_passes: head } = data.schedule;
+        const words = [count(evaluations, "evaluation"), count(backbone, "backbone pass"), count(head, "head pass")];
+        card.finish(data.timings_ms, words.join(", "));
+      }
+    }
+  } catch (error) {
+    for (const frame of frames) frame.hidden = frame.querySelector("img").hidden;
+    if (!card.timings) card.fail(error, at);
+    mark(forms.draw, error.param);
+  }
+}
+
+async function ask(card, question, signal) {
+  const answer = card.part(".answer");
+  answer.hidden = false;
+  answer.ariaBusy = "true"; // told as a whole by a screen reader, when it is there
+  card.state = "running";
+  card.say("reading the picture");
+  try {
+    const body = new FormData();
+    for (const [name, value] of Object.entries({ question, acceleration: card.policy, stream: "true" })) body.append(name, value);
+    body.append("image", picture, "picture");
+    for await (const [name, data] of events(await call("v1/vqa", key(), { method: "POST", body, signal }))) {
+      if (name === "text") {
+        answer.textContent += data.text;
+        card.say("answering");
+      } else if (name === "done") {
+        answer.removeAttribute("aria-busy");
+        const { visual_tokens_kept: kept, visual_tokens_pruned: pruned } = data.schedule;
+        const words = [count(data.usage.completion_tokens, "token"), `the first after ${milliseconds(data.timings_ms.time_to_first_token)}`];
+        if (pruned) words.push(`${kept} of ${kept + pruned} image tokens kept`);
+        card.finish(data.timings_ms, words.join(", "));
+      }
+    }
+  } catch (error) {
+    answer.hidden = !answer.textContent;
+    card.fail(error);
+    mark(forms.ask, error.param);
+  }
+}
+
+/** One policy after the other, so that neither slows the other down and their times can be compared. */
+async function run(task, results, prepare) {
+  running[task]?.abort();
+  const control = (running[task] = new AbortController());
+  const form = forms[task];
+  const choice = form.elements[`${task}-policy`].value;
+  for (const image of results.querySelectorAll("img")) URL.revokeObjectURL(image.src);
+  results.replaceChildren();
+  mark(form, null);
+  find(`${task}-comparison`).textContent = "";
+  form.querySelector(".cancel").disabled = false;
+  const cards = (choice === "compare" ? COMPARED : [choice]).map((policy) => new Card(policy, results));
+  const works = cards.map(prepare); // all cards have their places before the first one begins
+  for (const [index, card] of cards.entries()) {
+    if (control.signal.aborted) card.fail(control.signal.reason);
+    else await works[index](control.signal);
+    const done = cards.filter((one) => one.timings);
+    const most = Math.max(1e-6, ...done.flatMap((one) => components(one.timings).map(([, value]) => value)));
+    for (const one of done) one.drawBars(most);
+  }
+  if (cards.length > 1 && cards.every((card) => card.timings)) compare(find(`${task}-comparison`), ...cards);
+  if (running[task] === control) idle(task);
+}
+
+function compare(line, slow, fast) {
+  const [before, after] = [slow.timings.total, fast.timings.total];
+  const times = make("strong", { textContent: `${(before / after).toFixed(2)} times as fast` });
+  line.replaceChildren(`${fast.policy} took ${milliseconds(after)}, ${slow.policy} ${milliseconds(before)}: `, times);
+}
+
+function idle(task) {
+  running[task] = null;
+  const cancel = forms[task].querySelector(".cancel");
+  if (document.activeElement === cancel) forms[task].querySelector("[type=submit]").focus();
+  cancel.disabled = true;
+}
+
+/** Marks the field that an error is about, or none. */
+function mark(form, param) {
+  for (const field of form.elements) field.removeAttribute("aria-invalid");
+  const field = param && form.elements.namedItem(param.split(".")[0]);
+  if (field instanceof Element) field.setAttribute("aria-invalid", "true");
+}
+
+// What the user does
+
+forms.draw.addEventListener("submit", (event) => {
   event.preventDefault();
-  const number = (id) => (find(id).value === "" ? undefined : Number(find(id).value));
+  const fields = forms.draw.elements;
+  const number = (name) => (fields[name].value === "" ? undefined : Number(fields[name].value));
+  // A seed is drawn here where none is given: the server's may be larger than a number of this language can be.
+  const seed = number("seed") ?? crypto.getRandomValues(new Uint32Array(1))[0];
+  const n = number("n");
   const body = {
-    prompt: find("prompt").value,
-    seed: number("seed"),
-    num_inference_steps: number("steps"),
-    guidance_scale: number("guidance"),
-    partial_images: number("partials"),
+    prompt: fields.prompt.value,
+    negative_prompt: fields.negative_prompt.value,
+    seed,
+    n,
+    size: fields.size.value || undefined,
+    num_inference_steps: number("num_inference_steps"),
+    guidance_scale: number("guidance_scale"),
+    partial_images: n === 1 ? number("partial_images") : 0,
   };
-  run("draw", find("pictures"), (policy, signal) => draw(policy, body, signal));
+  run("draw", find("pictures"), (card) => {
+    const frames = addFrames(card, n);
+    return (signal) => draw(card, frames, body, signal);
+  });
 });
 
-find("ask").addEventListener("submit", (event) => {
+forms.ask.addEventListener("submit", (event) => {
   event.preventDefault();
   if (picture === null) {
-    find("drop-text").textContent = "Choose a picture first: drop, paste, or pick a file";
+    find("drop-text").textContent = "First a picture: drop one here, paste one, or choose a file";
     find("file").focus();
     return;
   }
-  run("ask", find("answers"), (policy, signal) => ask(policy, find("question").value, signal));
+  const question = forms.ask.elements.question.value;
+  run("ask", find("answers"), (card) => (signal) => ask(card, question, signal));
 });
 
-for (const name of ["draw", "ask"]) find(`${name}-cancel`).addEventListener("click", () => running[name]?.abort());
+forms.draw.elements.prompt.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  forms.draw.requestSubmit();
+});
+// Partial images are of a single picture.
+forms.draw.elements.n.addEventListener("input", ({ target }) => (forms.draw.elements.partial_images.disabled = target.value !== "1"));
+for (const [task, form] of Object.entries(forms)) form.querySelector(".cancel").addEventListener("click", () => running[task]?.abort());
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") for (const control of Object.values(running)) control?.abort();
+  if (event.key === "Escape" && !event.isComposing) for (const control of Object.values(running)) control?.abort();
 });
 
-find("file").addEventListener("change", (event) => event.target.files[0] && choose(event.target.files[0]));
-const drop = find("drop");
+function take(files) {
+  const file = [...files].find((one) => one.type.startsWith("image/"));
+  if (file) choose(file);
+  else if (files.length) find("drop-text").textContent = "That is no picture; PNG, JPEG, WEBP and GIF are read";
+}
+
+find("file").addEventListener("change", ({ target }) => take(target.files));
+document.addEventListener("paste", (event) => take(event.clipboardData.files));
 for (const kind of ["dragover", "dragleave", "drop"]) {
-  drop.addEventListener(kind, (event) => {
-    event.preventDefault();
-    drop.classList.toggle("over", kind === "dragover");
-    const file = kind === "drop" && [...event.dataTransfer.files].find((one) => one.type.startsWith("image/"));
-    if (file) choose(file);
+  document.addEventListener(kind, (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault(); // a picture that misses the field must not take the page's place
+    find("drop").classList.toggle("over", kind === "dragover");
+    if (kind === "drop") take(event.dataTransfer.files);
   });
 }
-document.addEventListener("paste", (event) => {
-  const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
-  if (file) choose(file);
-});
 
-function offer(policies) {
-  for (const name of ["draw", "ask"]) {
-    const boxes = policies.map((policy) => {
-      const label = document.createElement("label");
-      const box = document.createElement("input");
-      Object.assign(box, { type: "checkbox", value: policy, checked: policy === "flashu" });
-      label.append(box, policy);
-      return label;
+// What the model can do
+
+function offerPolicies(names) {
+  const choices = COMPARED.every((name) => names.includes(name)) ? [...names, "compare"] : names;
+  for (const [task, form] of Object.entries(forms)) {
+    const chosen = form.elements[`${task}-policy`]?.value ?? "flashu";
+    const labels = choices.map((value) => {
+      const box = make("input", { type: "radio", name: `${task}-policy`, value, checked: value === chosen, required: true });
+      return make("label", {}, box, value === "compare" ? "compare exact and flashu" : value);
     });
-    find(`${name}-policies`).replaceChildren(...boxes);
+    form.querySelector(".policies div").replaceChildren(...labels);
   }
+}
+
+function offer(model) {
+  const fields = forms.draw.elements;
+  offerPolicies(model.policies);
+  const sizes = model.sizes.map((size, index) => new Option(size.replace("x", " × "), index ? size : ""));
+  fields.size.replaceChildren(...sizes);
+  fields.num_inference_steps.placeholder = model.num_inference_steps;
+  fields.guidance_scale.placeholder = model.guidance_scale;
 }
 
 async function meet() {
+  const line = find("model");
   try {
-    const response = await fetch("v1/models", { headers: headers() });
-    const body = await response.json();
-    if (!response.ok) throw new Error(body.error.message);
-    const [model] = body.data;
-    find("model").textContent = `${model.id}, ${(model.parameters / 1e6).toFixed(1)} M parameters, ${model.dtype} on ${model.device}`;
-    offer(model.policies);
+    const { data } = await (await call("v1/models", key())).json();
+    const [model] = data;
+    const size = model.parameters < 1e9 ? `${(model.parameters / 1e6).toFixed(1)} M` : `${(model.parameters / 1e9).toFixed(1)} B`;
+    line.textContent = `${model.id}, ${size} parameters, ${model.dtype} on ${model.device}`;
+    line.dataset.state = "ready";
+    offer(model);
   } catch (error) {
-    find("model").textContent = error.message;
-    setTimeout(meet, 2000);
+    line.textContent = error.message;
+    line.dataset.state = "failed";
+    if (error.status !== 401) setTimeout(meet, 2000); // a key is waited for, not asked about again and again
   }
 }
 
-offer(["exact", "flashu"]);
+find("access").addEventListener("submit", (event) => {
+  event.preventDefault();
+  meet();
+});
+find("key").addEventListener("change", meet);
+offerPolicies(COMPARED);
 meet();
