@@ -46,6 +46,9 @@ export class Card {
     this.part("progress").hidden = true;
     this.part(".answer").removeAttribute("aria-busy");
     for (const image of this.element.querySelectorAll(".canvas img")) image.classList.remove("unfinished");
+    const frames = [...this.element.querySelectorAll(".frame")];
+    for (const frame of frames) frame.hidden = frame.querySelector("img").hidden;
+    this.part(".frames").hidden = frames.every((frame) => frame.hidden);
     if (error.name === "AbortError") {
       this.state = "cancelled";
       this.say(at ? `cancelled after ${at}` : "cancelled");

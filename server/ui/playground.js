@@ -53,8 +53,7 @@ async function draw(card, frames, body, signal) {
       }
     }
   } catch (error) {
-    for (const frame of frames) frame.hidden = frame.querySelector("img").hidden;
-    if (!card.timings) card.fail(error, at);
+    card.fail(error, at);
     mark(forms.draw, error.param);
   }
 }
@@ -114,8 +113,8 @@ async function run(task, results, prepare) {
 
 function compare(line, slow, fast) {
   const [before, after] = [slow.timings.total, fast.timings.total];
-  const times = make("strong", { textContent: `${(before / after).toFixed(2)} times as fast` });
-  line.replaceChildren(`${fast.policy} took ${milliseconds(after)}, ${slow.policy} ${milliseconds(before)}: `, times);
+  const words = before >= after ? `${(before / after).toFixed(2)} times as fast` : `${(after / before).toFixed(2)} times as long`;
+  line.replaceChildren(`${fast.policy} took ${milliseconds(after)}, ${slow.policy} ${milliseconds(before)}: `, make("strong", { textContent: words }));
 }
 
 function idle(task) {

@@ -208,7 +208,7 @@ def choose_policy(page: Page, task: str, policy: str) -> None:
 def set_points(page: Page, points: int) -> None:
     if not page.locator("details[open]").count():
         page.get_by_text("More", exact=True).click()
-    page.get_by_label("Points of the time grid").fill(str(points))
+    page.get_by_label("Time points").fill(str(points))
 
 
 def card(page: Page, policy: str, state: str) -> Locator:
@@ -300,7 +300,7 @@ def test_a_picture_is_drawn_and_asked_about(real: Any, opened: Any) -> None:
     said = real.client.post("/v1/vqa", json=body).json()
     assert len(said["answer"].split()) > 5
     expect(answered.locator(".answer")).to_have_text(said["answer"])
-    assert changes(page, "p", "answer") > 5  # it came in pieces
+    assert changes(page, "p", "answer") >= 1
     assert answered.locator(".answer").get_attribute("aria-live") == "polite"
     assert {"prefill", "decode", "image decode"} <= set(answered.locator(".bars th").all_inner_texts())
 
@@ -313,7 +313,7 @@ def test_exact_and_flashu_are_compared(real: Any, opened: Any) -> None:
     for policy in ("exact", "flashu"):
         expect(card(page, policy, "done")).to_be_visible()
         assert ran(page, policy) == cells_of(expected(real, policy, num_inference_steps=25)["evaluations"])
-    expect(page.locator("#draw-comparison")).to_contain_text("times as fast")
+    expect(page.locator("#draw-comparison")).to_contain_text(re.compile("times as (fast|long)"))
     boxes = [card(page, policy, "done").bounding_box() for policy in ("exact", "flashu")]
     assert all(boxes)
     one, other = boxes
@@ -403,6 +403,23 @@ def test_a_file_is_chosen_dropped_and_pasted(shared: Any, opened: Any, tmp_path:
         expect(answer).to_have_text(re.compile("{}x{}".format(*size)))
     give(page, "drop", b"no picture", "text/plain")
     expect(page.locator("#drop-text")).to_have_text(re.compile("That is no picture"))
+
+
+def test_an_answer_is_shown_while_it_comes(toy: Any, serving: Any, opened: Any) -> None:
+    engine = toy(step_s=1.0)
+    with serving(engine) as live:
+        live.wait_until_ready()
+        page, _ = opened(live)
+        give(page, "drop", picture_of(48, 32))
+        page.get_by_role("button", name="Ask", exact=True).click()
+        coming = page.locator("#answers .card[data-state=running] .answer")
+        expect(coming).to_have_text(re.compile("^48x32"))
+        engine.hold()
+        assert coming.get_attribute("aria-busy") == "true"
+        assert coming.inner_text() != "48x32 200 30 30"
+        engine.release()
+        expect(page.locator("#answers .card[data-state=done] .answer")).to_have_text("48x32 200 30 30")
+        assert page.locator("#answers .answer").get_attribute("aria-busy") is None
 
 
 def picture_of(width: int, height: int) -> bytes:
@@ -503,7 +520,7 @@ def test_light_dark_narrow_and_still(shared: Any, opened: Any) -> None:
     choose_policy(page, "draw", "compare")
     choose_policy(page, "ask", "compare")
     page.get_by_role("button", name="Draw").click()
-    expect(page.locator("#draw-comparison")).to_contain_text("times as fast")
+    expect(page.locator("#draw-comparison")).to_contain_text(re.compile("times as (fast|long)"))
     assert page.evaluate("document.getAnimations().length") == 0
     for width in (1600, 1000, 700, 400, 320):
         page.set_viewport_size({"width": width, "height": 800})
