@@ -219,7 +219,10 @@ function offer(model) {
   fields.guidance_scale.placeholder = model.guidance_scale;
 }
 
+let meeting = 0; // the timer of the next try
+
 async function meet() {
+  clearTimeout(meeting);
   const line = find("model");
   try {
     const { data } = await (await call("v1/models", key())).json();
@@ -231,7 +234,7 @@ async function meet() {
   } catch (error) {
     line.textContent = error.message;
     line.dataset.state = "failed";
-    if (error.status !== 401) setTimeout(meet, 2000); // a key is waited for, not asked about again and again
+    if (error.status !== 401) meeting = setTimeout(meet, 2000); // a key is waited for, not asked about again and again
   }
 }
 

@@ -273,8 +273,9 @@ def test_a_picture_is_drawn_and_asked_about(real: Any, opened: Any) -> None:
     expect(drawn).to_be_visible()
     told = expected(real, "flashu")
     evaluations = told["schedule"]["evaluations"]
-    assert 1 < changes(page, "progress", "value") <= evaluations  # a slow follower is told the latest only
-    assert changes(page, "img", "src") == 3  # two partial images and the picture
+    # A slow follower is told the latest only, of progress and of two partial images; the picture comes last.
+    assert 1 <= changes(page, "progress", "value") <= evaluations
+    assert 2 <= changes(page, "img", "src") <= 3
     assert ran(page, "flashu") == cells_of(told["evaluations"])
     kinds = {cell["kind"] for cell in ran(page, "flashu")}
     assert kinds == {"full", "pruned", "reused"}
