@@ -17,6 +17,7 @@ from flashu_core.errors import (
     KernelUnavailableError,
 )
 from flashu_core.types import (
+    Evaluation,
     Event,
     Failed,
     Finished,
@@ -48,6 +49,7 @@ __all__ = [
     "DeadlineExceededError",
     "Engine",
     "EngineConfig",
+    "Evaluation",
     "Event",
     "Failed",
     "FinishReason",

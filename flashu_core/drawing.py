@@ -224,5 +224,6 @@ def _result(
             "head_passes": state.counts["head_computed"],
             **state.counts,
         },
+        evaluations=tuple(state.ran),
         timings=timings,
     )

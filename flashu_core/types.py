@@ -150,6 +150,21 @@ class UnderstandRequest:
 Request = GenerateRequest | UnderstandRequest
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """What one evaluation of a picture ran.
+
+    Attributes:
+        backbone: all neurons, the task's own, or no pass at all since nothing would have read it.
+        head: whether its state was computed, or the last computed one was used again.
+        layers_skipped: layers that the pass left out.
+    """
+
+    backbone: Literal["full", "pruned", "not_needed"]
+    head: Literal["computed", "reused"]
+    layers_skipped: int = 0
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class GenerateResult:
     """Pictures and what they took.
@@ -158,6 +173,7 @@ class GenerateResult:
         images: uint8 (height, width, 3) each.
         seeds: one for each picture.
         schedule: counts of what ran: evaluations, backbone_passes, head_passes, ...
+        evaluations: what ran, one by one; `schedule` holds their sums.
         timings: milliseconds per component: `tokenize`, `prefix`, `features`, `backbone`, `head`, `guidance`,
             `vae_decode`, `preview` where there were any; `queue` (until the first unit of work), and `total` (from
             that one to the last).
@@ -169,6 +185,7 @@ class GenerateResult:
     guidance: float
     policy: str
     schedule: Mapping[str, int]
+    evaluations: tuple[Evaluation, ...]
     timings: Mapping[str, float]
 
 

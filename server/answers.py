@@ -34,10 +34,23 @@ class _Answer(_Out):
     """Where the task was not the route's."""
 
 
+class EvaluationOut(_Out):
+    """What one evaluation ran."""
+
+    backbone: Literal["full", "pruned", "not_needed"]
+    """All neurons, the task's own, or no pass since nothing would have read it."""
+    head: Literal["computed", "reused"]
+    """Whether the head's state was computed, or the last computed one was used again."""
+    layers_skipped: int
+    """Layers that the pass left out."""
+
+
 class GenerateDone(_Answer):
     """The end of a stream of pictures."""
 
     task: Literal["generate"] = "generate"
+    evaluations: list[EvaluationOut]
+    """What ran, one by one; `schedule` holds their sums."""
     size: str
     output_format: OutputFormat
 

@@ -20,6 +20,7 @@ from server import __version__
 from server.api.chat import chat_routes
 from server.api.native import native_routes
 from server.api.openai import openai_routes
+from server.api.playground import playground_routes
 from server.api.probes import probe_routes
 from server.api.services import Services
 from server.boundary import RequestBoundary
@@ -27,7 +28,7 @@ from server.child import PROGRAM
 from server.connections import ConnectionLimits, guarded_protocol
 from server.errors import HANDLED, problem_of
 from server.image_pool import ImagePool
-from server.keys import METRICS, PROBES, ApiKeys, KeyRing, open_to_all
+from server.keys import METRICS, PAGE, PROBES, ApiKeys, KeyRing, open_to_all
 from server.limits import BodyLimits
 from server.logs import RequestLog, configure_logging
 from server.messages import Load
@@ -82,6 +83,7 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
     app.include_router(openai_routes(services))
     app.include_router(chat_routes(services))
     app.include_router(probe_routes(services))
+    app.include_router(playground_routes())
     app.add_middleware(BodyLimits, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
     _guard(app, settings, metrics)
     app.add_middleware(RequestBoundary, metrics=metrics)
@@ -133,7 +135,7 @@ def _remote(settings: Settings) -> RemoteImages | None:
 
 
 def _guard(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
-    open_routes = PROBES | METRICS if settings.open_metrics else PROBES
+    open_routes = PROBES | PAGE | (METRICS if settings.open_metrics else frozenset())
     ledger = Ledger(requests=settings.rate_limit, work=settings.work_limit)
     if ledger:
         app.add_middleware(Quotas, ledger=ledger, open_routes=open_routes, metrics=metrics)

@@ -24,6 +24,7 @@ _log = logging.getLogger("flashu.keys")
 # What may be read without a key: no prompts, no pictures, no work behind it.
 PROBES = frozenset({"/livez", "/readyz", "/health"})
 METRICS = frozenset({"/metrics"})
+PAGE = frozenset({"/", "/playground.css", "/playground.js", "/calls.js", "/cards.js"})  # the same for everybody
 _KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # what RFC 6750 lets a Bearer token be
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _LEAST_CHARACTERS = 8

@@ -14,6 +14,7 @@ from flashu_core import (
     ConfigurationError,
     DeadlineExceededError,
     EngineConfig,
+    Evaluation,
     Failed,
     Finished,
     FlashUError,
@@ -143,6 +144,7 @@ TAGS: Final[Mapping[str, type]] = {
     "unit_report": UnitReport,
     "generate_request": GenerateRequest,
     "understand_request": UnderstandRequest,
+    "evaluation": Evaluation,
     "generate_result": GenerateResult,
     "understand_result": UnderstandResult,
 }

@@ -104,3 +104,20 @@ def test_previews_are_of_one_picture() -> None:
     for previews in (-1, 4):
         with pytest.raises(InvalidRequestError, match="previews"):
             GenerateRequest(prompt="a", previews=previews)
+
+
+@pytest.mark.parametrize("policy", ["exact", "flashu", "flashu-fast"])
+def test_the_schedule_sums_up_the_evaluations(embedded: Engine, policy: str) -> None:
+    embedded.prepare()
+    result = embedded.generate(GenerateRequest(prompt="a red circle", seed=3, policy=policy))
+    schedule, ran = result.schedule, result.evaluations
+    assert len(ran) == schedule["evaluations"]
+    for kind in ("full", "pruned", "not_needed"):
+        assert sum(one.backbone == kind for one in ran) == schedule.get(f"backbone_{kind}", 0)
+    for kind in ("computed", "reused"):
+        assert sum(one.head == kind for one in ran) == schedule.get(f"head_{kind}", 0)
+    assert sum(one.backbone != "not_needed" for one in ran) == schedule["backbone_passes"]
+    assert sum(one.layers_skipped for one in ran) == schedule["layers_skipped"]
+    assert all(one.layers_skipped == 0 for one in ran if one.backbone == "not_needed")
+    kinds = {(one.backbone, one.head) for one in ran}
+    assert kinds == {("full", "computed")} if policy == "exact" else len(kinds) > 2

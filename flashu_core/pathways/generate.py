@@ -22,6 +22,7 @@ from flashu_core.plan import Schedule, StepPlan
 from flashu_core.sampler import euler, guide
 from flashu_core.techniques.layer_skipping import most_similar
 from flashu_core.timing import Spans
+from flashu_core.types import Evaluation
 
 ALL_LAYERS: frozenset[int] = frozenset()
 
@@ -107,7 +108,8 @@ class Generation:
         skipped: the layers that were last measured as similar.
         velocity: the last evaluation's, guided, as the latents.
         evaluation: how many have run.
-        counts: what ran: `backbone_full`, `backbone_pruned`, `head_computed`, `head_reused`, `layers_skipped`.
+        ran: what each of them was.
+        counts: the sums of it: `backbone_full`, `backbone_pruned`, `head_computed`, `head_reused`, `layers_skipped`.
     """
 
     schedule: Schedule
@@ -120,6 +122,7 @@ class Generation:
     skipped: frozenset[int] = ALL_LAYERS
     velocity: Tensor | None = None
     evaluation: int = 0
+    ran: list[Evaluation] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     spans: list[Spans] = field(default_factory=list)
 
@@ -209,6 +212,7 @@ def advance(model: Showo2, batch: Sequence[Generation], spans: Spans) -> None:
     nothing else.
     """
     plan = batch[0].plan
+    skipped = [len(generation.left_out) for generation in batch]  # before a new measurement takes their place
     reading = [(g, g.text) for g in batch if g.plan.reads_text] + [(g, g.null) for g in batch if g.plan.reads_null]
     running = [(g, g.text) for g in batch if g.plan.run_text] + [(g, g.null) for g in batch if g.plan.run_null]
     with spans.span("features"):
@@ -239,8 +243,8 @@ def advance(model: Showo2, batch: Sequence[Generation], spans: Spans) -> None:
         )
         for generation in batch:
             _move(generation, parts)
-    for generation in batch:
-        _count(generation)
+    for generation, layers in zip(batch, skipped, strict=True):
+        _count(generation, layers)
         if plan.head == "compute" and not generation.plan.keep_head:
             generation.text.state = generation.null.state = None
         generation.evaluation += 1
@@ -286,12 +290,19 @@ def _move(generation: Generation, velocities: dict[int, Tensor]) -> None:
     generation.latents = euler(generation.latents, velocity, start, end)
 
 
-def _count(generation: Generation) -> None:
+def _count(generation: Generation, layers: int) -> None:
+    """Notes what ran, `layers` being those left out."""
     plan, counts = generation.plan, generation.counts
-    counts[f"backbone_{plan.ffn}" if plan.run_backbone else "backbone_not_needed"] += 1
-    counts["head_computed" if plan.head == "compute" else "head_reused"] += 1
+    ran = Evaluation(
+        backbone=plan.ffn if plan.run_backbone else "not_needed",
+        head="computed" if plan.head == "compute" else "reused",
+        layers_skipped=layers if plan.run_backbone else 0,
+    )
+    generation.ran.append(ran)
+    counts[f"backbone_{ran.backbone}"] += 1
+    counts[f"head_{ran.head}"] += 1
     if plan.run_backbone:
-        counts["layers_skipped"] += len(generation.left_out)
+        counts["layers_skipped"] += ran.layers_skipped
 
 
 def _picture_rows(

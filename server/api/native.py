@@ -8,6 +8,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncGenerator
+from dataclasses import asdict
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -16,6 +17,7 @@ from starlette.requests import Request
 
 from flashu_core import GenerateRequest, Progress, UnderstandRequest
 from server.answers import (
+    EvaluationOut,
     GenerateAnswer,
     GenerateDone,
     ImageEvent,
@@ -148,6 +150,7 @@ def _drawing_done(
         acceleration=work.applied_policy(drawing),
         timings_ms=drawn.timings,
         schedule=dict(drawn.result.schedule),
+        evaluations=[EvaluationOut(**asdict(evaluation)) for evaluation in drawn.result.evaluations],
         size=drawn.size,
         output_format=encoding.output_format,
         routing=routing,

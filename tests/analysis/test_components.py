@@ -19,6 +19,7 @@ def drawn(policy: str, backbone: float, total: float) -> GenerateResult:
         guidance=2.0,
         policy=policy,
         schedule={"backbone_passes": 3},
+        evaluations=(),
         timings={"tokenize": 1.0, "prefix": 2.0, "backbone": backbone, "total": total},
     )
 

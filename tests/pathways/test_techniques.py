@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -78,6 +78,55 @@ def test_requests_at_different_evaluations_keep_to_themselves(tiny: Checkpoint) 
         assert (state.latents - alone.latents).abs().max() < 1e-5
         assert state.skipped == alone.skipped
         assert state.counts == alone.counts
+        assert state.ran == alone.ran
+
+
+def test_what_ran_is_what_the_model_was_told(tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each evaluation's record against the passes that the model saw, measurements that come with one included."""
+    model, told = tiny.model, []
+    run_backbone, run_head = model.run_backbone, model.run_head
+
+    def backbone(*inputs: Any, **options: Any) -> Any:
+        told.append(("backbone", options["levers"]))
+        return run_backbone(*inputs, **options)
+
+    def head(*inputs: Any, **options: Any) -> Any:
+        told.append(("head", None))
+        return run_head(*inputs, **options)
+
+    state = start(model, 0, replace(FLASHU.generate, skip_ratio=0.5))
+    # Measured anew while layers are still left out: the record is of those that were, not of those chosen next.
+    state.schedule = tuple(
+        replace(plan, measure=0.75) if evaluation == 3 else plan for evaluation, plan in enumerate(state.schedule)
+    )
+    assert state.schedule[3].layers == "measured" and state.schedule[3].run_backbone
+    monkeypatch.setattr(generate.Prompt, "read", read_unseen(generate.Prompt.read, told))
+    monkeypatch.setattr(model, "run_backbone", backbone)
+    monkeypatch.setattr(model, "run_head", head)
+    while not state.done:
+        told.clear()
+        step(model, state)
+        passes = [levers for part, levers in told if part == "backbone"]
+        ran = state.ran[-1]
+        assert (ran.head == "computed") == (("head", None) in told)
+        assert (ran.backbone != "not_needed") == bool(passes)
+        for levers in passes:
+            assert (ran.backbone == "pruned") == (levers.neurons is not None)
+            assert {len(skipped) for skipped in levers.skipped} <= {ran.layers_skipped}
+            assert bool(levers.skipped) == bool(ran.layers_skipped)
+    assert len({(ran.backbone, ran.head, ran.layers_skipped) for ran in state.ran}) > 4
+
+
+def read_unseen(read: Any, told: list[Any]) -> Any:
+    """Reads a prompt without its passes being told: they are no evaluations."""
+
+    def reading(*inputs: Any) -> Any:
+        before = list(told)
+        branch = read(*inputs)
+        told[:] = before
+        return branch
+
+    return reading
 
 
 def test_what_nothing_reads_changes_nothing(tiny: Checkpoint) -> None:

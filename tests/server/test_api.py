@@ -61,9 +61,10 @@ def test_generate(shared: Any) -> None:
     response = generate(shared, n=2, seed=7, size="96x64", num_inference_steps=4)
     assert response.status_code == 200
     answer = response.json()
-    assert set(answer) == KEYS | {"images", "size", "output_format"}
+    assert set(answer) == KEYS | {"images", "size", "output_format", "evaluations"}
     assert (answer["task"], answer["size"], answer["output_format"]) == ("generate", "96x64", "png")
     assert answer["schedule"] == {"evaluations": 3}
+    assert answer["evaluations"] == [{"backbone": "full", "head": "computed", "layers_skipped": 0}] * 3
     assert {"queue", "image_encode", "backbone", "total"} <= answer["timings_ms"].keys()
     assert [image["seed"] for image in answer["images"]] == [7, 8]
     expected = np.random.default_rng([zlib.crc32(b"a"), 8]).integers(0, 256, (64, 96, 3))

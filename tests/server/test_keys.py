@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from flashu_core import ConfigurationError
-from server.keys import ApiKeys, KeyRing, open_to_all
+from server.keys import PAGE, ApiKeys, KeyRing, open_to_all
 from server.metrics import Metrics
 from server.settings import Settings
 
@@ -132,9 +132,11 @@ def test_every_route_but_the_probes_asks_for_a_key(live: Any) -> None:
     client: httpx.Client = live.client
     document = client.get("/openapi.json", headers=bearer(ALICE)).json()
     routes = [(method.upper(), path) for path, methods in document["paths"].items() for method in methods]
-    routes += [("GET", "/openapi.json"), ("GET", "/"), ("GET", "/nowhere"), ("BREW", "/v1/generate")]
+    routes += [("GET", "/openapi.json"), ("GET", "/nowhere"), ("BREW", "/v1/generate")]
+    routes += [("GET", path) for path in PAGE]
     routes += [("GET", path) for path in ("//livez", "/livez/", "/livez/../v1/models", "/LIVEZ", "/metrics/x")]
-    open_routes = {"/livez", "/readyz", "/health", "/metrics"}
+    routes += [("GET", path) for path in ("//", "/index.html", "/playground.js/", "/calls.js/../v1/models")]
+    open_routes = {"/livez", "/readyz", "/health", "/metrics"} | PAGE
     assert open_routes < {path for _, path in routes}
     forged = [{}, {"host": "127.0.0.1/livez"}, {"host": "/livez"}, {"host": "livez?"}, {"x-forwarded-host": "/livez"}]
     forged += [{"x-original-url": "/livez"}, {"x-rewrite-url": "/livez"}, {"x-http-method-override": "GET"}]
@@ -156,7 +158,8 @@ def test_every_route_but_the_probes_asks_for_a_key(live: Any) -> None:
             assert client.request(method, path).status_code == 200
             continue
         for headers in [*wrong, *([*forge.items()] for forge in forged)]:
-            response = client.request(method, path, headers=headers)
+            # The whole address: of "//livez" alone the client would make another host's "/".
+            response = client.request(method, f"http://127.0.0.1:{live.port}{path}", headers=headers)
             assert response.status_code == 401, (method, path, headers)
             assert response.headers["www-authenticate"] == "Bearer"
             assert response.headers["x-request-id"]

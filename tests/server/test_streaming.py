@@ -68,7 +68,8 @@ def test_a_picture_event_by_event(real: Any) -> None:
     (image,) = (data for name, data in told if name == "image")
     assert image == {"index": 0, "seed": 3, "b64_json": plain["images"][0]["b64_json"]}
     done = told[-1][1]
-    assert set(done) == DONE | {"size", "output_format"}
+    assert set(done) == DONE | {"size", "output_format", "evaluations"}
+    assert done["evaluations"] == plain["evaluations"]
     assert (done["task"], done["acceleration"], done["size"]) == ("generate", "exact", "64x64")
     assert done["schedule"] == {**plain["schedule"], "previews": 3}
     assert set(done["timings_ms"]) == set(plain["timings_ms"]) | {"preview"}

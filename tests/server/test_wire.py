@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import arrays
 from flashu_core import (
     CancelledError,
     EngineConfig,
+    Evaluation,
     Failed,
     Finished,
     FlashUError,
@@ -102,6 +103,12 @@ UNDERSTAND = st.builds(
     priority=st.integers(-1000, 1000),
     deadline=DEADLINE,
 )
+EVALUATION = st.builds(
+    Evaluation,
+    backbone=st.sampled_from(["full", "pruned", "not_needed"]),
+    head=st.sampled_from(["computed", "reused"]),
+    layers_skipped=COUNT,
+)
 PICTURES = st.builds(
     GenerateResult,
     images=st.lists(PICTURE, max_size=3).map(tuple),
@@ -110,6 +117,7 @@ PICTURES = st.builds(
     guidance=NUMBER,
     policy=TEXT,
     schedule=COUNTS,
+    evaluations=st.lists(EVALUATION, max_size=4).map(tuple),
     timings=TIMES,
 )
 ANSWER = st.builds(

@@ -19,6 +19,7 @@ import numpy as np
 from flashu_core import (
     CancelledError,
     DeadlineExceededError,
+    Evaluation,
     Event,
     Failed,
     Finished,
@@ -201,6 +202,7 @@ def _draw(identity: int, request: GenerateRequest, done: int, waited: float) -> 
         guidance=5.0 if request.guidance is None else request.guidance,
         policy=request.policy,
         schedule={"evaluations": of},
+        evaluations=(Evaluation(backbone="full", head="computed"),) * of,
         timings={"backbone": 1.0 * of, "queue": waited, "total": 1.0 * of},
     )
     return [progress, Finished(identity, result)]

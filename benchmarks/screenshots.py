@@ -1,0 +1,132 @@
+"""README's pictures of the playground, taken anew of the embedded model: `python -m benchmarks.screenshots`.
+
+It starts a server of its own and needs the test extra and a Chromium. It shows what the page shows and measures
+nothing: the times in the pictures are of one run on whatever machine took them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, FloatRect, Page, ViewportSize, expect, sync_playwright
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+PATIENCE_MS = 60_000
+MOST_BYTES = 200_000
+_MARGIN = 16
+_WIDE = ViewportSize(width=1180, height=800)
+_SERVE = "import sys; sys.argv = ['flashu', 'serve', '--port', '0']; from flashu_core.cli import main; main()"
+_READY = re.compile(r"ready on (http://127\.0\.0\.1:\d+)")
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[str]:
+    """A server of the embedded model; yields its address once it is ready.
+
+    Raises:
+        RuntimeError: it ended before.
+    """
+    command = [sys.executable, "-u", "-c", _SERVE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+        try:
+            lines: list[str] = []
+            for line in server.stdout or ():
+                lines.append(line)
+                if found := _READY.search(line):
+                    yield found[1]
+                    return
+            raise RuntimeError("the server did not start:\n" + "".join(lines))
+        finally:
+            server.terminate()
+            server.communicate()  # reads what it still says, so that it can end
+
+
+def open_page(context: BrowserContext, address: str) -> Page:
+    """The playground of a server that is ready."""
+    page = context.new_page()
+    page.goto(address)
+    expect(page.locator("#model[data-state=ready]")).to_be_visible()
+    return page
+
+
+def draw(page: Page, policy: str, cards: int) -> None:
+    """Draws the page's own prompt and waits for the results."""
+    page.locator(f"#draw input[value={policy}]").check()
+    page.get_by_role("button", name="Draw").click()
+    expect(page.locator("#pictures .card[data-state=done]")).to_have_count(cards)
+
+
+def ask(page: Page) -> None:
+    """Asks the page's own question about the picture drawn last."""
+    page.get_by_role("button", name="Ask about it").last.click()
+    page.keyboard.press("Enter")
+    expect(page.locator("#answers .card[data-state=done]")).to_be_visible()
+
+
+def take(page: Page, name: str, folder: Path, selector: str = "body") -> None:
+    """Writes a part of the page as it looks now.
+
+    Raises:
+        RuntimeError: it is not there, or the file is too large for a README.
+    """
+    page.mouse.move(0, 0)  # nothing is to look hovered over
+    page.evaluate("() => { document.activeElement.blur(); scrollTo(0, 0); }")
+    path = folder / f"playground-{name}.png"
+    box = page.locator(selector).bounding_box()
+    if box is None:
+        raise RuntimeError(f"{selector} is not to be seen")
+    left, top = max(0.0, box["x"] - _MARGIN), max(0.0, box["y"] - _MARGIN)
+    right, bottom = box["x"] + box["width"] + _MARGIN, box["y"] + box["height"] + _MARGIN
+    clip = FloatRect(x=left, y=top, width=right - left, height=bottom - top)
+    page.screenshot(path=path, full_page=True, clip=clip, animations="disabled")
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise RuntimeError(f"{path.name} has {size} bytes, over the limit of {MOST_BYTES}; show less of the page")
+    print(f"{path} {size} bytes")
+
+
+def main() -> None:
+    """Takes all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=IMAGES, help="where they are written")
+    parser.add_argument("--chromium", default=CHROMIUM, help="the browser's program")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    expect.set_options(timeout=PATIENCE_MS)
+    with serving() as address, sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
+        context = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=options.chromium,
+            headless=True,
+            args=[*FLAGS],
+            viewport=_WIDE,
+            color_scheme="light",
+            reduced_motion="reduce",
+        )
+        page = open_page(context, address)
+        draw(page, "flashu", 1)
+        take(page, "draw", options.folder)
+        ask(page)
+        page.set_viewport_size({"width": 640, "height": 800})
+        take(page, "ask", options.folder, "section:has(#ask)")
+        page.set_viewport_size(_WIDE)
+        page.emulate_media(color_scheme="dark")
+        draw(page, "compare", 2)
+        take(page, "compare", options.folder)
+        context.close()
+
+
+if __name__ == "__main__":
+    main()

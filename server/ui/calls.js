@@ -1,0 +1,55 @@
+// Talking to the server: a request with its key, the events of a streamed answer, and the one error body. It knows
+// nothing of the page.
+
+/** An error of the server's: its one body, the status, and the seconds to wait where it names them. */
+export class Refusal extends Error {
+  constructor(error, status = null, wait = null) {
+    super(error.message);
+    Object.assign(this, { param: error.param, code: error.code, status, wait });
+  }
+
+  get detail() {
+    const parts = [this.status, this.code, this.param && `param ${this.param}`, this.wait && `try again in ${this.wait} s`];
+    return parts.filter(Boolean).join(" · ");
+  }
+}
+
+/** The response to a request with that key, if any; throws a `Refusal` where the server has said no. */
+export async function call(route, key, options = {}) {
+  const headers = key ? { ...options.headers, Authorization: `Bearer ${key}` } : options.headers;
+  let response;
+  try {
+    response = await fetch(route, { ...options, headers });
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Error("the server cannot be reached");
+  }
+  if (response.ok) return response;
+  const body = await response.json().catch(() => null);
+  const told = body?.error ?? { message: `the server answered ${response.status} without saying why` };
+  throw new Refusal(told, response.status, response.headers.get("Retry-After"));
+}
+
+/** The events of a POST, as [name, data], up to `done`; EventSource can only GET. */
+export async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  try {
+    while (true) {
+      const { value, done } = await reader.read();
+      if (done) throw new Error("the connection ended before the work was done");
+      text += value;
+      for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
+        const lines = text.slice(0, end).split("\n");
+        text = text.slice(end + 2);
+        const field = (name) => lines.find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
+        if (!field("data")) continue; // a comment that keeps the connection
+        const [name, data] = [field("event"), JSON.parse(field("data"))];
+        if (name === "error") throw new Refusal(data.error);
+        yield [name, data];
+        if (name === "done") return;
+      }
+    }
+  } finally {
+    reader.cancel().catch(() => {}); // it may have failed already, which was told
+  }
+}
