@@ -66,9 +66,9 @@ def test_the_picture_is_the_same_with_and_without_them(embedded: Engine, policy:
     assert "preview" in last.result.timings and "preview" not in unseen.result.timings
     final = last.result.images[0]  # type: ignore[union-attr]
     assert np.array_equal(final, unseen.result.images[0])  # type: ignore[union-attr]
-    if policy == "exact":  # each is nearer to what the picture becomes; pruned neurons may be of another mind
-        distances = [np.abs(event.image.astype(int) - final).mean() for event in previews]
-        assert distances == sorted(distances, reverse=True)
+    if policy == "exact":  # pruned neurons may be of another mind
+        first, middle, near = (np.abs(event.image.astype(int) - final).mean() for event in previews)
+        assert near < min(first, middle) / 2  # the nearer to its end, the nearer to what the picture becomes
 
 
 def test_the_estimate_before_the_last_evaluation_is_a_step_along_the_velocity(tiny_engine: Engine) -> None:
