@@ -1,5 +1,5 @@
 """Writes what follows from other files: the chart's schema of settings, from `server.settings`, and the manifests of
-each set of values, as `helm template` would. It needs no cluster and no helm binary; with `--check` it only compares."""
+each set of values, as `helm template` would. It needs no cluster and no helm; with `--check` it only compares."""
 
 from __future__ import annotations
 
