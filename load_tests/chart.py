@@ -27,7 +27,7 @@ def draw(found: Found, path: Path) -> None:
                 above.scatter(
                     [one.scheduled for one in records],
                     [one.latency for one in records],
-                    s=14,
+                    s=32,
                     marker=marker,
                     color=colour,
                     alpha=0.6,

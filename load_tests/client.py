@@ -2,9 +2,8 @@
 never raises for what a server does: a reset is a result as good as any.
 
 Every request has a connection of its own, as from clients that know nothing of each other: no request waits for
-another one's connection, and none is lost to a server that closes an idle one. h11 and plain streams cost a few tenths
-of a millisecond of processor time a request, a third of what a pool of a general client does, and the server needs the
-same cores.
+another one's connection, and none is lost to a server that closes an idle one. h11 over streams takes half a
+millisecond of processor time a request, a third of what httpx takes the same way; the server needs the same cores.
 """
 
 from __future__ import annotations

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import math
-import statistics
 from collections.abc import Sequence
 
 from load_tests.arrivals import Window
 
-_POINTS = 200
+Span = tuple[float, float]
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -27,21 +24,27 @@ def quantiles(values: Sequence[float]) -> dict[str, float | None]:
     }
 
 
-def throughput(ends: Sequence[float], window: Window, weights: Sequence[float] | None = None) -> float:
-    """What ends in a second of the window: the slope of the straight line through the running sum.
+def throughput(spans: Sequence[Span], window: Window, weights: Sequence[float] | None = None) -> float:
+    """What is done in a second of the window: each piece of work counts evenly over its span.
 
-    Requests that share a batch end together. A plain count depends on where the window cuts such bursts, the slope
-    hardly does; over a window that ends nothing it is 0, and a server that stops half-way is not forgiven for it.
+    Requests that share a batch end together. A count of ends depends on where the window cuts such bursts; this counts
+    what was half done at its edge as a half.
 
     Args:
-        ends: seconds, in any order.
+        spans: from the second that work on a request began to the one it ended, of those that were completed.
         weights: of each; 1 where there are none.
     """
-    pairs = sorted(zip(ends, weights if weights is not None else itertools.repeat(1.0), strict=weights is not None))
-    times = [end for end, _ in pairs]
-    sums = [0.0, *itertools.accumulate(weight for _, weight in pairs)]
-    grid = [window.start + window.seconds * index / _POINTS for index in range(_POINTS + 1)]
-    return statistics.linear_regression(grid, [sums[bisect.bisect_right(times, at)] for at in grid]).slope
+    given = weights if weights is not None else [1.0] * len(spans)
+    done = sum(weight * _inside(span, window) for span, weight in zip(spans, given, strict=True))
+    return done / window.seconds
+
+
+def _inside(span: Span, window: Window) -> float:
+    """The share of the span that lies in the window."""
+    start, end = span
+    if end <= start:
+        return float(window.start <= end < window.end)
+    return max(min(end, window.end) - max(start, window.start), 0.0) / (end - start)
 
 
 def settled_after(abnormal: Sequence[tuple[float, bool]], *, tolerated: float = 0.05) -> float | None:

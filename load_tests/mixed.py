@@ -6,7 +6,7 @@ it refuses what it cannot do quickly and cleanly. Figures, with commit and machi
 `benchmarks/results/`; the exit status is 1 where a promise is missed.
 
 Latencies count from the time at which a request was to be sent. The minutes are split among the phases as `plan` says
-(capacity 29 %, answers alone and mixed 14 % each, the others 4 to 12 %; more overloads and slow clients come on top),
+(capacity 26 %, answers alone and mixed 18 % each, the others 4 to 10 %; more overloads and slow clients come on top),
 and starting the server comes before. Client and server share the machine's cores: `--threads 1` leaves the client one
 of two, for a steadier measurement of a smaller server.
 """

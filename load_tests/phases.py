@@ -1,7 +1,8 @@
 """The phases of a run, in order, on one server: what each one sends, and the few figures that the next one needs.
 
 C, the capacity, is what is completed in a second when the server is never idle: closed-loop, with more requests under
-way than a batch holds, of each task by itself and of the mix. A picture and an answer cost very different time, and an
+way than a batch holds, of each task by itself and of the mix. A request counts evenly over the time that the engine
+worked on it, for those that share a batch end together. A picture and an answer cost very different time, and an
 overloaded server may refuse one more than the other; so where goodput is compared with C, each completed request
 counts with the seconds that it takes a saturated server, 1 / C of its task. "Pictures at 70 % of capacity" arrive at
 0.7 of the pictures-only C; answers beside them at a low share of theirs.
@@ -130,7 +131,7 @@ class Phases:
         """What a server that is never idle completes in a second."""
         lead = self.plan.lead(phase)
         await self._closed(phase, shares, lead_s=lead, seconds=self.plan.seconds(phase) - lead)
-        done = [record.end for record in self.found.records if record.outcome == "completed"]
+        done = [record.worked for record in self.found.records if record.outcome == "completed"]
         return max(throughput(done, self.found.windows[phase]), _LEAST)
 
     async def _closed(self, phase: str, shares: Mapping[Task, float], *, lead_s: float, seconds: float) -> None:
@@ -152,4 +153,4 @@ class Phases:
 def _work(records: Sequence[Record], window: Window, alone: Mapping[Task, float]) -> float:
     """Seconds of work done in a second of the window."""
     done = [record for record in records if record.outcome == "completed"]
-    return throughput([record.end for record in done], window, [1.0 / alone[record.task] for record in done])
+    return throughput([record.worked for record in done], window, [1.0 / alone[record.task] for record in done])

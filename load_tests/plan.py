@@ -13,14 +13,14 @@ TASKS: tuple[Task, ...] = ("generate", "vqa")
 # Of the minutes that are asked for, with one overload; further overloads and slow clients come on top.
 _SHARES = {
     "warm-up": 0.04,
-    "idle": 0.06,
-    "capacity generate": 0.11,
-    "capacity vqa": 0.06,
-    "capacity mix": 0.12,
-    "alone": 0.14,
-    "mixed": 0.14,
-    "saturation": 0.12,
-    "overload": 0.12,
+    "idle": 0.05,
+    "capacity generate": 0.10,
+    "capacity vqa": 0.05,
+    "capacity mix": 0.11,
+    "alone": 0.18,
+    "mixed": 0.18,
+    "saturation": 0.10,
+    "overload": 0.10,
     "recovery": 0.09,
 }
 _LEAD = 0.15  # of a phase

@@ -52,6 +52,11 @@ class Record:
         return self.end - self.scheduled
 
     @property
+    def worked(self) -> tuple[float, float]:
+        """When the engine began with a completed request, by its own total, and when the reply was there."""
+        return max(self.end - self.timings_ms.get("total", 0.0) / 1000, self.sent), self.end
+
+    @property
     def late(self) -> float:
         """Seconds by which the client missed the schedule."""
         return self.sent - self.scheduled

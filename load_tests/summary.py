@@ -17,7 +17,7 @@ MOST_SLOWER = 2.0  # than at p99 beside pictures: what is still normal after an 
 
 
 def phase_summary(found: Found, phase: str) -> dict[str, Any]:
-    """One phase. Requests are those scheduled in its window, throughput is of what ended in it."""
+    """One phase. Requests are those scheduled in its window, throughput is of the work done in it."""
     records, window = found.of(phase), found.windows[phase]
     completed = [record for record in found.records if record.outcome == "completed"]
     refused = [record for record in records if record.outcome == "refused"]
@@ -27,7 +27,7 @@ def phase_summary(found: Found, phase: str) -> dict[str, Any]:
         "requests": len(records),
         "offered_per_s": len(records) / window.seconds,
         **outcomes(records),
-        "completed_per_s": throughput([record.end for record in completed], window),
+        "completed_per_s": throughput([record.worked for record in completed], window),
         "share_of_capacity": found.capacity.share(found.records, window),
         "refusal_s": quantiles([record.latency for record in refused]),
         "refused_without_retry_after": sum(record.retry_after is None for record in refused),
