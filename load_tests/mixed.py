@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import os
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from load_tests.server_process import ServerProcess
 from load_tests.verdicts import judge
 
 _PATIENCE_S = 3.0  # that a server of ours has with slow clients; its defaults are longer than a short run
+_WIDTH = 160  # of the tables where nobody looks on
 _TIMEOUTS = ("FLASHU_HEAD_TIMEOUT_S", "FLASHU_BODY_TIMEOUT_S", "FLASHU_WRITE_TIMEOUT_S")
 
 
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draw(found, path.with_suffix(".png"))
     if options.records:
         record.write(found.records, options.records)
-    show(summary, targets, Console())
+    show(summary, targets, Console(width=None if sys.stdout.isatty() else _WIDTH))
     console.print(f"{path} and {path.with_suffix('.png').name}", soft_wrap=True)
     return int(any(target.verdict == "missed" for target in targets))
 
@@ -84,7 +86,7 @@ async def _run(base_url: str, plan: Plan, options: argparse.Namespace, console: 
 async def _check_ready(client: Client) -> None:
     reply = await client.exchange(Message(method="GET", path="/readyz"))
     if reply.status != 200:
-        raise SystemExit(f"the server is not ready: status {reply.status}, {reply.error or reply.body.decode()!r}")
+        raise SystemExit(f"the server is not ready: status {reply.status}, {reply.error or reply.body.decode()}")
 
 
 def _server(options: argparse.Namespace) -> ServerProcess:

@@ -24,7 +24,7 @@ def summarise(found: Found) -> dict[str, Any]:
         "evaluation_s": evaluation(found, "mixed"),
         "front_end_s": front_end(found),
         "phases": {phase: phase_summary(found, phase) for phase in found.windows},
-        **({"slow_clients": {"cut": slow.cut, "longest_s": slow.longest_s}} if slow else {}),
+        **({"slow_clients": {"cut": slow.cut, "longest_s": slow.longest_s, "readers": slow.readers}} if slow else {}),
     }
 
 

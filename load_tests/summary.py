@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from flashu_core.types import Task
 from load_tests.figures import quantile, quantiles, throughput
 from load_tests.phases import Found
 from load_tests.plan import TASKS, recovery
 from load_tests.record import Record
 from load_tests.scrape import EVALUATION, grown, histogram_quantile
 
-MOST_SLOWER = 2.0  # than at p99 beside pictures: what is still normal after an overload
+EVALUATIONS = 2  # that pictures may add to the p99 of answers
+_NORMAL = 2.0  # times slower, and still normal after an overload
 
 
 def phase_summary(found: Found, phase: str) -> dict[str, Any]:
@@ -103,17 +105,25 @@ def front_end(found: Found) -> dict[str, Any]:
     }
 
 
+def promised_beside_pictures(found: Found) -> float | None:
+    """Seconds that the p99 of answers may be beside pictures; None where none of either was completed."""
+    alone, longest = _p99(found, "alone", "vqa"), evaluation(found, "mixed")["p99"]
+    return None if alone is None or longest is None else float(alone + EVALUATIONS * longest)
+
+
 def abnormal_after(found: Found, factor: float) -> list[tuple[float, bool]]:
     """Of each request after an overload: seconds since the end of that, and whether it was refused, failed, or took
-    more than twice the p99 that its task has beside pictures."""
+    more than twice what is normal: for an answer its p99 alone and two evaluations, as promised beside pictures, and
+    for a picture its p99 beside answers."""
     window = found.windows[recovery(factor)]
-    limits = {
-        task: quantile([one.latency for one in found.of("mixed", task) if one.outcome == "completed"], 0.99)
-        for task in TASKS
-    }
+    limits = {"vqa": promised_beside_pictures(found), "generate": _p99(found, "mixed", "generate")}
 
     def is_abnormal(record: Record) -> bool:
         limit = limits[record.task]
-        return record.outcome != "completed" or (limit is not None and record.latency > MOST_SLOWER * limit)
+        return record.outcome != "completed" or (limit is not None and record.latency > _NORMAL * limit)
 
     return [(one.scheduled - window.start, is_abnormal(one)) for one in found.of(recovery(factor))]
+
+
+def _p99(found: Found, phase: str, task: Task) -> float | None:
+    return quantile([one.latency for one in found.of(phase, task) if one.outcome == "completed"], 0.99)

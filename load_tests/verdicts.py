@@ -9,10 +9,10 @@ from typing import Any, Literal
 from load_tests.figures import settled_after
 from load_tests.phases import SLOW, Found
 from load_tests.plan import overload, recovery
-from load_tests.summary import abnormal_after
+from load_tests.slow import CUT_READER
+from load_tests.summary import EVALUATIONS, abnormal_after, promised_beside_pictures
 
 Verdict = Literal["met", "missed", "nothing to judge"]
-_EVALUATIONS = 2  # that pictures may add to the p99 of answers
 _SATURATED = 0.95
 _OVERLOADED: Mapping[bool, float] = {False: 0.9, True: 0.8}  # of C; True from ten times C on
 _MANY = 10.0
@@ -61,7 +61,7 @@ def judge(found: Found, summary: Mapping[str, Any], *, slow_limit_s: float | Non
     """
     phases = summary["phases"]
     return [
-        *_answers(phases, summary["evaluation_s"]),
+        _answers(found, phases, summary["evaluation_s"]),
         *_throughput(found, phases),
         *_refusals(phases),
         *_recoveries(found),
@@ -81,21 +81,16 @@ def _p99(phases: Mapping[str, Any], phase: str, task: str = "vqa") -> float | No
     return found
 
 
-def _answers(phases: Mapping[str, Any], evaluation: Mapping[str, Any]) -> list[Target]:
-    alone, longest = _p99(phases, "alone"), evaluation["p99"]
-    known = alone is not None and longest is not None
-    return [
-        Target(
-            name="answers beside pictures, p99",
-            unit="s",
-            limit=alone + _EVALUATIONS * longest if known else None,
-            measured=_p99(phases, "mixed"),
-            note=f"alone {alone:.3f} s, an evaluation {longest:.3f} s at p99 ({evaluation['source']}), "
-            f"{phases['mixed']['tasks']['vqa']['completed']} answers"
-            if known
-            else "",
-        )
-    ]
+def _answers(found: Found, phases: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Target:
+    name, unit, measured = "answers beside pictures, p99", "s", _p99(phases, "mixed")
+    limit = promised_beside_pictures(found)
+    if limit is None:
+        return Target(name=name, unit=unit, limit=None, measured=measured)
+    note = (
+        f"alone {_p99(phases, 'alone'):.3f} s, {EVALUATIONS} evaluations of {evaluation['p99']:.3f} s at p99 "
+        f"({evaluation['source']}); {phases['mixed']['tasks']['vqa']['completed']} answers"
+    )
+    return Target(name=name, unit=unit, limit=limit, measured=measured, note=note)
 
 
 def _throughput(found: Found, phases: Mapping[str, Any]) -> list[Target]:
@@ -196,6 +191,18 @@ def _slow(found: Found, phases: Mapping[str, Any], limit_s: float | None) -> lis
                 note=f"{found.slow.cut[kind]} cut off",
             )
         )
+    before_and_after = found.scraped[SLOW]
+    shown = any(before_and_after)
+    targets.append(
+        Target(
+            name="who does not read cut off",
+            unit="",
+            limit=found.slow.readers,
+            measured=phases[SLOW]["rejected"].get(CUT_READER, 0) if limit_s is not None and shown else None,
+            at_least=True,
+            vacuous=limit_s is None or not shown,
+        )
+    )
     return targets
 
 
