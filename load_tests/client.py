@@ -9,7 +9,6 @@ millisecond of processor time a request, a third of what httpx takes the same wa
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -114,7 +113,7 @@ class Client:
         )
 
     async def _exchange(self, message: Message, arrived: _Arrived) -> None:
-        reader, writer = await asyncio.open_connection(self.host, self.port, family=socket.AF_UNSPEC)
+        reader, writer = await asyncio.open_connection(self.host, self.port)
         arrived.broken = "reset"
         try:
             connection = h11.Connection(h11.CLIENT)

@@ -38,6 +38,7 @@ from load_tests.server_process import ServerProcess
 from load_tests.verdicts import judge
 
 _PATIENCE_S = 3.0  # that a server of ours has with slow clients; its defaults are longer than a short run
+_BUSY = 0.5  # of a core, by others, from which on a measurement says as much about them
 _WIDTH = 160  # of the tables where nobody looks on
 _TIMEOUTS = ("FLASHU_HEAD_TIMEOUT_S", "FLASHU_BODY_TIMEOUT_S", "FLASHU_WRITE_TIMEOUT_S")
 
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     console = Console(stderr=True)
+    others = os.getloadavg()[0]
+    if others > _BUSY:
+        console.print(f"the machine is busy already (load average {others:.1f}): expect worse figures than its own")
     with contextlib.ExitStack() as stack:
         base_url = options.base_url
         if base_url is None:
@@ -62,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     targets = judge(found, summary, slow_limit_s=patience)
     result = {
         "settings": _settings(options),
+        "load_average_before": others,
         **summary,
         "promises": [target.to_json() for target in targets],
         "machine": machine.describe(),

@@ -42,7 +42,18 @@ def show(summary: Mapping[str, Any], targets: Sequence[Target], console: Console
 
 def _phases(summary: Mapping[str, Any]) -> Table:
     table = Table(title="phases; milliseconds, median and p99")
-    for name in ("phase", "offered/s", "done/s", "of C", "refused", "answers", "in queue", "pictures", "in queue"):
+    for name in (
+        "phase",
+        "offered/s",
+        "done/s",
+        "of C",
+        "refused",
+        "answers",
+        "in queue",
+        "pictures",
+        "in queue",
+        "client late",
+    ):
         table.add_column(name, justify="left" if name == "phase" else "right")
     for name, phase in summary["phases"].items():
         cells = []
@@ -56,6 +67,7 @@ def _phases(summary: Mapping[str, Any]) -> Table:
             f"{phase['share_of_capacity']:.2f}",
             str(phase["refused"]),
             *cells,
+            _pair(phase["client"]["late_s"]),
         )
     return table
 

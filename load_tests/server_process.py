@@ -20,7 +20,7 @@ _STOP_S = 60.0
 
 
 class ServerError(RuntimeError):
-    """It did not start; the message has the end of its log."""
+    """It did not start; the message says why, or has the end of its log."""
 
 
 class ServerProcess:
@@ -55,6 +55,8 @@ class ServerProcess:
         self.base_url = ""
 
     def __enter__(self) -> ServerProcess:
+        if not Path(self._command[0]).exists():
+            raise ServerError(f"there is no {self._command[0]} to start; install the project into this Python")
         self._log = self._log_path.open("w+") if self._log_path else tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(  # noqa: S603 - our own program
             self._command, env=self._environment, stdout=subprocess.PIPE, stderr=self._log, text=True
