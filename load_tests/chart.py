@@ -46,7 +46,7 @@ def draw(found: Found, path: Path) -> None:
     below.set(xlabel="seconds of the run", ylabel="requests ended a second")
     for axes in (above, below):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small", loc="upper left")
+        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path)
 
 

@@ -38,6 +38,7 @@ from load_tests.server_process import ServerProcess
 from load_tests.verdicts import judge
 
 _PATIENCE_S = 3.0  # that a server of ours has with slow clients; its defaults are longer than a short run
+_API_KEY = "LOAD_TESTS_API_KEY"  # not FLASHU_*, which are the server's, and which it knows all of
 _BUSY = 0.5  # of a core, by others, from which on a measurement says as much about them
 _WIDTH = 160  # of the tables where nobody looks on
 _TIMEOUTS = ("FLASHU_HEAD_TIMEOUT_S", "FLASHU_BODY_TIMEOUT_S", "FLASHU_WRITE_TIMEOUT_S")
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _run(base_url: str, plan: Plan, options: argparse.Namespace, console: Console) -> Found:
-    client = Client(base_url, api_key=os.environ.get("FLASHU_API_KEY"), timeout_s=options.timeout)
+    client = Client(base_url, api_key=os.environ.get(_API_KEY), timeout_s=options.timeout)
     await _check_ready(client)
     driver = Driver(client, Bodies(options.seed), options.seed)
     phases = Phases(driver, plan, options.concurrency, tell=lambda phase: console.print(f"  {phase}"))
@@ -122,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan = Plan()
     parser.add_argument("--minutes", type=float, default=plan.minutes, help="of load, in all phases together")
-    parser.add_argument("--base-url", metavar="URL", help="a server that runs; its key, if any, is in FLASHU_API_KEY")
+    parser.add_argument("--base-url", metavar="URL", help=f"a server that runs; its key, if any, is in {_API_KEY}")
     parser.add_argument("--serve", default="", metavar="OPTIONS", help="more options of our own `flashu serve`")
     parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS of our own server; all cores by default")
     parser.add_argument("--mix", type=float, default=plan.pictures, help="share of pictures, by count")

@@ -141,9 +141,16 @@ def _recoveries(found: Found) -> list[Target]:
             unit="s",
             limit=_RECOVERY_S,
             measured=settled_after(abnormal_after(found, factor)),
+            note=_last_refusal(found, recovery(factor)),
         )
         for factor in _factors(found)
     ]
+
+
+def _last_refusal(found: Found, phase: str) -> str:
+    start = found.windows[phase].start
+    refused = [record.scheduled - start for record in found.of(phase) if record.outcome == "refused"]
+    return f"the last refusal after {max(refused):.1f} s" if refused else "no refusal"
 
 
 def _whole(phases: Mapping[str, Any]) -> list[Target]:

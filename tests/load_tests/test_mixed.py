@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,27 @@ def test_a_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert sum(one.evaluations > 0 for one in records) == sum(
         one.task == "generate" and one.outcome == "completed" for one in records
     )
+
+
+async def test_a_server_that_refuses_everything_misses_what_it_promises(
+    serving: Callable[..., AbstractAsyncContextManager[str]], response: Callable[..., bytes], tmp_path: Path
+) -> None:
+    async def handler(head: bytes, body: bytes) -> bytes:
+        return response(200) if b"/readyz" in head else response(503, b"{}", "Retry-After: 1")
+
+    async with serving(handler) as url:
+        arguments = ["--base-url", url, "--minutes", "0.02", "--results", str(tmp_path), "--overload", "10"]
+        status = await asyncio.to_thread(mixed.main, [*arguments, "--concurrency", "2", "--slow-clients", "3"])
+    assert status == 1
+    text = (tmp_path / "load-mixed.json").read_text()
+    assert "NaN" not in text
+    verdicts = {promise["name"]: promise["verdict"] for promise in json.loads(text)["promises"]}
+    assert verdicts["answers beside pictures, p99"] == "missed"
+    assert verdicts["goodput, overload 10x"] == "missed"
+    assert verdicts["normal again after 10x"] == "missed"
+    assert verdicts["front end, an answer at idle, median"] == "missed"
+    assert verdicts["connections broken"] == "met"
+    assert verdicts["slow body cut off within"] == "nothing to judge"  # another server's limits are not known
 
 
 def test_nobody_at_the_address() -> None:
