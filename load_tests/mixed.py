@@ -5,10 +5,16 @@ whether answers stay quick beside pictures, whether the server does its work whe
 it refuses what it cannot do quickly and cleanly. Figures, with commit and machine, and a plot go to
 `benchmarks/results/`; the exit status is 1 where a promise is missed.
 
+C, the capacity, is what is completed in a second when the server is never idle: closed-loop, `--concurrency` requests
+under way, measured of pictures, of answers and of the mix. Goodput is compared with it by work, each completed request
+at 1 / C of its task, because an overloaded server may refuse one task more than the other; 0.7 of the pictures' C
+arrives while answers have to stay quick.
+
 Latencies count from the time at which a request was to be sent. The minutes are split among the phases as `plan` says
 (capacity 26 %, answers alone and mixed 18 % each, the others 4 to 10 %; more overloads and slow clients come on top),
-and starting the server comes before. Client and server share the machine's cores: `--threads 1` leaves the client one
-of two, for a steadier measurement of a smaller server.
+and starting the server comes before. The p99 of fewer than a hundred answers is the slowest of them, so a figure to
+keep takes more minutes. Client and server share the machine's cores: `--threads 1` leaves the client one of two, for a
+steadier measurement of a smaller server.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -63,9 +64,9 @@ def judge(found: Found, summary: Mapping[str, Any], *, slow_limit_s: float | Non
     return [
         _answers(found, phases, summary["evaluation_s"]),
         *_throughput(found, phases),
-        *_refusals(phases),
+        *_refusals(found, phases),
         *_recoveries(found),
-        *_whole(phases),
+        *_whole(found),
         *_slow(found, phases, slow_limit_s),
         Target(
             name="front end, an answer at idle, median",
@@ -109,7 +110,7 @@ def _throughput(found: Found, phases: Mapping[str, Any]) -> list[Target]:
     ]
 
 
-def _refusals(phases: Mapping[str, Any]) -> list[Target]:
+def _refusals(found: Found, phases: Mapping[str, Any]) -> list[Target]:
     refused = [(name, phase) for name, phase in phases.items() if phase["refused"]]
     if not refused:
         return [Target(name="refusals, p99", unit="s", limit=_REFUSAL_S, measured=None, vacuous=True)]
@@ -129,7 +130,7 @@ def _refusals(phases: Mapping[str, Any]) -> list[Target]:
             name="refusals without Retry-After",
             unit="",
             limit=0,
-            measured=sum(phase["refused_without_retry_after"] for _, phase in refused),
+            measured=sum(one.outcome == "refused" and one.retry_after is None for one in found.records),
         ),
     ]
 
@@ -153,26 +154,18 @@ def _last_refusal(found: Found, phase: str) -> str:
     return f"the last refusal after {max(refused):.1f} s" if refused else "no refusal"
 
 
-def _whole(phases: Mapping[str, Any]) -> list[Target]:
-    """Nothing but answers and refusals, whatever the load."""
-    broken = [f"{name}: {phase['errors']}" for name, phase in phases.items() if phase["broken"]]
-    failed = [f"{name}: {phase['statuses']}" for name, phase in phases.items() if phase["failed"]]
+def _whole(found: Found) -> list[Target]:
+    """Nothing but answers and refusals, whatever the load, warm-up and lead-ins included."""
+    broken = Counter(f"{one.phase}: {one.error}" for one in found.records if one.outcome == "broken")
+    failed = Counter(f"{one.phase}: {one.status}" for one in found.records if one.outcome == "failed")
     return [
-        Target(
-            name="connections broken",
-            unit="",
-            limit=0,
-            measured=sum(phase["broken"] for phase in phases.values()),
-            note="; ".join(broken),
-        ),
-        Target(
-            name="neither answered nor refused",
-            unit="",
-            limit=0,
-            measured=sum(phase["failed"] for phase in phases.values()),
-            note="; ".join(failed),
-        ),
+        Target(name=name, unit="", limit=0, measured=counts.total(), note=_listed(counts))
+        for name, counts in (("connections broken", broken), ("neither answered nor refused", failed))
     ]
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return "; ".join(f"{name}, {count} times" for name, count in counts.items())
 
 
 def _slow(found: Found, phases: Mapping[str, Any], limit_s: float | None) -> list[Target]:

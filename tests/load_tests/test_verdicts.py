@@ -113,10 +113,13 @@ def test_nothing_refused_is_nothing_to_judge_and_nothing_answered_is_missed(made
     assert "answers beside pictures, p99" in missed(found)
 
 
-def test_a_lead_in_is_not_judged(made: Make) -> None:
+def test_a_lead_in_may_be_slow_and_break_nothing(made: Make) -> None:
     found = good_run(made)
     found.records.append(made(phase="mixed", counted=False, scheduled=20.0, sent=20.0, end=29.0))
     assert missed(found) == set()
+    found.records.append(made(phase="mixed", counted=False, scheduled=20.0, sent=20.0, end=20.1, error="reset"))
+    assert missed(found) == {"connections broken"}
+    assert verdicts(found)["connections broken"].note == "mixed: reset, 1 times"
 
 
 def test_every_request_is_one_of_four_outcomes(made: Make) -> None:
