@@ -65,7 +65,7 @@ class Driver:
     async def closed_loop(
         self, phase: str, shares: Mapping[Task, float], *, concurrency: int, lead_s: float, seconds: float
     ) -> Outcomes:
-        """Keeps so many requests under way, each followed by the next at once, or when a refusal says.
+        """Keeps so many requests under way, each followed by the next; what is refused is sent again when it says.
 
         Args:
             shares: of each task among the requests.
@@ -81,11 +81,15 @@ class Driver:
             counts_from, ends = start + lead_s, start + lead_s + seconds
 
             async def follow() -> None:
+                task = None
                 while (now := loop.time()) < ends:
-                    task = drawn.choices(tasks, weights)[0]
+                    # Who is refused asks for the same again, or what is refused more often would be asked for less.
+                    task = task or drawn.choices(tasks, weights)[0]
                     one = await self.send(phase, task, scheduled=now, counted=now >= counts_from)
                     found.append(one)
-                    if one.outcome != "completed":
+                    if one.outcome == "completed":
+                        task = None
+                    else:
                         await asyncio.sleep(min(one.retry_after or _LONGEST_RETRY_S, _LONGEST_RETRY_S))
 
             await asyncio.gather(*(follow() for _ in range(concurrency)))

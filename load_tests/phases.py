@@ -33,9 +33,10 @@ class Capacity:
 
     Attributes:
         alone: completed a second of each task by itself.
-        mix: completed a second of the mix.
         work: seconds of work, each request at 1 / C of its task, that a saturated server does of the mix in a second;
             1 where a mix is neither a gain nor a loss.
+        mix: completed a second of the mix: those seconds, divided by what a request of it takes on average, for what a
+            short run completes is hardly the mix.
     """
 
     alone: Mapping[Task, float]
@@ -101,9 +102,10 @@ class Phases:
         alone: dict[Task, float] = {}
         for task in TASKS:
             alone[task] = await self._completed(f"capacity {task}", {task: 1.0})
-        mix = await self._completed("capacity mix", plan.mix)
-        work = _work(self.found.records, self.found.windows["capacity mix"], alone)
-        self.found.capacity = Capacity(alone=alone, mix=mix, work=max(work, _LEAST))
+        await self._completed("capacity mix", plan.mix)
+        work = max(_work(self.found.records, self.found.windows["capacity mix"], alone), _LEAST)
+        mix = work / sum(share / alone[task] for task, share in plan.mix.items())
+        self.found.capacity = Capacity(alone=alone, mix=mix, work=work)
         await self._open(plan.beside("alone", alone, ("vqa",)))
         await self._open(plan.beside("mixed", alone))
         await self._open(plan.saturated(mix))

@@ -30,6 +30,9 @@ def test_a_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
     capacity = found["capacity_per_s"]
     assert all(capacity[name] > 0.1 for name in ("generate", "vqa", "mix", "work"))
+    average = 0.3 / capacity["generate"] + 0.7 / capacity["vqa"]
+    assert capacity["mix"] == pytest.approx(capacity["work"] / average)
+    assert found["phases"]["capacity mix"]["share_of_capacity"] == pytest.approx(1.0)
     assert found["front_end_s"]["vqa"]["p50"] > 0
     expected = ["idle", "capacity generate", "capacity vqa", "capacity mix", "alone", "mixed", "saturation"]
     assert list(found["phases"]) == [*expected, "overload 2x", "after 2x", "slow clients"]
