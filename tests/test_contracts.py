@@ -15,7 +15,7 @@ BIN = Path(sys.executable).parent
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    for package in ("flashu_core", "server", "shapes", "benchmarks"):
+    for package in ("flashu_core", "server", "shapes", "benchmarks", "load_tests"):
         ignore = shutil.ignore_patterns("__pycache__", "assets")
         shutil.copytree(ROOT / package, tmp_path / package, ignore=ignore)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -39,6 +39,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         ("server/worker.py", "import torch", "The server sees the engine's public names only"),
         ("server/api/native.py", "import flashu_core.types", "The server sees the engine's public names only"),
         ("flashu_core/scheduler.py", "import torch", "Scheduling, plans and policies need no torch"),
+        ("load_tests/client.py", "import server.errors", "Load tests know the server from outside"),
     ],
 )
 def test_import_contracts_break(copy: Path, file: str, line: str, contract: str) -> None:

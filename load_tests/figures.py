@@ -1,0 +1,62 @@
+"""The arithmetic of latencies and throughput. Plain numbers in and out; None where there is nothing to say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from load_tests.arrivals import Window
+
+Span = tuple[float, float]
+
+
+def quantile(values: Sequence[float], share: float) -> float | None:
+    """The least value that at least that share of the values does not exceed; None of none."""
+    return sorted(values)[max(math.ceil(share * len(values)) - 1, 0)] if values else None
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float | None]:
+    return {
+        "p50": quantile(values, 0.5),
+        "p90": quantile(values, 0.9),
+        "p99": quantile(values, 0.99),
+        "max": max(values, default=None),
+    }
+
+
+def throughput(spans: Sequence[Span], window: Window, weights: Sequence[float] | None = None) -> float:
+    """What is done in a second of the window: each piece of work counts evenly over its span.
+
+    Requests that share a batch end together. A count of ends depends on where the window cuts such bursts; this counts
+    what was half done at its edge as a half.
+
+    Args:
+        spans: from the second that work on a request began to the one it ended, of those that were completed.
+        weights: of each; 1 where there are none.
+    """
+    given = weights if weights is not None else [1.0] * len(spans)
+    done = sum(weight * _inside(span, window) for span, weight in zip(spans, given, strict=True))
+    return done / window.seconds
+
+
+def _inside(span: Span, window: Window) -> float:
+    """The share of the span that lies in the window."""
+    start, end = span
+    if end <= start:
+        return float(window.start <= end < window.end)
+    return max(min(end, window.end) - max(start, window.start), 0.0) / (end - start)
+
+
+def settled_after(abnormal: Sequence[tuple[float, bool]], *, tolerated: float = 0.05) -> float | None:
+    """The earliest of the times from which on no more than a tolerated share is abnormal; None where that never comes.
+
+    Args:
+        abnormal: pairs of a time and whether what happened then was abnormal.
+    """
+    ordered = sorted(abnormal)
+    found, bad = None, 0
+    for count, (at, is_abnormal) in enumerate(reversed(ordered), start=1):
+        bad += is_abnormal
+        if not is_abnormal and bad <= tolerated * count:
+            found = at
+    return found

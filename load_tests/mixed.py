@@ -1,0 +1,153 @@
+"""Pictures and questions mixed, open-loop, against a real server: `python -m load_tests.mixed --minutes 1`.
+
+It starts `flashu serve` with the embedded model on a free port, or takes `--base-url`, finds its capacity, and shows
+whether answers stay quick beside pictures, whether the server does its work when more comes than it can do, and whether
+it refuses what it cannot do quickly and cleanly. Figures, with commit and machine, and a plot go to
+`benchmarks/results/`; the exit status is 1 where a promise is missed.
+
+C, the capacity, is what is completed in a second when the server is never idle: closed-loop, `--concurrency` requests
+under way, measured of pictures, of answers and of the mix. Goodput is compared with it by work, each completed request
+at 1 / C of its task, because an overloaded server may refuse one task more than the other; 0.7 of the pictures' C
+arrives while answers have to stay quick.
+
+Latencies count from the time at which a request was to be sent. The minutes are split among the phases as `plan` says
+(capacity 26 %, answers alone and mixed 18 % each, the others 4 to 10 %; more overloads and slow clients come on top),
+and starting the server comes before. The p99 of fewer than a hundred answers is the slowest of them, so a figure to
+keep takes more minutes. Client and server share the machine's cores: `--threads 1` leaves the client one of two, for a
+steadier measurement of a smaller server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import machine
+from load_tests import record
+from load_tests.bodies import Bodies
+from load_tests.chart import draw
+from load_tests.client import Client, Message
+from load_tests.driver import Driver
+from load_tests.phases import Found, Phases
+from load_tests.plan import Plan
+from load_tests.report import show, summarise
+from load_tests.server_process import ServerProcess
+from load_tests.verdicts import judge
+
+_PATIENCE_S = 3.0  # that a server of ours has with slow clients; its defaults are longer than a short run
+_API_KEY = "LOAD_TESTS_API_KEY"  # not FLASHU_*, which are the server's, and which it knows all of
+_BUSY = 0.5  # of a core, by others, from which on a measurement says as much about them
+_WIDTH = 160  # of the tables where nobody looks on
+_TIMEOUTS = ("FLASHU_HEAD_TIMEOUT_S", "FLASHU_BODY_TIMEOUT_S", "FLASHU_WRITE_TIMEOUT_S")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs all phases, saves and shows what was found."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        plan = _plan(options)
+    except ValueError as error:
+        parser.error(str(error))
+    console = Console(stderr=True)
+    others = os.getloadavg()[0]
+    if others > _BUSY:
+        console.print(f"the machine is busy already (load average {others:.1f}): expect worse figures than its own")
+    with contextlib.ExitStack() as stack:
+        base_url = options.base_url
+        if base_url is None:
+            console.print("starting the server")
+            base_url = stack.enter_context(_server(options)).base_url
+        found = asyncio.run(_run(base_url, plan, options, console))
+    summary = summarise(found)
+    patience = _PATIENCE_S if options.slow_clients and options.base_url is None else None
+    targets = judge(found, summary, slow_limit_s=patience)
+    result = {
+        "settings": _settings(options),
+        "load_average_before": others,
+        **summary,
+        "promises": [target.to_json() for target in targets],
+        "machine": machine.describe(),
+    }
+    path = machine.save(options.save, result, options.results)
+    draw(found, path.with_suffix(".png"))
+    if options.records:
+        record.write(found.records, options.records)
+    show(summary, targets, Console(width=None if sys.stdout.isatty() else _WIDTH))
+    console.print(f"{path} and {path.with_suffix('.png').name}", soft_wrap=True)
+    return int(any(target.verdict == "missed" for target in targets))
+
+
+async def _run(base_url: str, plan: Plan, options: argparse.Namespace, console: Console) -> Found:
+    client = Client(base_url, api_key=os.environ.get(_API_KEY), timeout_s=options.timeout)
+    await _check_ready(client)
+    driver = Driver(client, Bodies(options.seed), options.seed)
+    phases = Phases(driver, plan, options.concurrency, tell=lambda phase: console.print(f"  {phase}"))
+    return await phases.run(slow_clients=options.slow_clients)
+
+
+async def _check_ready(client: Client) -> None:
+    reply = await client.exchange(Message(method="GET", path="/readyz"))
+    if reply.status != 200:
+        raise SystemExit(f"the server is not ready: status {reply.status}, {reply.error or reply.body.decode()}")
+
+
+def _server(options: argparse.Namespace) -> ServerProcess:
+    environment: Mapping[str, str] = dict.fromkeys(_TIMEOUTS, str(_PATIENCE_S)) if options.slow_clients else {}
+    return ServerProcess(
+        shlex.split(options.serve), threads=options.threads, environment=environment, log=options.server_log
+    )
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    return Plan(
+        minutes=options.minutes,
+        pictures=options.mix,
+        picture_load=options.picture_load,
+        answer_load=options.answer_load,
+        overloads=tuple(options.overload),
+    )
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    own = {"save", "results", "records", "server_log"}
+    return {name: value for name, value in vars(options).items() if name not in own}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m load_tests.mixed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    plan = Plan()
+    parser.add_argument("--minutes", type=float, default=plan.minutes, help="of load, in all phases together")
+    parser.add_argument("--base-url", metavar="URL", help=f"a server that runs; its key, if any, is in {_API_KEY}")
+    parser.add_argument("--serve", default="", metavar="OPTIONS", help="more options of our own `flashu serve`")
+    parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS of our own server; all cores by default")
+    parser.add_argument("--mix", type=float, default=plan.pictures, help="share of pictures, by count")
+    parser.add_argument("--picture-load", type=float, default=plan.picture_load, help="of their C, beside answers")
+    parser.add_argument("--answer-load", type=float, default=plan.answer_load, help="of their C, beside pictures")
+    parser.add_argument("--overload", type=float, nargs="*", default=list(plan.overloads), help="times C, one by one")
+    parser.add_argument(
+        "--slow-clients", type=int, default=0, nargs="?", const=200, help="200 where no number is given"
+    )
+    parser.add_argument("--concurrency", type=int, default=16, help="under way while C is measured")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds until the client gives up")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--records", type=Path, metavar="PATH", help="keep every request, as PATH.jsonl.gz")
+    parser.add_argument("--server-log", type=Path, metavar="PATH", help="keep the log of our own server")
+    parser.add_argument("--save", default="load-mixed", metavar="NAME", help="name of the result and the plot")
+    parser.add_argument("--results", type=Path, default=machine.RESULTS, metavar="FOLDER")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

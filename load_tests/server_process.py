@@ -1,0 +1,116 @@
+"""A server of our own, as an operator starts it: `flashu serve --port 0`. It knows the process, not what it does."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+_READY = re.compile(r" is ready on (http://\S+)$")
+_LOAD_S = 300.0
+_STOP_S = 60.0
+
+
+class ServerError(RuntimeError):
+    """It did not start; the message says why, or has the end of its log."""
+
+
+class ServerProcess:
+    """Starts on entering, and is told to end on leaving.
+
+    Args:
+        options: more of `flashu serve`'s.
+        threads: of every numeric library in it; as many as there are cores where None.
+        environment: variables beside this process's own.
+        log: where its log goes; a file that is thrown away where None.
+
+    Attributes:
+        base_url: where it answers, once it has been entered.
+    """
+
+    def __init__(
+        self,
+        options: Sequence[str] = (),
+        *,
+        threads: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        program = Path(sys.executable).with_name("flashu")
+        self._command = [str(program), "serve", "--port", "0", *options]
+        self._environment = {**os.environ, **(environment or {})}
+        if threads is not None:
+            self._environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        self._log_path = log
+        self._process: subprocess.Popen[str] | None = None
+        self._log: IO[str] | None = None
+        self.base_url = ""
+
+    def __enter__(self) -> ServerProcess:
+        if not Path(self._command[0]).exists():
+            raise ServerError(f"there is no {self._command[0]} to start; install the project into this Python")
+        self._log = self._log_path.open("w+") if self._log_path else tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            self._command, env=self._environment, stdout=subprocess.PIPE, stderr=self._log, text=True
+        )
+        said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        threading.Thread(target=_pass_on, args=(self._process.stdout, said), daemon=True).start()
+        try:
+            self.base_url = self._address(said)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _address(self, said: queue.SimpleQueue[str | None]) -> str:
+        while True:
+            try:
+                line = said.get(timeout=_LOAD_S)
+            except queue.Empty:
+                raise ServerError(f"the server is not ready after {_LOAD_S:g} s\n{self._last_words()}") from None
+            if line is None:
+                raise ServerError(f"the server ended before it was ready\n{self._last_words()}")
+            if found := _READY.search(line.rstrip()):
+                return found[1]
+
+    def _last_words(self) -> str:
+        assert self._log is not None
+        self._log.seek(0)
+        return self._log.read()[-2000:]
+
+    def _stop(self) -> None:
+        assert self._process is not None
+        assert self._log is not None
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._log.close()
+
+
+def _pass_on(stream: IO[str] | None, said: queue.SimpleQueue[str | None]) -> None:
+    """Reads to the end, so that the server never waits for its reader."""
+    assert stream is not None
+    try:
+        for line in stream:
+            said.put(line)
+    except ValueError:  # it was closed in the meantime
+        pass
+    said.put(None)

@@ -1,0 +1,211 @@
+"""What the server promises under load, as figures, and whether a run kept them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from load_tests.figures import settled_after
+from load_tests.phases import SLOW, Found
+from load_tests.plan import overload, recovery
+from load_tests.slow import CUT_READER
+from load_tests.summary import EVALUATIONS, abnormal_after, promised_beside_pictures
+
+Verdict = Literal["met", "missed", "nothing to judge"]
+_SATURATED = 0.95
+_OVERLOADED: Mapping[bool, float] = {False: 0.9, True: 0.8}  # of C; True from ten times C on
+_MANY = 10.0
+_REFUSAL_S = 0.1
+_RECOVERY_S = 5.0
+_FRONT_END_S = 0.008
+_SLOWER = 1.2
+MOST_SLOW = 2.0  # times the server's own limits, at which a slow client must have been cut off
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """One promise.
+
+    Attributes:
+        limit: at most this, or at least where `at_least`.
+        measured: None where nothing came of the phase, which misses; but `vacuous` says that there was nothing to come.
+        note: what the figure rests on.
+    """
+
+    name: str
+    unit: str
+    limit: float | None
+    measured: float | None
+    at_least: bool = False
+    vacuous: bool = False
+    note: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.measured is None or self.limit is None:
+            return "nothing to judge" if self.vacuous else "missed"
+        kept = self.measured >= self.limit if self.at_least else self.measured <= self.limit
+        return "met" if kept else "missed"
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "verdict": self.verdict}
+
+
+def judge(found: Found, summary: Mapping[str, Any], *, slow_limit_s: float | None = None) -> list[Target]:
+    """All promises of the phases that ran.
+
+    Args:
+        summary: of `report.summarise`.
+        slow_limit_s: seconds that the server gives slow clients; None where that is not known.
+    """
+    phases = summary["phases"]
+    return [
+        _answers(found, phases, summary["evaluation_s"]),
+        *_throughput(found, phases),
+        *_refusals(found, phases),
+        *_recoveries(found),
+        *_whole(found),
+        *_slow(found, phases, slow_limit_s),
+        Target(
+            name="front end, an answer at idle, median",
+            unit="s",
+            limit=_FRONT_END_S,
+            measured=summary["front_end_s"]["vqa"]["p50"],
+        ),
+    ]
+
+
+def _p99(phases: Mapping[str, Any], phase: str, task: str = "vqa") -> float | None:
+    found: float | None = phases[phase]["tasks"][task]["latency_s"]["p99"]
+    return found
+
+
+def _answers(found: Found, phases: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Target:
+    name, unit, measured = "answers beside pictures, p99", "s", _p99(phases, "mixed")
+    limit = promised_beside_pictures(found)
+    if limit is None:
+        return Target(name=name, unit=unit, limit=None, measured=measured)
+    note = (
+        f"alone {_p99(phases, 'alone'):.3f} s, {EVALUATIONS} evaluations of {evaluation['p99']:.3f} s at p99 "
+        f"({evaluation['source']}); {phases['mixed']['tasks']['vqa']['completed']} answers"
+    )
+    return Target(name=name, unit=unit, limit=limit, measured=measured, note=note)
+
+
+def _throughput(found: Found, phases: Mapping[str, Any]) -> list[Target]:
+    limits = {"saturation": _SATURATED}
+    limits |= {overload(factor): _OVERLOADED[factor >= _MANY] for factor in _factors(found)}
+    return [
+        Target(
+            name=f"goodput, {phase}",
+            unit="C",
+            limit=limit,
+            measured=phases[phase]["share_of_capacity"],
+            at_least=True,
+            note=f"{phases[phase]['completed_per_s']:.1f} a second of {phases[phase]['offered_per_s']:.1f} offered",
+        )
+        for phase, limit in limits.items()
+    ]
+
+
+def _refusals(found: Found, phases: Mapping[str, Any]) -> list[Target]:
+    refused = [(name, phase) for name, phase in phases.items() if phase["refused"]]
+    if not refused:
+        return [Target(name="refusals, p99", unit="s", limit=_REFUSAL_S, measured=None, vacuous=True)]
+    return [
+        *(
+            Target(
+                name=f"refusals, p99, {name}",
+                unit="s",
+                limit=_REFUSAL_S,
+                measured=phase["refusal_s"]["p99"],
+                note=f"{phase['refused']} refused; the client itself was late by "
+                f"{phase['client']['late_s']['p99']:.3f} s at p99",
+            )
+            for name, phase in refused
+        ),
+        Target(
+            name="refusals without Retry-After",
+            unit="",
+            limit=0,
+            measured=sum(one.outcome == "refused" and one.retry_after is None for one in found.records),
+        ),
+    ]
+
+
+def _recoveries(found: Found) -> list[Target]:
+    return [
+        Target(
+            name=f"normal again {recovery(factor)}",
+            unit="s",
+            limit=_RECOVERY_S,
+            measured=settled_after(abnormal_after(found, factor)),
+            note=_last_refusal(found, recovery(factor)),
+        )
+        for factor in _factors(found)
+    ]
+
+
+def _last_refusal(found: Found, phase: str) -> str:
+    start = found.windows[phase].start
+    refused = [record.scheduled - start for record in found.of(phase) if record.outcome == "refused"]
+    return f"the last refusal after {max(refused):.1f} s" if refused else "no refusal"
+
+
+def _whole(found: Found) -> list[Target]:
+    """Nothing but answers and refusals, whatever the load, warm-up and lead-ins included."""
+    broken = Counter(f"{one.phase}: {one.error}" for one in found.records if one.outcome == "broken")
+    failed = Counter(f"{one.phase}: {one.status}" for one in found.records if one.outcome == "failed")
+    return [
+        Target(name=name, unit="", limit=0, measured=counts.total(), note=_listed(counts))
+        for name, counts in (("connections broken", broken), ("neither answered nor refused", failed))
+    ]
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return "; ".join(f"{name}, {count} times" for name, count in counts.items())
+
+
+def _slow(found: Found, phases: Mapping[str, Any], limit_s: float | None) -> list[Target]:
+    if found.slow is None:
+        return []
+    before = _p99(phases, "mixed")
+    targets = [
+        Target(
+            name="answers beside slow clients, p99",
+            unit="s",
+            limit=before * _SLOWER if before is not None else None,
+            measured=_p99(phases, SLOW),
+        )
+    ]
+    for kind, longest in found.slow.longest_s.items():
+        targets.append(
+            Target(
+                name=f"slow {kind} cut off within",
+                unit="s",
+                limit=None if limit_s is None else MOST_SLOW * limit_s,
+                measured=longest if limit_s is not None else None,
+                vacuous=limit_s is None,
+                note=f"{found.slow.cut[kind]} cut off",
+            )
+        )
+    before_and_after = found.scraped[SLOW]
+    shown = any(before_and_after)
+    targets.append(
+        Target(
+            name="who does not read cut off",
+            unit="",
+            limit=found.slow.readers,
+            measured=phases[SLOW]["rejected"].get(CUT_READER, 0) if limit_s is not None and shown else None,
+            at_least=True,
+            vacuous=limit_s is None or not shown,
+        )
+    )
+    return targets
+
+
+def _factors(found: Found) -> Sequence[float]:
+    prefix = overload(0.0).removesuffix("0x")
+    return [float(phase[len(prefix) : -1]) for phase in found.windows if phase.startswith(prefix)]
