@@ -35,7 +35,7 @@ class Asking:
     schedule: Schedule
     suffix: Sequence[int]
     held: int
-    arrived: float
+    arrived: float = 0.0
     begun: float = 0.0
     first_token: float = 0.0
     state: understand.Understanding | None = None
@@ -93,7 +93,6 @@ class Asker:
             schedule=schedule,
             suffix=suffix,
             held=self._size(len(suffix) + request.max_new_tokens),
-            arrived=parts.clock(),
         )
 
     def _size(self, text: int) -> int:

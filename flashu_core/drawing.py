@@ -49,7 +49,7 @@ class Drawing:
     text: generate.Prompt
     null: generate.Prompt
     held: int
-    arrived: float
+    arrived: float = 0.0
     previews: tuple[int, ...] = ()  # the evaluations behind which one is shown
     shown: int = 0
     begun: float = 0.0
@@ -130,7 +130,6 @@ class Drawer:
             text=text,
             null=null,
             held=request.images * self._row_size(size, len(text.ids), len(null.ids)),
-            arrived=self.parts.clock(),
         )
 
     def _row_size(self, size: tuple[int, int], *prompts: int) -> int:

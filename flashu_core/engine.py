@@ -237,8 +237,11 @@ class Engine:
         except torch.OutOfMemoryError as error:
             raise FlashUError("the accelerator ran out of memory while warming up; lower max_batch") from error
 
-    def submit(self, request: Request) -> int:
+    def submit(self, request: Request, *, arrived: float | None = None) -> int:
         """Takes a request; it advances in later steps.
+
+        Args:
+            arrived: when it came, by the engine's clock, where that was before now: waiting counts from then.
 
         Returns:
             Its id; ids grow.
@@ -255,6 +258,7 @@ class Engine:
                 active = self._drawer.accept(identity, request, seed)
             else:
                 active = self._asker.accept(identity, request, seed)
+        active.arrived = self._clock() if arrived is None else arrived
         active.spans.append(spans)
         self._submitted = identity
         self._active[identity] = active

@@ -4,6 +4,8 @@ headers or do not read their answer, and a bound on how many are open. It knows 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -133,6 +135,10 @@ class GuardedProtocol(H11Protocol):
     def drop(self) -> None:
         """Closes the socket now, whatever is still to be sent."""
         self.connections.discard(self)  # at once: more may arrive before the loop tells us that it is gone
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None and self.transport.get_write_buffer_size():
+            # A reset: else the kernel would hold what was not read, and the peer would never learn that it is cut off.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def _answer(self, problem: Problem) -> None:

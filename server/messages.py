@@ -54,10 +54,16 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Submit:
-    """A request for the engine to schedule; `request` is the number that all later messages call it by."""
+    """A request for the engine to schedule.
+
+    Attributes:
+        request: the number that all later messages call it by.
+        arrived: when it came, in monotonic seconds: one clock for both processes.
+    """
 
     request: int
     work: Request
+    arrived: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -238,7 +238,7 @@ class Worker:
         self._arrivals += 1
         number = self._arrivals
         try:
-            frame = encode(Submit(request=number, work=request))
+            frame = encode(Submit(request=number, work=request, arrived=self._clock()))
         except WireError as error:
             raise InvalidRequestError(f"the request cannot be handed to the engine: {error}") from None
         ticket = admission.admit(request)

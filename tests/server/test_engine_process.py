@@ -127,7 +127,7 @@ def number() -> Callable[[], int]:
 
 def test_it_draws_and_answers_as_the_engine_does(ready: Process, embedded: Engine, number: Any) -> None:
     request = GenerateRequest(prompt="a red circle", seed=5, points=6, images=2)
-    ready.send(Submit(request=(one := number()), work=request))
+    ready.send(Submit(request=(one := number()), arrived=0.0, work=request))
     finished, before = ready.until(Finished)
     assert finished.request == one
     drawn, expected = finished.result, embedded.generate(request)
@@ -139,7 +139,7 @@ def test_it_draws_and_answers_as_the_engine_does(ready: Process, embedded: Engin
         Progress(one, evaluation, 5) for evaluation in range(1, 6)
     ]
     question = UnderstandRequest(question="what is it?", image=drawn.images[0], max_new_tokens=8)
-    ready.send(Submit(request=(two := number()), work=question))
+    ready.send(Submit(request=(two := number()), arrived=0.0, work=question))
     finished, before = ready.until(Finished)
     assert isinstance(finished.result, UnderstandResult)
     assert finished.result.answer == embedded.ask(question).answer
@@ -148,8 +148,8 @@ def test_it_draws_and_answers_as_the_engine_does(ready: Process, embedded: Engin
 
 
 def test_a_refusal_keeps_its_class_and_harms_nobody(ready: Process, number: Any) -> None:
-    ready.send(Submit(request=(good := number()), work=GenerateRequest(prompt="a", points=4)))
-    ready.send(Submit(request=(bad := number()), work=GenerateRequest(prompt="a red circle " * 500)))
+    ready.send(Submit(request=(good := number()), arrived=0.0, work=GenerateRequest(prompt="a", points=4)))
+    ready.send(Submit(request=(bad := number()), arrived=0.0, work=GenerateRequest(prompt="a red circle " * 500)))
     refused, _ = ready.until(Refused)
     assert refused.request == bad
     assert isinstance(refused.error, InvalidRequestError)
@@ -158,7 +158,7 @@ def test_a_refusal_keeps_its_class_and_harms_nobody(ready: Process, number: Any)
 
 
 def test_cancelling_takes_effect_at_the_next_unit(ready: Process, number: Any) -> None:
-    ready.send(Submit(request=(one := number()), work=GenerateRequest(prompt="a", points=1000)))
+    ready.send(Submit(request=(one := number()), arrived=0.0, work=GenerateRequest(prompt="a", points=1000)))
     ready.until(Progress)
     ready.send(Cancel(request=one))
     ready.send(Cancel(request=number()))  # of nobody
@@ -170,7 +170,7 @@ def test_cancelling_takes_effect_at_the_next_unit(ready: Process, number: Any) -
 
 def test_a_deadline_is_held_on_the_shared_clock(ready: Process, number: Any) -> None:
     past = GenerateRequest(prompt="a", points=1000, deadline=time.monotonic() + 0.3)
-    ready.send(Submit(request=number(), work=past))
+    ready.send(Submit(request=number(), arrived=0.0, work=past))
     failed, _ = ready.until(Failed)
     assert isinstance(failed.error, DeadlineExceededError)
 
@@ -178,7 +178,7 @@ def test_a_deadline_is_held_on_the_shared_clock(ready: Process, number: Any) -> 
 def test_signals_of_the_terminal_are_left_to_the_front_end(ready: Process, number: Any) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         ready.process.send_signal(name)
-    ready.send(Submit(request=number(), work=GenerateRequest(prompt="a", points=4)))
+    ready.send(Submit(request=number(), arrived=0.0, work=GenerateRequest(prompt="a", points=4)))
     assert ready.until(Finished)
     assert ready.process.poll() is None
 
@@ -199,7 +199,7 @@ def test_it_listens_nowhere_and_shares_no_memory(ready: Process) -> None:
 def test_it_ends_at_once_when_the_pipe_does() -> None:
     with started() as child:
         child.until(Loaded)
-        child.send(Submit(request=1, work=GenerateRequest(prompt="canary prompt", points=1000, images=8)))
+        child.send(Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="canary prompt", points=1000, images=8)))
         child.until(Progress)
         child.pipe.close()
         status, log = child.end()
@@ -216,7 +216,7 @@ def test_it_ends_even_while_it_loads() -> None:
 def test_shutdown_ends_it_in_order() -> None:
     with started() as child:
         child.until(Loaded)
-        child.send(Submit(request=1, work=GenerateRequest(prompt="a", points=1000)))
+        child.send(Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="a", points=1000)))
         child.until(Progress)
         child.send(Shutdown())
         assert child.end()[0] == 0

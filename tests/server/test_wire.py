@@ -171,7 +171,7 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
         log_level=TEXT,
         log_format=st.sampled_from(["json", "text"]),
     ),
-    Submit: st.builds(Submit, request=COUNT, work=GENERATE | UNDERSTAND),
+    Submit: st.builds(Submit, request=COUNT, work=GENERATE | UNDERSTAND, arrived=reals(0, 1e9)),
     Cancel: st.builds(Cancel, request=COUNT),
     Shutdown: st.builds(Shutdown),
     Loaded: st.builds(Loaded, info=INFO, costs=COSTS),
@@ -277,7 +277,7 @@ def test_damaged_frames_are_a_wire_error_or_a_message(message: Any, data: st.Dat
 
 
 PICTURE_OF_ONE = np.zeros((1, 1, 3), np.uint8)
-ASK = Submit(request=1, work=UnderstandRequest(question="a", image=PICTURE_OF_ONE))
+ASK = Submit(request=1, arrived=0.0, work=UnderstandRequest(question="a", image=PICTURE_OF_ONE))
 
 
 def with_shape(shape: Any) -> bytes:
@@ -330,7 +330,7 @@ def test_values_of_another_form(message: Any, members: dict[str, Any]) -> None:
 
 
 def test_values_that_a_request_refuses() -> None:
-    frame = joined(Submit(request=1, work=GenerateRequest(prompt="secret", images=8)))
+    frame = joined(Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="secret", images=8)))
     with pytest.raises(WireError, match="out of range") as caught:
         decode_frame(frame.replace(b'"images":8', b'"images":9'), TO_WORKER)
     assert "secret" not in str(caught.value)
@@ -352,7 +352,7 @@ def test_what_cannot_be_written() -> None:
         Cancel(request="1"),  # type: ignore[arg-type]
         Refused(request=None, error=None),  # type: ignore[arg-type]
         Failed(1, ValueError("a")),  # type: ignore[arg-type]
-        Submit(request=1, work=GenerateRequest(prompt="a", overrides={"x": float("nan")})),
+        Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="a", overrides={"x": float("nan")})),
     ):
         with pytest.raises(WireError):
             encode(message)
@@ -386,9 +386,9 @@ def test_lengths_are_bounded_before_anything_is_read() -> None:
 
 def test_pictures_are_not_copied_and_slices_are_whole() -> None:
     image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
-    frame = encode(Submit(request=1, work=UnderstandRequest(question="a", image=image)))
+    frame = encode(Submit(request=1, arrived=0.0, work=UnderstandRequest(question="a", image=image)))
     assert np.shares_memory(np.frombuffer(frame[1], np.uint8), image)
-    flipped = Submit(request=1, work=UnderstandRequest(question="a", image=image[::2, ::-1]))
+    flipped = Submit(request=1, arrived=0.0, work=UnderstandRequest(question="a", image=image[::2, ::-1]))
     back = decode_frame(joined(flipped), TO_WORKER)
     assert isinstance(back, Submit) and isinstance(back.work, UnderstandRequest)
     assert (back.work.image == image[::2, ::-1]).all()

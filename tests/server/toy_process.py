@@ -101,7 +101,7 @@ class ToyEngine:
         self._unit()
         self._log("warm")
 
-    def submit(self, request: Request) -> int:
+    def submit(self, request: Request, *, arrived: float | None = None) -> int:
         text = request.prompt if isinstance(request, GenerateRequest) else request.question
         drawing = isinstance(request, GenerateRequest)
         self._log("submit", text=text, seed=request.seed, temperature=None if drawing else request.temperature)
@@ -111,7 +111,7 @@ class ToyEngine:
             raise InvalidRequestError("the prompt is too long; shorten it", parameter="prompt")
         self._submitted += 1
         self._active[self._submitted] = (request, 0)
-        self._arrived[self._submitted] = time.monotonic()
+        self._arrived[self._submitted] = time.monotonic() if arrived is None else arrived
         self._log("active", count=len(self._active))
         return self._submitted
 
