@@ -38,8 +38,11 @@ def draw_token(logits: Tensor, *, temperature: float, top_p: float, generator: t
     """
     if temperature == 0.0:
         return int(logits.argmax())
-    probabilities = torch.softmax(logits.float().cpu() / temperature, dim=-1)
+    # In float64 and from the largest score down, for a tiny temperature divides by what float32 takes for zero.
+    scores = logits.double().cpu()
+    probabilities = torch.softmax((scores - scores.max()) / temperature, dim=-1).float()
     ordered, order = probabilities.sort(descending=True)
-    # A token is kept while those before it hold less than top_p, so the likeliest always is.
-    ordered = ordered.masked_fill(ordered.cumsum(0) - ordered >= top_p, 0.0)
-    return int(order[torch.multinomial(ordered, 1, generator=generator)])
+    # A token is kept while those before it hold less than top_p; the likeliest always is, however small that may be.
+    beyond = ordered.cumsum(0) - ordered >= top_p
+    beyond[0] = False
+    return int(order[torch.multinomial(ordered.masked_fill(beyond, 0.0), 1, generator=generator)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeVar, overload
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from flashu_core import InvalidRequestError
-from server.errors import InvalidJsonError, UnsupportedMediaTypeError
+from server.errors import InvalidFieldError, InvalidJsonError, UnsupportedMediaTypeError
 
 JSON = "application/json"
 FORM = "multipart/form-data"
@@ -43,7 +43,7 @@ async def read_json(request: Request, schema: type[Body]) -> Body:
     """The JSON body as `schema`.
 
     Raises:
-        InvalidJsonError, pydantic.ValidationError
+        InvalidJsonError, InvalidFieldError
     """
     data = await request.body()
     if data.count(b",") + data.count(b"[") + data.count(b"{") > _MOST_JSON_VALUES:
@@ -53,7 +53,10 @@ async def read_json(request: Request, schema: type[Body]) -> Body:
         value = from_json(data, allow_inf_nan=False)
     except ValueError:
         raise InvalidJsonError("the body is not valid JSON (UTF-8, no NaN or Infinity, nested by little)") from None
-    return schema.model_validate(value)
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        raise InvalidFieldError(error, value) from None
 
 
 @overload
@@ -72,7 +75,7 @@ async def read_form(
     Raises:
         InvalidRequestError: a field comes twice, or the file is missing.
         HTTPException: 400 where the form itself is damaged.
-        pydantic.ValidationError
+        InvalidFieldError
     """
     content: bytes | None = None
     fields: dict[str, str] = {}
@@ -91,7 +94,10 @@ async def read_form(
                     fields[name] = value
     except (UnicodeError, LookupError):
         raise HTTPException(400, "the multipart form is damaged") from None
-    body = schema.model_validate_strings(fields)
+    try:
+        body = schema.model_validate_strings(fields)
+    except ValidationError as error:
+        raise InvalidFieldError(error, fields) from None
     if content is None and required:
         raise InvalidRequestError(f"{file} is missing; send the picture as a file in this field", parameter=file)
     return body, content
