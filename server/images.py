@@ -1,14 +1,16 @@
 """Pictures between bytes and arrays: pure functions, no threads, no HTTP. Whatever a client sent that is no good
 picture ends as an `InvalidRequestError` of our own words; PIL's have leaked addresses.
 
-The rules: the first frame of PNG, JPEG, WEBP or GIF; EXIF orientation is applied; transparency lies on white; 16 bits
-are scaled to 8, not clipped; colour profiles are ignored; what is written carries no metadata.
+The rules: PNG, JPEG, WEBP or GIF, of an animation the first frame, where it has a thousand at most; EXIF orientation is
+applied; transparency lies on white; 16 bits are scaled to 8, not clipped; colour profiles are ignored; what is written
+carries no metadata.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import io
 import re
 import struct
@@ -22,6 +24,7 @@ from flashu_core import InvalidRequestError, Pixels
 from server.schemas import OutputFormat
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+_GIF_EXTENSION, _GIF_FRAME = 0x21, 0x2C
 _DATA_URL = re.compile(r"data:image/[a-zA-Z0-9.+-]{1,32};base64,")
 # What PIL's readers have been seen to raise on bytes made to break them. Warnings are among them because a process
 # may have turned them into errors.
@@ -44,10 +47,11 @@ _BROKEN = (
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Bounds on a sent picture: width times height, and the shorter side."""
+    """Bounds on a sent picture: width times height, the shorter side, and the frames of an animation."""
 
     max_pixels: int = 16_000_000
     min_side: int = 8
+    max_frames: int = 1000
 
 
 def read_base64(text: str) -> bytes:
@@ -73,7 +77,7 @@ def decode_image(data: bytes, limits: ImageLimits) -> Pixels:
     """uint8 (height, width, 3) of the picture in `data`.
 
     Raises:
-        InvalidRequestError: another format, damaged, too large or too small.
+        InvalidRequestError: another format, damaged, too large or too small, or with too many frames.
     """
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
@@ -87,6 +91,8 @@ def decode_image(data: bytes, limits: ImageLimits) -> Pixels:
             raise _too_large(limits, width, height)
         if min(width, height) < limits.min_side:
             raise _refused(f"image is {width}x{height}; each side must have at least {limits.min_side} pixels")
+        if _frames(image, data, limits.max_frames) > limits.max_frames:
+            raise _refused(f"image has more than {limits.max_frames} frames; send one of them")
         try:
             image.load()
             # A copy, for GIF and WEBP readers go on to the next frame when asked again.
@@ -104,6 +110,30 @@ def encode_image(pixels: Pixels, output_format: OutputFormat, quality: int) -> b
     else:
         image.save(file, output_format.upper(), quality=quality)
     return file.getvalue()
+
+
+def _frames(image: Image.Image, data: bytes, most: int) -> int:
+    """Frames of a picture, counted no further than one beyond `most`."""
+    if image.format != "GIF":  # the others say it in their headers
+        return int(getattr(image, "n_frames", 1))
+    # PIL would walk through all of them, for seconds; where the file is broken, decoding will tell.
+    count = 0
+    with contextlib.suppress(IndexError):
+        place = 13 + _palette_bytes(data[10])
+        while count <= most and data[place] in (_GIF_EXTENSION, _GIF_FRAME):
+            if data[place] == _GIF_FRAME:
+                count += 1
+                place += 11 + _palette_bytes(data[place + 9])
+            else:
+                place += 2
+            while length := data[place]:  # sub-blocks, up to an empty one
+                place += 1 + length
+            place += 1
+    return count
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _upright(image: Image.Image) -> Image.Image:
