@@ -28,7 +28,7 @@ PROGRAM = """
 import sys
 from server.app import run
 from server.settings import Settings
-run(Settings(port=0, body_timeout_s=5.0), program=sys.argv[1:])
+run(Settings(port=0, body_timeout_s=2.0), program=sys.argv[1:])
 """
 MIB = 2**20
 JSON = "Content-Type: application/json\r\n"
