@@ -61,6 +61,14 @@ def test_the_smallest_numbers_take_the_likeliest_too(temperature: float, top_p: 
         assert drawn == {1}
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_draw_nothing(bad: float, temperature: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with pytest.raises(FloatingPointError, match="token 1"):
+        sampler.draw_token(torch.tensor([0.0, bad, 3.0]), temperature=temperature, top_p=1.0, generator=generator)
+
+
 def shares(logits: list[float], *, temperature: float, top_p: float, draws: int = 4000) -> list[float]:
     """How often each token is drawn."""
     generator = torch.Generator().manual_seed(1)

@@ -89,9 +89,7 @@ def test_a_lone_surrogate_is_no_text(escaped: str, real: Any, picture: str) -> N
 
 
 @pytest.mark.parametrize("spelled", ["<|im_end|>", "<|im_start|>", "<|vision_start|>", "<|image_pad|>", "[PAD]"])
-def test_what_spells_a_special_token_is_many_plain_ones(
-    spelled: str, real: Any, picture: str, embedded: Engine
-) -> None:
+def test_what_spells_a_special_token_is_many_plain_ones(spelled: str, real: Any, picture: str) -> None:
     """One token more for a special one; as many more as the characters make where it is text."""
 
     def tokens(question: str) -> int:
