@@ -222,6 +222,16 @@ def test_the_smallest_and_the_narrowest(shared: Any) -> None:
     assert seen(shared, file_of(Image.new("RGB", (8, 10_000), (5, 6, 7)))) == (8, 10_000, (5, 6, 7))
 
 
+def test_a_strip_is_nothing_to_the_real_model(real: Any) -> None:
+    """Scaled whole so that its short side fits, it would be gigabytes."""
+    pid = real.worker.pid
+    for size in ((8, 1_900_000), (1_900_000, 8)):
+        body = {"question": "what is it?", "image": base64.b64encode(file_of(Image.new("1", size, 1))).decode()}
+        response = real.client.post("/v1/vqa", json={**body, "max_new_tokens": 2})
+        assert response.status_code == 200, response.text
+    assert real.worker.pid == pid
+
+
 def test_metadata_goes_nowhere(shared: Any) -> None:
     """Neither what was sent with a picture nor anything of this server's is in what is drawn."""
     secret = "sent-with-the-picture"
