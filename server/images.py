@@ -47,10 +47,11 @@ _BROKEN = (
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Bounds on a sent picture: width times height, the shorter side, and the frames of an animation."""
+    """Bounds on a sent picture: width times height, each side, and the frames of an animation."""
 
     max_pixels: int = 16_000_000
     min_side: int = 8
+    max_side: int = 65_535
     max_frames: int = 1000
 
 
@@ -91,6 +92,8 @@ def decode_image(data: bytes, limits: ImageLimits) -> Pixels:
             raise _too_large(limits, width, height)
         if min(width, height) < limits.min_side:
             raise _refused(f"image is {width}x{height}; each side must have at least {limits.min_side} pixels")
+        if max(width, height) > limits.max_side:
+            raise _refused(f"image is {width}x{height}; each side may have at most {limits.max_side} pixels")
         if _frames(image, data, limits.max_frames) > limits.max_frames:
             raise _refused(f"image has more than {limits.max_frames} frames; send one of them")
         try:
