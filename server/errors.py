@@ -252,12 +252,13 @@ HANDLED: tuple[type[Exception], ...] = (
 
 def _path(found: ErrorDetails, sent: object) -> list[str]:
     path: list[str] = []
-    for part in found["loc"]:
+    last = len(found["loc"]) - 1
+    for index, part in enumerate(found["loc"]):
         if isinstance(sent, Mapping) and part in sent:
             sent = sent[part]
         elif isinstance(sent, list) and part in range(len(sent)):
             sent = sent[int(part)]
-        elif sent is not None and (found["type"], part) != ("missing", found["loc"][-1]):
+        elif sent is not None and not (index == last and found["type"] == "missing"):
             continue  # names an alternative
         path.append(_shown(part))
     return path

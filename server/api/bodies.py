@@ -87,10 +87,11 @@ async def read_form(
         async with request.form(max_files=1, max_fields=_MOST_FORM_FIELDS, max_part_size=_MOST_FIELD_BYTES) as form:
             for name, value in form.multi_items():
                 if name in fields or (name == file and content is not None):
-                    raise InvalidRequestError("a form field comes twice; send each once", parameter=name[:64])
+                    known = name if name == file or name in schema.model_fields else None
+                    raise InvalidRequestError("a form field comes twice; send each once", parameter=known)
                 if isinstance(value, UploadFile):
                     if name != file:
-                        raise InvalidRequestError(f"the file must be in the field {file}", parameter=name[:64])
+                        raise InvalidRequestError(f"the file must be in the field {file}", parameter=file)
                     content = await value.read()
                 elif name == file:
                     raise InvalidRequestError(f"{file} must be a file in a form (with a filename)", parameter=file)
