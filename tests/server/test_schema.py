@@ -27,6 +27,7 @@ from schemathesis.specs.openapi.checks import (
 from schemathesis.transport.serialization import Binary
 
 JSON = "application/json"
+FORM = "multipart/form-data"
 ROUTES = ["/v1/generate", "/v1/vqa", "/v1/infer", "/v1/images/generations", "/v1/chat/completions"]
 GETS = ["/v1/models", "/v1/models/{name}", "/livez", "/readyz", "/health", "/metrics", "/version"]
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -196,9 +197,13 @@ def test_as_the_document_allows_and_the_model_can_do(route: str, document: Any, 
     assert statuses[0] > 0, "none was a stream"
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_as_the_document_forbids(route: str, document: Any, session: requests.Session) -> None:
-    statuses = fuzz(document[route]["POST"], session, GenerationMode.NEGATIVE, OFTEN, media_type=JSON, checks=[refused])
+@pytest.mark.parametrize(
+    ("route", "media_type"), [*((route, JSON) for route in ROUTES), ("/v1/vqa", FORM), ("/v1/infer", FORM)]
+)
+def test_as_the_document_forbids(route: str, media_type: str, document: Any, session: requests.Session) -> None:
+    statuses = fuzz(
+        document[route]["POST"], session, GenerationMode.NEGATIVE, OFTEN, media_type=media_type, checks=[refused]
+    )
     assert statuses[400] > 0
 
 
