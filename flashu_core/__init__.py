@@ -13,6 +13,7 @@ from flashu_core.errors import (
     InvalidRequestError,
     KernelUnavailableError,
 )
+from flashu_core.image import cover
 from flashu_core.types import (
     Event,
     Failed,
@@ -65,4 +66,5 @@ __all__ = [
     "UnitCost",
     "UnitCosts",
     "UnitReport",
+    "cover",
 ]

@@ -30,7 +30,7 @@ def read_picture(path: Path) -> Pixels:
 _MOST_BEYOND = 8
 
 
-def fit(pixels: Pixels, height: int, width: int) -> Tensor:
+def cover(pixels: Pixels, height: int, width: int) -> Pixels:
     """Resizes a picture so that it covers the target, crops its centre.
 
     Args:
@@ -38,7 +38,7 @@ def fit(pixels: Pixels, height: int, width: int) -> Tensor:
         height, width: of the result.
 
     Returns:
-        (1, 3, height, width) float32 in [-1, 1].
+        uint8 (height, width, 3); covering it again changes nothing.
     """
     scale = max(height / pixels.shape[0], width / pixels.shape[1])
     pixels = _middle(pixels, math.ceil(_MOST_BEYOND * height / scale), math.ceil(_MOST_BEYOND * width / scale))
@@ -49,8 +49,17 @@ def fit(pixels: Pixels, height: int, width: int) -> Tensor:
         # Pillow's bicubic filter widens with the scale when shrinking, which is the antialiasing the model was fed.
         image = image.resize(size, Image.Resampling.BICUBIC)
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    cropped = np.array(image.crop((left, top, left + width, top + height)))
-    return torch.from_numpy(cropped).permute(2, 0, 1)[None].float().div(127.5).sub(1)
+    return np.array(image.crop((left, top, left + width, top + height)))
+
+
+def fit(pixels: Pixels, height: int, width: int) -> Tensor:
+    """A picture as the autoencoder takes it, covered as by `cover`.
+
+    Returns:
+        (1, 3, height, width) float32 in [-1, 1].
+    """
+    covered = cover(pixels, height, width)
+    return torch.from_numpy(covered).permute(2, 0, 1)[None].float().div(127.5).sub(1)
 
 
 def _middle(pixels: Pixels, rows: int, columns: int) -> Pixels:

@@ -98,8 +98,9 @@ def decode_image(data: bytes, limits: ImageLimits) -> Pixels:
             raise _refused(f"image has more than {limits.max_frames} frames; send one of them")
         try:
             image.load()
-            # A copy, for GIF and WEBP readers go on to the next frame when asked again.
-            return _rgb(_upright(image.copy()))
+            # GIF and WEBP readers go on to the next frame when asked again; of the others there is one copy less.
+            frame = image.copy() if image.format in ("GIF", "WEBP") else image
+            return _rgb(_upright(frame))
         except _BROKEN:
             raise _refused("image is damaged or cut short; send the whole file") from None
 
@@ -140,10 +141,9 @@ def _palette_bytes(flags: int) -> int:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except _BROKEN:  # cameras do write broken EXIF; the picture itself is fine
-        return image
+    with contextlib.suppress(*_BROKEN):  # cameras do write broken EXIF; the picture itself is fine
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _rgb(image: Image.Image) -> Pixels:
@@ -156,7 +156,7 @@ def _rgb(image: Image.Image) -> Pixels:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _from_16_bits(image: Image.Image) -> Pixels:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flashu_core.image import fit, to_pixels
+from flashu_core.image import cover, fit, to_pixels
 
 
 def test_a_picture_of_the_right_size_is_not_touched() -> None:
@@ -25,6 +25,15 @@ def test_the_centre_is_kept() -> None:
     pixels = np.zeros((20, 60, 3), np.uint8)
     pixels[:, 20:40] = 255
     assert fit(pixels, 20, 20).min() == 1.0
+
+
+@pytest.mark.parametrize("shape", [(1601, 1203), (40, 50), (31, 700)])
+def test_what_was_covered_once_is_read_the_same(shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    covered = cover(pixels, 32, 48)
+    assert covered.shape == (32, 48, 3)
+    assert np.array_equal(cover(covered, 32, 48), covered)
+    assert torch.equal(fit(covered, 32, 48), fit(pixels, 32, 48))
 
 
 @pytest.mark.parametrize("shape", [(8, 2_000_000), (2_000_000, 8), (1, 100_000)])

@@ -24,12 +24,15 @@ from flashu_core import (
     Text,
     UnderstandRequest,
     UnderstandResult,
+    cover,
 )
 from server.api.services import Services
 from server.images import decode_image, encode_image, read_base64
 from server.job import Started
 from server.record import Record
 from server.schemas import OutputFormat
+
+_LARGE = 16  # times as many pixels as the model reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +101,24 @@ def admit(services: Services, policy: str, size: tuple[int, int] | None = None) 
 
 
 async def decode(services: Services, picture: str | bytes) -> tuple[Pixels, float]:
-    """The pixels of a sent file, base64 or data URL, and the milliseconds that took.
+    """The pixels of a sent file, base64 or data URL, and the milliseconds that took. Of a large picture they are those
+    that the model reads, made as it would make them itself: what waits in a queue is to be small.
 
     Raises:
         InvalidRequestError, OverloadedError
     """
     begun = time.perf_counter()
     limits, seconds = services.image_limits, services.settings.image_decode_timeout_s
+    width, height = services.worker.info().sizes[0]
+
+    def pixels() -> Pixels:
+        data = read_base64(picture) if isinstance(picture, str) else picture
+        decoded = decode_image(data, limits)
+        large = decoded.shape[0] * decoded.shape[1] > _LARGE * width * height
+        return cover(decoded, height, width) if large else decoded
+
     try:
-        image = await services.images.run(
-            lambda: decode_image(read_base64(picture) if isinstance(picture, str) else picture, limits), seconds
-        )
+        image = await services.images.run(pixels, seconds)
     except asyncio.TimeoutError:
         raise InvalidRequestError(
             f"image took longer than {seconds:g} s to decode; send a smaller one", parameter="image"

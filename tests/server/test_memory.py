@@ -14,8 +14,10 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ PROGRAM = """
 import sys
 from server.app import run
 from server.settings import Settings
-run(Settings(port=0, body_timeout_s=2.0), program=sys.argv[1:])
+run(Settings(port=0, body_timeout_s=2.0, hang_timeout_s=600), program=sys.argv[1:])
 """
 MIB = 2**20
 JSON = "Content-Type: application/json\r\n"
@@ -37,8 +39,9 @@ FORM = "Content-Type: multipart/form-data; boundary=a\r\n"
 
 @dataclass(frozen=True)
 class Alone:
-    """A front end in its own process."""
+    """A front end in its own process, and its engine."""
 
+    engine: Any
     pid: int
     port: int
 
@@ -97,7 +100,8 @@ class Alone:
 def alone(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
     log = tmp_path_factory.mktemp("alone") / "log"
-    command = [sys.executable, "-c", PROGRAM, *toy().program]
+    engine = toy()
+    command = [sys.executable, "-c", PROGRAM, *engine.program]
     with (
         log.open("w") as file,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True, env=environment) as process,
@@ -107,7 +111,7 @@ def alone(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]
             line = process.stdout.readline()
             ready = re.fullmatch(r"toy is ready on http://127\.0\.0\.1:(\d+)\n", line)
             assert ready, line + log.read_text()
-            found = Alone(process.pid, int(ready[1]))
+            found = Alone(engine, process.pid, int(ready[1]))
             # What is imported and kept at the first of each kind is no growth.
             warm = json.dumps({"question": "a", "image": base64.b64encode(picture(64, 64)).decode()})
             assert found.post(warm.encode(), JSON) == 200
@@ -216,3 +220,23 @@ def test_pictures_that_are_much_when_read(make: Callable[[], bytes], alone: Alon
     with alone.costs_at_most(100 * MIB):
         for _ in range(3):
             assert alone.post(body, JSON) in (200, 400)
+
+
+def test_pictures_that_wait_are_small(alone: Alone) -> None:
+    """Ten of 48 MB each, sent as some kilobytes, are inside or in the queue at once."""
+    body = json.dumps({"question": "a", "image": base64.b64encode(picture(4000, 4000)).decode()}).encode()
+    alone.engine.hold()
+    before = alone.memory("VmRSS")
+    with ThreadPoolExecutor(10) as pool, httpx.Client(base_url=f"http://127.0.0.1:{alone.port}") as client:
+        try:
+            answers = [pool.submit(alone.post, body, JSON) for _ in range(10)]
+            ends = time.monotonic() + 60
+            load = {"running": 0, "waiting": 0}
+            while load["running"] + load["waiting"] < 10:
+                assert time.monotonic() < ends
+                load = client.get("/health").json()
+            held = alone.memory("VmRSS") - before
+        finally:
+            alone.engine.release()
+        assert [answer.result() for answer in answers] == [200] * 10
+    assert held < 250 * MIB, f"{held / MIB:.0f} MiB"
