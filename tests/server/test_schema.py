@@ -214,19 +214,21 @@ def test_reading(route: str, document: Any, session: requests.Session) -> None:
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_one_unknown_field_is_refused(route: str, document: Any, session: requests.Session) -> None:
-    operation = document[route]["POST"]
+    codes: Counter[str] = Counter()
 
     def one(example: tuple[Case, str, Any]) -> None:
         case, name, value = example
-        if not isinstance(case.body, dict) or name in case.body or case.media_type != "application/json":
-            return
         case.body = {**usable(route, case.body, "toy", False), f"x{name}": value}
         response = case.call(session=session)
         assert response.status_code == 400
-        assert response.json()["error"]["code"] in ("unknown_field", "invalid_value", "invalid_json")
+        codes[response.json()["error"]["code"]] += 1
 
     values = st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.integers())
-    sent(OFTEN, st.tuples(operation.as_strategy(), st.text(max_size=30), values), one)
+    bodies = document[route]["POST"].as_strategy(media_type=JSON)
+    sent(OFTEN, st.tuples(bodies, st.text(max_size=30), values), one)
+    # A few have another fault besides, or a number too long for any JSON of ours.
+    assert codes["unknown_field"] > OFTEN / 2
+    assert codes.total() >= OFTEN
 
 
 @pytest.mark.parametrize("route", ROUTES)
