@@ -67,6 +67,25 @@ def document(shared: Any) -> Any:
     return schemathesis.openapi.from_url(f"http://127.0.0.1:{shared.port}/openapi.json")
 
 
+@pytest.fixture(scope="module")
+def documents(shared: Any, session: requests.Session) -> dict[str, Any]:
+    """By media type, the document of bodies of that type alone: cases cannot be asked for by it."""
+    url = f"http://127.0.0.1:{shared.port}"
+    found = {}
+    for media_type in (JSON, FORM):
+        whole = session.get(f"{url}/openapi.json").json()
+        for route in ROUTES:
+            content = whole["paths"][route]["post"]["requestBody"]["content"]
+            for other in content.keys() - {media_type}:
+                del content[other]
+        if media_type == FORM:
+            # An optional file among forbidden fields is more than schemathesis 4.32 can make.
+            del whole["paths"]["/v1/infer"]["post"]["requestBody"]["content"][FORM]["schema"]["properties"]["image"]
+        found[media_type] = schemathesis.openapi.from_dict(whole)
+        found[media_type].config.update(base_url=url)
+    return found
+
+
 def sent(count: int, strategy: st.SearchStrategy[Any], one: Callable[[Any], None]) -> None:
     """Runs `one` with `count` examples, the same ones each time."""
 
@@ -160,7 +179,6 @@ def fuzz(
     *,
     model: str | None = None,
     url: str | None = None,
-    media_type: str | None = None,
     checks: Sequence[Any] = (),
 ) -> Any:
     """Counts of the statuses of `count` cases, each checked; streams are 0.
@@ -181,7 +199,7 @@ def fuzz(
             statuses[0] += 1
         statuses[response.status_code] += 1
 
-    sent(count, st.tuples(operation.as_strategy(generation_mode=mode, media_type=media_type), st.booleans()), one)
+    sent(count, st.tuples(operation.as_strategy(generation_mode=mode), st.booleans()), one)
     return statuses
 
 
@@ -200,11 +218,11 @@ def test_as_the_document_allows_and_the_model_can_do(route: str, document: Any, 
 @pytest.mark.parametrize(
     ("route", "media_type"), [*((route, JSON) for route in ROUTES), ("/v1/vqa", FORM), ("/v1/infer", FORM)]
 )
-def test_as_the_document_forbids(route: str, media_type: str, document: Any, session: requests.Session) -> None:
-    statuses = fuzz(
-        document[route]["POST"], session, GenerationMode.NEGATIVE, OFTEN, media_type=media_type, checks=[refused]
-    )
-    assert statuses[400] > 0
+def test_as_the_document_forbids(
+    route: str, media_type: str, documents: dict[str, Any], session: requests.Session
+) -> None:
+    operation = documents[media_type][route]["POST"]
+    assert fuzz(operation, session, GenerationMode.NEGATIVE, OFTEN, checks=[refused])[400] > OFTEN / 2
 
 
 @pytest.mark.parametrize("route", GETS)
@@ -213,7 +231,7 @@ def test_reading(route: str, document: Any, session: requests.Session) -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_one_unknown_field_is_refused(route: str, document: Any, session: requests.Session) -> None:
+def test_one_unknown_field_is_refused(route: str, documents: dict[str, Any], session: requests.Session) -> None:
     codes: Counter[str] = Counter()
 
     def one(example: tuple[Case, str, Any]) -> None:
@@ -224,7 +242,7 @@ def test_one_unknown_field_is_refused(route: str, document: Any, session: reques
         codes[response.json()["error"]["code"]] += 1
 
     values = st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.integers())
-    bodies = document[route]["POST"].as_strategy(media_type=JSON)
+    bodies = documents[JSON][route]["POST"].as_strategy()
     sent(OFTEN, st.tuples(bodies, st.text(max_size=30), values), one)
     # A few have another fault besides, or a number too long for any JSON of ours.
     assert codes["unknown_field"] > OFTEN / 2
@@ -232,9 +250,9 @@ def test_one_unknown_field_is_refused(route: str, document: Any, session: reques
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_on_the_real_model(route: str, document: Any, real: Any, session: requests.Session) -> None:
+def test_on_the_real_model(route: str, documents: dict[str, Any], real: Any, session: requests.Session) -> None:
     url, name = f"http://127.0.0.1:{real.port}", real.worker.info().name
-    pid = real.worker.pid
+    pid, operation = real.worker.pid, documents[JSON][route]["POST"]
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-        assert fuzz(document[route]["POST"], session, mode, SELDOM, model=name, url=url, media_type=JSON)
-    assert (real.worker.pid, real.worker.restarts) == (pid, 0)
+        assert fuzz(operation, session, mode, SELDOM, model=name, url=url)
+    assert real.worker.pid == pid
