@@ -16,6 +16,7 @@ from flashu_core.errors import (
     InvalidRequestError,
     KernelUnavailableError,
 )
+from flashu_core.image import cover
 from flashu_core.types import (
     Evaluation,
     Event,
@@ -73,6 +74,7 @@ __all__ = [
     "UnitCost",
     "UnitCosts",
     "UnitReport",
+    "cover",
 ]
 
 

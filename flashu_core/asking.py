@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 
 from flashu_core import prompt
-from flashu_core.errors import InvalidRequestError
+from flashu_core.errors import FlashUError, InvalidRequestError
 from flashu_core.image import fit
 from flashu_core.parts import Parts
 from flashu_core.pathways import understand
@@ -20,7 +20,7 @@ from flashu_core.plan import Schedule, make_answer_schedule
 from flashu_core.policies import UnderstandingPolicy, find_policy, override
 from flashu_core.scheduler import Entry
 from flashu_core.timing import Spans, total_milliseconds
-from flashu_core.types import Event, Finished, Text, UnderstandRequest, UnderstandResult
+from flashu_core.types import Event, Failed, Finished, Text, UnderstandRequest, UnderstandResult
 
 
 @dataclass(slots=True)
@@ -142,6 +142,8 @@ class Asker:
         """What is new of an answer, and its end."""
         state = asking.state
         assert state is not None
+        if state.lost:
+            return [Failed(asking.identity, FlashUError("the model's scores are no numbers any more; ask otherwise"))]
         events: list[Event] = []
         text = self.parts.tokenizer.decode(state.tokens)
         stops = [text.index(stop) for stop in asking.request.stop if stop in text]

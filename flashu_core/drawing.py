@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 
 from flashu_core import prompt, sampler
-from flashu_core.errors import InvalidRequestError
+from flashu_core.errors import FlashUError, InvalidRequestError
 from flashu_core.image import to_pixels
 from flashu_core.parts import Parts
 from flashu_core.pathways import generate
@@ -23,6 +23,7 @@ from flashu_core.timing import Spans, total_milliseconds
 from flashu_core.types import (
     SEEDS,
     Event,
+    Failed,
     Finished,
     GenerateRequest,
     GenerateResult,
@@ -188,6 +189,10 @@ class Drawer:
                 state.spans.append(spans)
                 events.append(Preview(drawing.identity, drawing.shown, image))
                 drawing.shown += 1
+                continue
+            if not bool(torch.isfinite(state.latents).all()):
+                lost = FlashUError("the picture's numbers left the range of what can be drawn; lower its guidance")
+                events.append(Failed(drawing.identity, lost))
                 continue
             with spans.span("vae_decode"), torch.inference_mode():
                 images = to_pixels(self.parts.vae.decode(state.latents))

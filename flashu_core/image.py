@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,11 @@ def read_picture(path: Path) -> Pixels:
         raise ValueError(f"{path} has too many pixels to be a picture") from error
 
 
-def fit(pixels: Pixels, height: int, width: int) -> Tensor:
+# A strip is cut to so many times what will be seen of it before it is scaled: scaled whole it could be gigabytes.
+_MOST_BEYOND = 8
+
+
+def cover(pixels: Pixels, height: int, width: int) -> Pixels:
     """Resizes a picture so that it covers the target, crops its centre.
 
     Args:
@@ -33,18 +38,33 @@ def fit(pixels: Pixels, height: int, width: int) -> Tensor:
         height, width: of the result.
 
     Returns:
-        (1, 3, height, width) float32 in [-1, 1].
+        uint8 (height, width, 3); covering it again changes nothing.
     """
+    scale = max(height / pixels.shape[0], width / pixels.shape[1])
+    pixels = _middle(pixels, math.ceil(_MOST_BEYOND * height / scale), math.ceil(_MOST_BEYOND * width / scale))
     rows, columns = pixels.shape[:2]
-    scale = max(height / rows, width / columns)
     size = (max(round(columns * scale), width), max(round(rows * scale), height))
     image = Image.fromarray(pixels)
     if image.size != size:
         # Pillow's bicubic filter widens with the scale when shrinking, which is the antialiasing the model was fed.
         image = image.resize(size, Image.Resampling.BICUBIC)
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    cropped = np.array(image.crop((left, top, left + width, top + height)))
-    return torch.from_numpy(cropped).permute(2, 0, 1)[None].float().div(127.5).sub(1)
+    return np.array(image.crop((left, top, left + width, top + height)))
+
+
+def fit(pixels: Pixels, height: int, width: int) -> Tensor:
+    """A picture as the autoencoder takes it, covered as by `cover`.
+
+    Returns:
+        (1, 3, height, width) float32 in [-1, 1].
+    """
+    covered = cover(pixels, height, width)
+    return torch.from_numpy(covered).permute(2, 0, 1)[None].float().div(127.5).sub(1)
+
+
+def _middle(pixels: Pixels, rows: int, columns: int) -> Pixels:
+    top, left = max(pixels.shape[0] - rows, 0) // 2, max(pixels.shape[1] - columns, 0) // 2
+    return pixels[top : top + rows, left : left + columns]
 
 
 def to_pixels(images: Tensor) -> tuple[Pixels, ...]:

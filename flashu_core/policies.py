@@ -28,7 +28,7 @@ Own = Mapping[str, Overrides]  # by task
 def _within(name: str, value: float, low: float, high: float) -> None:
     # Written so that a NaN fails too.
     if not low <= value <= high:
-        raise InvalidRequestError(f"{name} is {value}; it must be from {low:g} to {high:g}", parameter="acceleration")
+        raise InvalidRequestError(f"{name} is {value:g}; it must be from {low:g} to {high:g}", parameter="acceleration")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,6 +150,17 @@ _VARIANTS: Mapping[str, Own] = MappingProxyType(
     }
 )
 
+
+def _number(name: str, value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # Python's integers have no end
+        raise InvalidRequestError(
+            f"{name} is {'larger' if value > 0 else 'smaller'} than any number that can be used",
+            parameter="acceleration",
+        ) from None
+
+
 P = TypeVar("P", GenerationPolicy, UnderstandingPolicy)
 
 
@@ -168,8 +179,9 @@ def override(policy: P, overrides: Overrides) -> P:
             )
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise InvalidRequestError(f"{name} is {value!r}; it must be a number", parameter="acceleration")
-        if known[name] is int and not float(value).is_integer():
-            raise InvalidRequestError(f"{name} is {value}; it must be a whole number", parameter="acceleration")
+        number = _number(name, value)
+        if known[name] is int and not number.is_integer():
+            raise InvalidRequestError(f"{name} is {number:g}; it must be a whole number", parameter="acceleration")
     changed = {name: known[name](value) for name, value in overrides.items()}
     return replace(policy, **changed)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -35,11 +37,20 @@ def draw_token(logits: Tensor, *, temperature: float, top_p: float, generator: t
         temperature: 0 takes the likeliest.
         top_p: the likeliest tokens that together have this much probability are drawn from.
         generator: on the CPU.
+
+    Raises:
+        FloatingPointError: a score is no number, or the largest is infinite.
     """
+    best = int(logits.argmax())  # that of a NaN, where there is one
+    top = float(logits[best])
+    if not math.isfinite(top):
+        raise FloatingPointError(f"the score of token {best} is {top}")
     if temperature == 0.0:
-        return int(logits.argmax())
-    probabilities = torch.softmax(logits.float().cpu() / temperature, dim=-1)
+        return best
+    # In float64 and from the largest score down, for a tiny temperature divides by what float32 takes for zero.
+    probabilities = torch.softmax((logits.double().cpu() - top) / temperature, dim=-1).float()
     ordered, order = probabilities.sort(descending=True)
-    # A token is kept while those before it hold less than top_p, so the likeliest always is.
-    ordered = ordered.masked_fill(ordered.cumsum(0) - ordered >= top_p, 0.0)
-    return int(order[torch.multinomial(ordered, 1, generator=generator)])
+    # A token is kept while those before it hold less than top_p; the likeliest always is, however small that may be.
+    beyond = ordered.cumsum(0) - ordered >= top_p
+    beyond[0] = False
+    return int(order[torch.multinomial(ordered.masked_fill(beyond, 0.0), 1, generator=generator)])

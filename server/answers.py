@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel
 
 from flashu_core import Task
 from server.schemas import OutputFormat
@@ -79,6 +79,10 @@ class VqaAnswer(_Answer):
     answer: str
     finish_reason: Literal["stop", "length"]
     usage: Usage
+
+
+class EitherDone(RootModel[GenerateDone | VqaAnswer]):
+    """The end of a stream of pictures, or of an answer."""
 
 
 class ProgressEvent(_Out):

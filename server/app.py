@@ -191,10 +191,14 @@ class _Server(uvicorn.Server):
             print(f"{info.name} is ready on http://{shown}:{port}", flush=True)
 
 
-def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then lets requests in flight end within `shutdown_timeout_s`."""
+def run(settings: Settings, *, program: Sequence[str] = PROGRAM) -> None:
+    """Serves until SIGTERM or SIGINT, then lets requests in flight end within `shutdown_timeout_s`.
+
+    Args:
+        program: the worker's process; tests give another one.
+    """
     configure_logging(settings.log_level, settings.log_format)
-    app = create_app(settings)
+    app = create_app(settings, program=program)
     services: Services = app.state.services
     connections = ConnectionLimits(
         most=settings.max_connections, head_s=settings.head_timeout_s, stall_s=settings.write_timeout_s

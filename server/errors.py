@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -43,6 +44,33 @@ class ServerError(Exception):
 
 class InvalidJsonError(ServerError):
     """The body is not the JSON that the routes take."""
+
+
+class InvalidFieldError(ServerError):
+    """The body does not hold what its schema asks for.
+
+    Args:
+        error: all that pydantic found. One of it is enough, and there may be as many as the body has keys.
+        sent: the body as it came; by it a field's name is told from that of an alternative that pydantic tried.
+
+    Attributes:
+        param: where in the body, as `acceleration.skip_ratio`; None where it is about all of it.
+        code: stable, for programs.
+    """
+
+    def __init__(self, error: ValidationError, sent: object) -> None:
+        found = error.errors(include_url=False, include_context=False)
+        tried = [(_path(each, sent), each) for each in found if each["loc"][:1] == found[0]["loc"][:1]]
+        # Of alternatives the one that came furthest is most likely what was meant.
+        path, chosen = max(tried, key=lambda one: len(one[0]))
+        self.param = ".".join(path) or None
+        self.code = _CODES.get(chosen["type"], "invalid_value")
+        message = _words(chosen["type"], chosen["msg"]) + _value(chosen["input"])
+        if self.param is not None:
+            message = f"{self.param}: {message}"
+        elif chosen["type"] == "model_type":
+            message = f"the body {message}"
+        super().__init__(message)
 
 
 class InvalidApiKeyError(ServerError):
@@ -165,8 +193,10 @@ class Problem:
 def problem_of(error: Exception) -> Problem:
     """The answer to a request that ended in `error`; anything unknown is a 500 of fixed words."""
     match error:
+        case InvalidFieldError():
+            return Problem(400, error.code, str(error), error.param)
         case ValidationError():
-            return _validation_problem(error)
+            return problem_of(InvalidFieldError(error, None))
         case InvalidRequestError():
             name = error.parameter
             return Problem(400, "invalid_value", str(error), _PARAMETERS.get(name, name) if name else None)
@@ -220,14 +250,18 @@ HANDLED: tuple[type[Exception], ...] = (
 )
 
 
-def _validation_problem(error: ValidationError) -> Problem:
-    # The first one is enough, and there may be as many as the body has keys.
-    first = error.errors(include_url=False, include_context=False)[0]
-    param = ".".join(_shown(part) for part in first["loc"]) or None
-    message = _words(first["type"], first["msg"]) + _value(first["input"])
-    if param is not None:
-        message = f"{param}: {message}"
-    return Problem(400, _CODES.get(first["type"], "invalid_value"), message, param)
+def _path(found: ErrorDetails, sent: object) -> list[str]:
+    path: list[str] = []
+    last = len(found["loc"]) - 1
+    for index, part in enumerate(found["loc"]):
+        if isinstance(sent, Mapping) and part in sent:
+            sent = sent[part]
+        elif isinstance(sent, list) and part in range(len(sent)):
+            sent = sent[int(part)]
+        elif sent is not None and not (index == last and found["type"] == "missing"):
+            continue  # names an alternative
+        path.append(_shown(part))
+    return path
 
 
 def _words(kind: str, message: str) -> str:
@@ -236,7 +270,7 @@ def _words(kind: str, message: str) -> str:
     if kind == "union_tag_invalid":  # pydantic's own words repeat what was sent
         return "its kind is not one that this route reads"
     if kind == "model_type":
-        return "the body must be a JSON object"
+        return "must be a JSON object"
     return message[:1].lower() + message[1:]
 
 

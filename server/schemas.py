@@ -30,6 +30,7 @@ PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 ImageText = Annotated[str, StringConstraints(min_length=1)]
 SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 OverrideName = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$")]
+OverrideValue = Annotated[float, Field(ge=-1e6, le=1e6)]  # far beyond what any parameter may be
 
 
 class Acceleration(BaseModel):
@@ -38,7 +39,7 @@ class Acceleration(BaseModel):
     model_config = ConfigDict(
         extra="allow", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
-    __pydantic_extra__: dict[OverrideName, int | float]
+    __pydantic_extra__: dict[OverrideName, OverrideValue]
 
     policy: PolicyName | None = None
     """Whose parameters are changed; null takes the server's default."""

@@ -424,3 +424,61 @@ def test_an_answer_ends_before_a_stop(tiny_engine: Engine) -> None:
     for stop in [("",), ("a",) * 5]:
         with pytest.raises(InvalidRequestError, match="stop"):
             UnderstandRequest(question="a", stop=stop)
+
+
+FATES = {"cancelled": CancelledError, "late": DeadlineExceededError, "not a number": FlashUError}
+
+
+@pytest.mark.parametrize("policy", ["exact", "flashu"])
+@pytest.mark.parametrize("fate", FATES)
+def test_what_becomes_of_one_changes_none_of_its_company(embedded: Engine, policy: str, fate: str) -> None:
+    drawing = GenerateRequest(prompt="a red circle", seed=1, points=12, policy=policy)
+    # So hot, and with seeds such that an answer goes on to its limit.
+    asking = UnderstandRequest(
+        question="what is this?", image=PICTURE, max_new_tokens=30, policy=policy, temperature=10.0, seed=4
+    )
+    drawings = [drawing, replace(drawing, prompt="a large blue square", seed=2, images=2)]
+    askings = [asking, replace(asking, question="how many squares are there?", seed=5)]
+    drawn = [embedded.generate(one) for one in drawings]
+    answered = [embedded.ask(one) for one in askings]
+    lost = [embedded.submit(one) for one in (replace(drawing, seed=9), replace(asking, seed=11))]
+    together = [embedded.submit(one) for one in (*drawings, *askings)]
+    left, events = set(lost), list[Event]()
+    while not embedded.idle:
+        events += embedded.step()
+        for identity in [one for one in left if _is_under_way(embedded._active[one])]:
+            _befall(embedded, identity, fate)
+            left.remove(identity)
+    failed = {event.request: type(event.error) for event in events if isinstance(event, Failed)}
+    assert failed == dict.fromkeys(lost, FATES[fate])
+    found = {event.request: event.result for event in events if isinstance(event, Finished)}
+    for identity, expected in zip(together[:2], drawn, strict=True):
+        result = found[identity]
+        assert isinstance(result, GenerateResult)
+        for image, expected_image in zip(result.images, expected.images, strict=True):
+            assert np.abs(image.astype(int) - expected_image).max() <= 1
+    for identity, said in zip(together[2:], answered, strict=True):
+        result = found[identity]
+        assert isinstance(result, UnderstandResult)
+        assert result.answer == said.answer
+
+
+def _is_under_way(active: Drawing | Asking) -> bool:
+    if isinstance(active, Drawing):
+        return active.state is not None and active.state.evaluation >= 3
+    return active.state is not None and len(active.state.tokens) >= 2
+
+
+@torch.inference_mode()
+def _befall(engine: Engine, identity: int, fate: str) -> None:
+    active = engine._active[identity]
+    assert active.state is not None
+    if fate == "cancelled":
+        engine.cancel(identity)
+    elif fate == "late":
+        active.request = replace(active.request, deadline=0.0)  # type: ignore[assignment]
+    elif isinstance(active, Drawing):
+        active.state.latents.fill_(float("nan"))
+    else:
+        for tensor in (*active.state.cache.keys, *active.state.cache.values):
+            tensor.fill_(float("nan"))

@@ -49,6 +49,26 @@ def test_zero_temperature_takes_the_likeliest() -> None:
     assert drawn == {1}
 
 
+@pytest.mark.parametrize(
+    ("temperature", "top_p"), [(5e-324, 1.0), (1e-40, 1.0), (1e-300, 0.5), (1.0, 5e-324), (10.0, 1e-46), (1e-9, 1e-9)]
+)
+def test_the_smallest_numbers_take_the_likeliest_too(temperature: float, top_p: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for logits in (torch.tensor([0.0, 3.0, 2.9]), torch.tensor([-1e30, 1e30, 0.0]), torch.tensor([-5.0, -4.0, -4.5])):
+        drawn = {
+            sampler.draw_token(logits, temperature=temperature, top_p=top_p, generator=generator) for _ in range(9)
+        }
+        assert drawn == {1}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_draw_nothing(bad: float, temperature: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with pytest.raises(FloatingPointError, match="token 1"):
+        sampler.draw_token(torch.tensor([0.0, bad, 3.0]), temperature=temperature, top_p=1.0, generator=generator)
+
+
 def shares(logits: list[float], *, temperature: float, top_p: float, draws: int = 4000) -> list[float]:
     """How often each token is drawn."""
     generator = torch.Generator().manual_seed(1)

@@ -79,6 +79,7 @@ class Understanding:
         tokens: the answer so far, without the end token.
         logits: scores of the next token, (vocabulary,).
         ended: whether the end token came.
+        lost: whether the scores are no numbers any more; there is no answer then.
         pruned: the neurons of tokens whose plan says "pruned".
         skipped: the layers that were last measured as similar.
         pending: tokens decoded since, whose keys and values those layers lack.
@@ -95,6 +96,7 @@ class Understanding:
     pruned: NeuronPath = FULL
     tokens: list[int] = field(default_factory=list)
     ended: bool = False
+    lost: bool = False
     skipped: frozenset[int] = frozenset()
     pending: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -102,8 +104,8 @@ class Understanding:
 
     @property
     def done(self) -> bool:
-        """Whether the answer is complete."""
-        return self.ended or len(self.tokens) == self.decoding.max_new_tokens
+        """Whether the answer is complete, or will never be."""
+        return self.ended or self.lost or len(self.tokens) == self.decoding.max_new_tokens
 
     @property
     def plan(self) -> StepPlan:
@@ -235,7 +237,13 @@ def advance(model: Showo2, batch: Sequence[Understanding], spans: Spans) -> None
 
 def _draw(state: Understanding) -> None:
     decoding = state.decoding
-    token = draw_token(state.logits, temperature=decoding.temperature, top_p=decoding.top_p, generator=state.generator)
+    try:
+        token = draw_token(
+            state.logits, temperature=decoding.temperature, top_p=decoding.top_p, generator=state.generator
+        )
+    except FloatingPointError:
+        state.lost = True
+        return
     if token == decoding.eos:
         state.ended = True
     else:

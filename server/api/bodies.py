@@ -3,9 +3,9 @@ the byte and time limits are the middleware's."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
@@ -13,11 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from flashu_core import InvalidRequestError
-from server.errors import InvalidJsonError, UnsupportedMediaTypeError
+from server.errors import InvalidFieldError, InvalidJsonError, UnsupportedMediaTypeError
 
 JSON = "application/json"
 FORM = "multipart/form-data"
 _MOST_JSON_VALUES = 100_000  # no body of ours has so many; ten million small lists would fill the memory
+_MOST_JSON_MEMBERS = 10_000  # each may be an error, told at length by pydantic
 _MOST_FORM_FIELDS = 32
 _MOST_FIELD_BYTES = 256 * 1024
 
@@ -43,17 +44,39 @@ async def read_json(request: Request, schema: type[Body]) -> Body:
     """The JSON body as `schema`.
 
     Raises:
-        InvalidJsonError, pydantic.ValidationError
+        InvalidJsonError, InvalidFieldError
     """
     data = await request.body()
     if data.count(b",") + data.count(b"[") + data.count(b"{") > _MOST_JSON_VALUES:
-        raise InvalidJsonError("the JSON holds too many values; send one flat object of the documented fields")
+        raise _too_many_values()
     try:
         # Not the standard library's: that one takes NaN and recurses without a bound.
         value = from_json(data, allow_inf_nan=False)
     except ValueError:
         raise InvalidJsonError("the body is not valid JSON (UTF-8, no NaN or Infinity, nested by little)") from None
-    return schema.model_validate(value)
+    if _members(value) > _MOST_JSON_MEMBERS:
+        raise _too_many_values()
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        raise InvalidFieldError(error, value) from None
+
+
+def _too_many_values() -> InvalidJsonError:
+    return InvalidJsonError("the JSON holds too many values; send one flat object of the documented fields")
+
+
+def _members(value: Any) -> int:
+    """Names with a value, in all objects of some JSON."""
+    count, left = 0, [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            count += len(one)
+            left.extend(one.values())
+        elif isinstance(one, list):
+            left.extend(one)
+    return count
 
 
 @overload
@@ -72,7 +95,7 @@ async def read_form(
     Raises:
         InvalidRequestError: a field comes twice, or the file is missing.
         HTTPException: 400 where the form itself is damaged.
-        pydantic.ValidationError
+        InvalidFieldError
     """
     content: bytes | None = None
     fields: dict[str, str] = {}
@@ -80,7 +103,8 @@ async def read_form(
         async with request.form(max_files=1, max_fields=_MOST_FORM_FIELDS, max_part_size=_MOST_FIELD_BYTES) as form:
             for name, value in form.multi_items():
                 if name in fields or (name == file and content is not None):
-                    raise InvalidRequestError("a form field comes twice; send each once", parameter=name[:64])
+                    known = name if name == file or name in schema.model_fields else None
+                    raise InvalidRequestError("a form field comes twice; send each once", parameter=known)
                 if isinstance(value, UploadFile):
                     if name != file:
                         raise InvalidRequestError(f"the file must be in the field {file}", parameter=file)
@@ -91,7 +115,10 @@ async def read_form(
                     fields[name] = value
     except (UnicodeError, LookupError):
         raise HTTPException(400, "the multipart form is damaged") from None
-    body = schema.model_validate_strings(fields)
+    try:
+        body = schema.model_validate_strings(fields)
+    except ValidationError as error:
+        raise InvalidFieldError(error, fields) from None
     if content is None and required:
         raise InvalidRequestError(f"{file} is missing; send the picture as a file in this field", parameter=file)
     return body, content

@@ -79,7 +79,7 @@ def chat_routes(services: Services) -> APIRouter:
     @router.post(
         "/chat/completions",
         response_model=ChatAnswer,
-        responses={**answers(stream="`chat.completion.chunk` objects, then `[DONE]`; or `error`"), 404: ERRORS[400]},
+        responses={**answers({None: None}), 404: ERRORS[400]},  # chunks, then [DONE]
         openapi_extra=takes({JSON: body_schema(ChatBody)}),
     )
     async def chat(request: Request) -> Response:

@@ -12,22 +12,34 @@ from server.answers import ErrorBody
 from server.api.event_stream import MEDIA_TYPE
 
 ERRORS: Mapping[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (400, 408, 413, 415, 500, 503, 504)
+    status: {"model": ErrorBody} for status in (400, 401, 408, 413, 415, 429, 500, 503, 504)
 }
 
 
-def answers(*, stream: str, files: bool = False) -> dict[int | str, dict[str, Any]]:
+def answers(events: Mapping[str | None, type[BaseModel] | None], *, files: bool = False) -> dict[int | str, Any]:
     """The 200 of a route that also streams.
 
     Args:
-        stream: what its events are.
+        events: what a stream is made of, besides `error`: data by the event's name, None where it has none, or where
+            the data is no JSON of this server's own.
         files: whether it may answer with a picture file.
     """
-    content: dict[str, Any] = {MEDIA_TYPE: {"schema": {"type": "string", "description": stream}}}
+    each = [_event(name, data) for name, data in {**events, "error": ErrorBody}.items()]
+    # An event with its data as a string, as FastAPI describes its own streams.
+    content: dict[str, Any] = {MEDIA_TYPE: {"itemSchema": {"anyOf": each}}}
     if files:
         for kind in ("png", "jpeg", "webp"):
             content[f"image/{kind}"] = {"schema": {"type": "string", "format": "binary"}}
     return {200: {"description": "The answer; a stream of events where the body says `stream`.", "content": content}}
+
+
+def _event(name: str | None, data: type[BaseModel] | None) -> dict[str, Any]:
+    payload: dict[str, Any] = {"type": "string"}
+    if data is not None:
+        payload |= {"contentMediaType": "application/json", "contentSchema": body_schema(data)}
+    # Without a name it is a "message", says the standard.
+    properties = {"event": {"const": name or "message"}, "data": payload}
+    return {"type": "object", "properties": properties, "required": ["event", "data"] if name else ["data"]}
 
 
 def takes(content: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

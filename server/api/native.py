@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict
 
 from fastapi import APIRouter
@@ -17,6 +17,7 @@ from starlette.requests import Request
 
 from flashu_core import GenerateRequest, Progress, UnderstandRequest
 from server.answers import (
+    EitherDone,
     EvaluationOut,
     GenerateAnswer,
     GenerateDone,
@@ -39,8 +40,14 @@ from server.record import Record, record_of
 from server.routing import Unrouted, classify
 from server.schemas import GenerateBody, InferBody, InferFields, VqaBody, VqaFields, applied
 
-_DRAWING_EVENTS = "`progress`, `partial_image`, `image`, `done`; `error` where it fails on the way"
-_ANSWER_EVENTS = "`text`, `done`; `error` where it fails on the way"
+_DRAWING_EVENTS: Mapping[str | None, type[BaseModel]] = {
+    "progress": ProgressEvent,
+    "partial_image": PartialImageEvent,
+    "image": ImageEvent,
+    "done": GenerateDone,
+}
+_ANSWER_EVENTS: Mapping[str | None, type[BaseModel]] = {"text": TextEvent, "done": VqaAnswer}
+_ANY_EVENTS: Mapping[str | None, type[BaseModel]] = {**_DRAWING_EVENTS, **_ANSWER_EVENTS, "done": EitherDone}
 
 
 def native_routes(services: Services) -> APIRouter:
@@ -49,7 +56,7 @@ def native_routes(services: Services) -> APIRouter:
     @router.post(
         "/generate",
         response_model=GenerateAnswer,
-        responses=answers(stream=_DRAWING_EVENTS, files=True),
+        responses=answers(_DRAWING_EVENTS, files=True),
         openapi_extra=takes({JSON: body_schema(GenerateBody)}),
     )
     async def generate(request: Request) -> Response:
@@ -60,7 +67,7 @@ def native_routes(services: Services) -> APIRouter:
     @router.post(
         "/vqa",
         response_model=VqaAnswer,
-        responses=answers(stream=_ANSWER_EVENTS),
+        responses=answers(_ANSWER_EVENTS),
         openapi_extra=takes({JSON: body_schema(VqaBody), FORM: form_schema(VqaFields, file="image", required=True)}),
     )
     async def vqa(request: Request) -> Response:
@@ -74,7 +81,7 @@ def native_routes(services: Services) -> APIRouter:
     @router.post(
         "/infer",
         response_model=GenerateAnswer | VqaAnswer,
-        responses=answers(stream=f"{_DRAWING_EVENTS}; or {_ANSWER_EVENTS}", files=True),
+        responses=answers(_ANY_EVENTS, files=True),
         openapi_extra=takes(
             {JSON: body_schema(InferBody), FORM: form_schema(InferFields, file="image", required=False)}
         ),

@@ -34,7 +34,7 @@ def openai_routes(services: Services) -> APIRouter:
         "/images/generations",
         response_model=ImagesAnswer,
         responses={
-            **answers(stream="`image_generation.partial_image`, `image_generation.completed`; or `error`"),
+            **answers({"image_generation.partial_image": None, "image_generation.completed": None}),
             404: ERRORS[400],
         },
         openapi_extra=takes({JSON: body_schema(ImagesBody)}),

@@ -36,7 +36,11 @@ def probe_routes(services: Services) -> APIRouter:
         worker.check_ready()
         return {"status": "ready", "model": worker.info().name, "running": worker.running, "waiting": worker.waiting}
 
-    @router.get("/metrics", response_class=Response)
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, 401: {"model": ErrorBody}},
+    )
     async def metrics() -> Response:
         """Prometheus text."""
         return Response(services.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})

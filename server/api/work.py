@@ -25,11 +25,14 @@ from flashu_core import (
     Text,
     UnderstandRequest,
     UnderstandResult,
+    cover,
 )
 from server.api.services import Services
 from server.images import decode_image, encode_image, is_address, read_base64
 from server.record import Record
 from server.schemas import OutputFormat
+
+_LARGE = 16  # times as many pixels as the model reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,8 @@ def admit(
 
 async def decode(services: Services, picture: str | bytes) -> tuple[Pixels, float]:
     """The pixels of a sent file, base64, data URL or, where they are allowed, address, and the milliseconds that took
-    (fetching is not among them).
+    (fetching is not among them). Of a large picture they are those that the model reads, made as it would make them
+    itself: what waits in a queue is to be small.
 
     Raises:
         InvalidRequestError, OverloadedError
@@ -110,10 +114,15 @@ async def decode(services: Services, picture: str | bytes) -> tuple[Pixels, floa
         picture = await services.remote.fetch_image(picture)
     begun = time.perf_counter()
     limits, seconds = services.image_limits, services.settings.image_decode_timeout_s
+    width, height = services.worker.info().sizes[0]
+
+    def pixels(sent: str | bytes) -> Pixels:
+        decoded = decode_image(read_base64(sent) if isinstance(sent, str) else sent, limits)
+        large = decoded.shape[0] * decoded.shape[1] > _LARGE * width * height
+        return cover(decoded, height, width) if large else decoded
+
     try:
-        image = await services.images.run(
-            lambda: decode_image(read_base64(picture) if isinstance(picture, str) else picture, limits), seconds
-        )
+        image = await services.images.run(partial(pixels, picture), seconds)
     except asyncio.TimeoutError:
         raise InvalidRequestError(
             f"image took longer than {seconds:g} s to decode; send a smaller one", parameter="image"

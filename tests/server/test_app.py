@@ -41,14 +41,24 @@ class Served:
         body = {"prompt": "a red circle", "num_inference_steps": points}
         return httpx.post(f"{self.url}/v1/generate", json=body, timeout=GENEROUS_S)
 
+    def stream(self, points: int) -> list[str]:
+        """The names of a stream's events, to its end."""
+        body = {"prompt": "a red circle", "num_inference_steps": points, "stream": True}
+        with httpx.stream("POST", f"{self.url}/v1/generate", json=body, timeout=GENEROUS_S) as response:
+            assert response.status_code == 200
+            return [line.removeprefix("event: ") for line in response.iter_lines() if line.startswith("event: ")]
+
     def begin(self, pool: ThreadPoolExecutor, count: int, points: int) -> list[Future[httpx.Response]]:
         """Requests that all are inside when it returns."""
         futures = [pool.submit(self.draw, points) for _ in range(count)]
+        self.wait_until_inside(count)
+        return futures
+
+    def wait_until_inside(self, count: int) -> None:
         with httpx.Client(base_url=self.url, timeout=GENEROUS_S) as client:
             ends = time.monotonic() + GENEROUS_S
             while client.get("/health").json().get("running") != count:
                 assert time.monotonic() < ends
-        return futures
 
 
 @contextlib.contextmanager
@@ -95,10 +105,20 @@ def gone(pid: int) -> bool:
 
 
 def test_sigterm_to_all_processes_lets_what_runs_end(tmp_path: Path) -> None:
-    with serving(tmp_path) as served, ThreadPoolExecutor() as pool:
-        running, worker = served.begin(pool, 4, 40), served.worker
+    with serving(tmp_path) as served, ThreadPoolExecutor(8) as pool:
+        streams = [pool.submit(served.stream, 60) for _ in range(3)]
+        running, worker = [pool.submit(served.draw, 60) for _ in range(5)], served.worker
+        served.wait_until_inside(8)
         os.killpg(served.process.pid, signal.SIGTERM)  # as a service manager does
-        assert [future.result().status_code for future in running] == [200] * 4
+        _until_draining(served)
+        for path in ("/readyz", "/v1/generate"):  # whoever comes now is told, or finds nobody listening
+            with contextlib.suppress(httpx.TransportError):
+                response = httpx.request(
+                    "GET" if path == "/readyz" else "POST", served.url + path, json={"prompt": "a"}
+                )
+                assert (response.status_code, response.json()["error"]["code"]) == (503, "draining")
+        assert [future.result().status_code for future in running] == [200] * 5
+        assert [future.result()[-1] for future in streams] == ["done"] * 3
         assert served.process.wait(GENEROUS_S) == 0
         assert gone(worker)
 

@@ -157,6 +157,8 @@ def test_too_small_and_very_narrow() -> None:
     assert "1x1" in refused(file_of(Image.new("RGB", (1, 1))))
     assert "1x10000" in refused(file_of(Image.new("RGB", (1, 10000))))
     assert decode_image(file_of(Image.new("RGB", (8, 10000))), LIMITS).shape == (10000, 8, 3)
+    assert decode_image(file_of(Image.new("1", (65535, 8))), LIMITS).shape == (8, 65535, 3)
+    assert "at most 65535" in refused(file_of(Image.new("1", (65536, 8))))
 
 
 @pytest.mark.parametrize("side", [30_000, 10_000, 5_000, 2**31 - 1])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from server.errors import InvalidFieldError
+from server.openai_schemas import ChatBody
 from server.schemas import GenerateBody, VqaFields
 
 BAD_GENERATE = [
@@ -97,3 +99,39 @@ def test_acceleration_is_a_name_or_parameters(acceleration: object, applied: tup
     body = GenerateBody.model_validate({"prompt": "a", "acceleration": acceleration})
     request = body.to_request(1.0, "flashu")
     assert (request.policy, request.overrides) == applied
+
+
+TURN = {"role": "user", "content": "a"}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"messages": 5}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": [5]}, "messages.0"),
+        ({"messages": [{"role": "cook"}]}, "messages.0"),
+        ({"messages": [{"content": "a"}]}, "messages.0"),
+        ({"messages": [TURN, {"role": "user"}]}, "messages.1.content"),
+        ({"messages": [{**TURN, "user": "x"}]}, "messages.0.user"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages.0.content.0.text"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]}, "messages.0.content.0.text"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+            "messages.0.content.0.image_url.url",
+        ),
+        ({"messages": [TURN], "stop": 5}, "stop"),
+        ({"messages": [TURN], "stop": ["a", ""]}, "stop.1"),
+        ({"messages": [TURN], "acceleration": {"policy": ""}}, "acceleration.policy"),
+        ({"messages": [TURN], "stream_options": {"x": 1}}, "stream_options.x"),
+        ({"messages": [TURN], "stream_options": {}}, None),
+    ],
+)
+def test_errors_name_fields_and_no_alternatives(body: dict[str, object], param: str | None) -> None:
+    sent = {"model": "a", **body}
+    with pytest.raises(ValidationError) as caught:
+        ChatBody.model_validate(sent)
+    error = InvalidFieldError(caught.value, sent)
+    assert error.param == param
+    assert str(error).startswith(f"{param}: " if param else "stream_options are")

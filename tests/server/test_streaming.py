@@ -55,10 +55,12 @@ def test_a_picture_event_by_event(real: Any) -> None:
     plain = real.client.post("/v1/generate", json=body).json()
     told = stream(real, "/v1/generate", **body, partial_images=3)
     names = [name for name, _ in told]
-    two = ["progress", "progress", "partial_image"]
-    assert names == [*two * 3, "progress", "progress", "image", "done"]
+    # Progress that a busy reader has not taken yet gives way to the next; all else is told, and in its place.
+    assert [name for name in names if name != "progress"] == ["partial_image"] * 3 + ["image", "done"]
     progress = [data for name, data in told if name == "progress"]
-    assert [(data["evaluation"], data["of"]) for data in progress] == [(index, 8) for index in range(1, 9)]
+    evaluations = [data["evaluation"] for data in progress]
+    assert evaluations == sorted(set(evaluations)) and evaluations[-1] == 8
+    assert {data["of"] for data in progress} == {8}
     assert progress[0]["eta_s"] is None
     assert all(data["eta_s"] >= 0 for data in progress[1:])
     assert progress[-1]["eta_s"] == 0

@@ -210,9 +210,10 @@ def _draw(identity: int, request: GenerateRequest, done: int, waited: float) -> 
 
 def _name(identity: int, request: Any, done: int, waited: float) -> list[Event]:
     if request.image is None:
-        raise RuntimeError("the toy answers questions about pictures only")
-    height, width = request.image.shape[:2]
-    words = [f"{width}x{height}", *(str(round(value)) for value in request.image.mean((0, 1)))]
+        words = ["no", "picture"]
+    else:
+        height, width = request.image.shape[:2]
+        words = [f"{width}x{height}", *(str(round(value)) for value in request.image.mean((0, 1)))]
     words = words[: request.max_new_tokens]
     text = Text(identity, " " * (done > 0) + words[done])
     if done + 1 < len(words):
