@@ -135,7 +135,7 @@ def shared(toy: Callable[..., Toy]) -> Iterator[Live]:
 
 @pytest.fixture(scope="session")
 def real() -> Iterator[Live]:
-    """A ready server with the embedded model."""
-    with _serving(None, acceleration="exact", dtype="float32") as live:
+    """A ready server with the embedded model, which refuses nobody for having to wait."""
+    with _serving(None, acceleration="exact", dtype="float32", max_queue_seconds=3600) as live:
         live.wait_until_ready()
         yield live

@@ -123,7 +123,7 @@ def test_others_that_fail_or_leave_change_nothing(policy: str, real: Any) -> Non
 
 
 def test_a_stopped_process_is_replaced_and_draws_the_same(serving: Any) -> None:
-    with serving(None, dtype="float32", hang_timeout_s=1.0) as live:
+    with serving(None, dtype="float32", hang_timeout_s=1.0, max_queue_seconds=3600) as live:
         live.wait_until_ready()
         bodies = [make(policy) for policy in POLICIES for make in (drawing, asking)]
         before = [post(live, body).json() for body in bodies]
