@@ -19,6 +19,7 @@ def quantiles(values: Sequence[float]) -> dict[str, float | None]:
     return {
         "p50": quantile(values, 0.5),
         "p90": quantile(values, 0.9),
+        "p95": quantile(values, 0.95),
         "p99": quantile(values, 0.99),
         "max": max(values, default=None),
     }

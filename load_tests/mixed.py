@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "machine": machine.describe(),
     }
     path = machine.save(options.save, result, options.results)
-    draw(found, path.with_suffix(".png"))
+    draw(found.records, found.windows, path.with_suffix(".png"))
     if options.records:
         record.write(found.records, options.records)
     show(summary, targets, Console(width=None if sys.stdout.isatty() else _WIDTH))
