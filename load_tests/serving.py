@@ -134,9 +134,12 @@ async def offer_load(
         enough = _enough(objectives, offer) if until_certain else _never
         found = await driver.open_loop(offer.segments, offer.spacing, enough=enough)
         ended_early = sum(one.counted for one in found.records) < sum(offer.counts.values())
+    window = found.windows[PHASE]
+    if ended_early:
+        window = Window(window.start, max(one.end for one in found.records if one.counted))
     return Served(
         records=found.records,
-        window=found.windows[PHASE],
+        window=window,
         busy=found.busy,
         before=before,
         after=await scrape(driver.client),
@@ -188,8 +191,10 @@ def warnings(summary: Mapping[str, Any]) -> list[str]:
     late = client["late_s"]["p99"]
     tightest = min((one["limit_s"] for one in summary["objectives"]), default=None)
     if late is not None and tightest is not None and late > 0.1 * tightest:
-        found.append(f"the client sent up to {late:.3f} s late (p99), over a tenth of the limit of {tightest:g} s")
-    for one in summary["objectives"]:
+        found.append(
+            f"the client sent up to {late * 1000:.1f} ms late (p99), over a tenth of the limit of {tightest:g} s"
+        )
+    for one in () if client["ended_early"] else summary["objectives"]:
         if not one["requests"]:
             found.append(f"{one['name']} has no request to be judged by")
         elif one["requests"] * (1 - one["percent"] / 100) < 1 and one["percent"] < 100:
