@@ -105,7 +105,7 @@ def serve(
             raise ValueError("--keep keeps the pictures that --hashes is about; give a file for --hashes as well")
         about = {"seed": seed, **asdict(wishes), **_names(prompts=prompts, images=images, questions=questions)}
         if hashes is not None and hashes.exists():
-            check_requests(hashes, workload.message, about)
+            check_requests(hashes, workload.message, about, folder=keep)
         _make_folders(hashes, records)
     results = Results()
     driver = Driver(client, workload, seed, limit=concurrency_limit, keep=results.keep if hashes else None)

@@ -48,6 +48,16 @@ def _inside(span: Span, window: Window) -> float:
     return max(min(end, window.end) - max(start, window.start), 0.0) / (end - start)
 
 
+def most_at_once(spans: Sequence[Span]) -> int:
+    """How many spans overlap at most; one that ends where another begins does not overlap it."""
+    changes = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
+    most = now = 0
+    for _, change in changes:
+        now += change
+        most = max(most, now)
+    return most
+
+
 def settled_after(abnormal: Sequence[tuple[float, bool]], *, tolerated: float = 0.05) -> float | None:
     """The earliest of the times from which on no more than a tolerated share is abnormal; None where that never comes.
 

@@ -86,7 +86,8 @@ class Compared:
 
 
 class Results:
-    """Keeps the replies of a run, to be read when it is over: reading pictures takes time that the load needs."""
+    """Keeps the replies of a run in memory, to be read when it is over: reading pictures takes time that the load
+    needs."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[Message, Reply]] = []
@@ -175,17 +176,26 @@ def read_hashes(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_requests(path: Path, message: Callable[[Task, int], Message], settings: Mapping[str, Any]) -> None:
+def check_requests(
+    path: Path,
+    message: Callable[[Task, int], Message],
+    settings: Mapping[str, Any],
+    *,
+    folder: Path | None = None,
+) -> None:
     """Looks, before a run, whether the file is of the requests that the run will send.
 
     Args:
         message: the run's, by task and number.
         settings: what they depend on.
+        folder: where the run's pictures are to be kept.
 
     Raises:
-        ValueError: it is of others, or no such file.
+        ValueError: it is of others, or no such file, or its own pictures would be replaced.
     """
     before = read_hashes(path)
+    if folder is not None and before["pictures"] == str(folder.resolve()):
+        raise ValueError(f"{folder} holds the pictures that {path} is of; keep those of this run in another folder")
     for key, one in before["requests"].items():
         task, _, index = key.partition("/")
         if _hash(message(task, int(index))) != one["request"]:

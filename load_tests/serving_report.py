@@ -33,9 +33,12 @@ def show_serving(summary: Mapping[str, Any], warnings: Sequence[str], console: C
         counts = summary[name]
         if counts and set(counts) != {"200"}:
             console.print(f"  {name}: " + ", ".join(f"{what} {count:g}" for what, count in sorted(counts.items())))
-    late = summary["client"]["late_s"]["p99"]
+    client = summary["client"]
+    why = ", by its own limit" if client["limited"] else ""
     console.print(
-        f"client: {summary['client']['processor']:.0%} of a processor, {_seconds(late)} late at p99", style="dim"
+        f"client: {client['processor']:.0%} of a processor, {client['most_under_way']} requests under way at most, "
+        f"sent {_seconds(client['late_s']['p99'])} late at p99{why}",
+        style="dim",
     )
     for warning in warnings:
         console.print(f"beware: {warning}", style="yellow")

@@ -234,6 +234,23 @@ async def test_the_search_finds_what_a_server_can_do(serving: Serving, response:
     assert all(one["objectives"][0]["attainment"] >= 0.8 for one in found["probes"] if one["met"])
 
 
+async def test_a_limit_on_requests_under_way(serving: Serving, response: Make, tmp_path: Path) -> None:
+    async def handler(head: bytes, body: bytes) -> bytes:
+        await asyncio.sleep(0.02)
+        return response(200, result({"answer": "red"}))
+
+    place = tmp_path / "figures.json"
+    async with serving(handler) as url:
+        words = ["serve", "--base-url", url, "--request-rate", "100", "--duration", "0.4", "--warmup", "0"]
+        words += ["--arrivals", "constant", "--concurrency-limit", "1", "--output", str(place)]
+        ended = await run_beside(*words)
+    assert ended.exit_code == 0, ended.output
+    found = json.loads(place.read_text())
+    assert (found["completed"], found["client"]["most_under_way"], found["client"]["limited"]) == (40, 1, True)
+    assert found["tasks"]["vqa"]["latency_s"]["max"] > 0.2  # they waited in the client: 0.8 s of work in 0.4 s
+    assert "by its own limit" in ended.output
+
+
 async def test_no_rate_is_low_enough(serving: Serving, response: Make) -> None:
     async def handler(head: bytes, body: bytes) -> bytes:
         return response(200) if head.startswith(b"GET") else response(503)

@@ -108,6 +108,14 @@ def test_a_file_of_other_requests_is_seen_before_anything_is_sent(tmp_path: Path
         check_requests(path, lambda task, index: message(f"{task}/{index}", b"other"), {"seed": 2})
 
 
+def test_the_pictures_of_the_file_are_not_replaced(tmp_path: Path) -> None:
+    path, folder = tmp_path / "hashes.json", tmp_path / "kept"
+    compare(path, run(), folder=folder)
+    with pytest.raises(ValueError, match="another folder"):
+        check_requests(path, lambda task, index: message(f"{task}/{index}"), {}, folder=folder)
+    check_requests(path, lambda task, index: message(f"{task}/{index}"), {}, folder=tmp_path / "other")
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"format": 2}', "\u00fc"])
 def test_files_of_something_else(tmp_path: Path, text: str) -> None:
     path = tmp_path / "hashes.json"

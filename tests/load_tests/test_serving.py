@@ -65,6 +65,7 @@ def test_what_to_beware_of(made: Make) -> None:
     assert "90% of a processor" in said
     (said,) = warnings(summary([made(sent=0.2, end=0.3)] * 100, objectives))
     assert "late" in said
+    assert warnings(summary([made(sent=0.2, end=0.3)] * 100, objectives, limited=True)) == []
     (said,) = warnings(summary(calm[:99], objectives))
     assert "slowest of them" in said
     (said,) = warnings(summary(calm, parse_slo("generate:p50=1")))
