@@ -1,6 +1,6 @@
 """`flashu bench serve` and `flashu bench capacity`: load on a running server, from the command line. It turns options
-into what the other modules know, and their verdict into an exit status: 1 where an objective is missed, 2 where the
-options or the server do not let it run. The engine's command line finds it as an entry point."""
+into what the other modules know, and their verdict into an exit status: 1 where an objective is missed or nothing is
+completed, 2 where the options or the server do not let it run. The engine's command line finds it as an entry point."""
 
 from __future__ import annotations
 
@@ -142,7 +142,8 @@ def serve(
     if compared is not None:
         show_hashes(compared, shown)
     _tell_place(place, shown)
-    raise typer.Exit(int(not summary["met"] or (compared is not None and compared.failed)))
+    failed = not summary["met"] or not summary["completed"] or (compared is not None and compared.failed)
+    raise typer.Exit(int(failed))
 
 
 @bench.command()

@@ -190,6 +190,8 @@ def warnings(summary: Mapping[str, Any]) -> list[str]:
     """What keeps the figures from saying what they seem to say."""
     found = []
     client = summary["client"]
+    if not summary["completed"]:
+        found.append("nothing was completed")
     if client["processor"] > _BUSY:
         found.append(
             f"the client took {client['processor']:.0%} of a processor: it may be slower than the server; run several"
