@@ -299,7 +299,11 @@ def main() -> None:
     if called not in own:
         for command in entry_points(group="flashu.commands"):
             if called is None or command.name == called:
-                app.command(command.name)(command.load())
+                found = command.load()
+                if isinstance(found, typer.Typer):  # a group of commands
+                    app.add_typer(found, name=command.name)
+                else:
+                    app.command(command.name)(found)
     try:
         app()
     except FlashUError as error:

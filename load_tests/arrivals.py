@@ -1,5 +1,5 @@
-"""When requests arrive: seeded Poisson processes, one for each task, over a row of segments. It knows times and tasks,
-nothing of what is sent nor what becomes of it.
+"""When requests arrive: seeded Poisson processes, one for each task, or even spacing, over a row of segments. It knows
+times and tasks, nothing of what is sent nor what becomes of it.
 
 A process is conditioned on how many arrive: so many as its rate says, at times independent of each other. So a short
 run offers what it says it offers, and is otherwise as irregular as any other.
@@ -11,8 +11,11 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from flashu_core.types import Task
+
+Spacing = Literal["poisson", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,8 +68,8 @@ class Window:
         return Window(self.start + seconds, self.end + seconds)
 
 
-def arrivals(segments: Sequence[Segment], seed: int) -> list[Arrival]:
-    """What arrives in the segments, one after the other, in order of time.
+def arrivals(segments: Sequence[Segment], seed: int, spacing: Spacing = "poisson") -> list[Arrival]:
+    """What arrives in the segments, one after the other, in order of time; constant spacing is that of each task.
 
     A task's times depend on the seed, its rate and the segment's length only: the same answers arrive whether or not
     pictures do.
@@ -75,14 +78,20 @@ def arrivals(segments: Sequence[Segment], seed: int) -> list[Arrival]:
     for segment in segments:
         for task, rate in segment.rates.items():
             drawn = random.Random(f"{seed}/{task}/{segment.counted}")
+            count = round(rate * segment.seconds)
+            if spacing == "poisson":
+                places = [drawn.random() for _ in range(count)]
+            else:
+                shift = drawn.random()  # so that the rows of two tasks do not run in step
+                places = [(index + shift) / count for index in range(count)]
             found += [
                 Arrival(
-                    at=start + drawn.random() * segment.seconds,
+                    at=start + place * segment.seconds,
                     task=task,
                     phase=segment.phase,
                     counted=segment.counted,
                 )
-                for _ in range(round(rate * segment.seconds))
+                for place in places
             ]
         start += segment.seconds
     return sorted(found, key=lambda arrival: arrival.at)

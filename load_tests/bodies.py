@@ -30,7 +30,7 @@ class Bodies:
             {"prompt": prompt.text, "seed": index} for index, prompt in enumerate(grading_prompts(_KINDS, seed))
         ]
         askings = [
-            {"question": question.text, "image": _png(render(scene, PIXELS)), "max_new_tokens": ANSWER_TOKENS}
+            {"question": question.text, "image": png_base64(render(scene, PIXELS)), "max_new_tokens": ANSWER_TOKENS}
             for scene, question in grading_questions(_KINDS, seed)
         ]
         self._messages: dict[Task, list[Message]] = {
@@ -42,7 +42,8 @@ class Bodies:
         return self._drawn.choice(self._messages[task])
 
 
-def _png(pixels: Any) -> str:
+def png_base64(pixels: Any) -> str:
+    """A file of pixels of shape (height, width, 3)."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()

@@ -9,7 +9,8 @@ millisecond of processor time a request, a third of what httpx takes the same wa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import ssl
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
@@ -18,15 +19,17 @@ import h11
 
 BrokenBy = Literal["connect", "reset", "cut", "timeout", "malformed"]
 _CHUNK = 256 * 1024
+_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """What is sent; a body is JSON."""
+    """What is sent; a body is JSON, and `key` is the sender's own name for it, which is not sent."""
 
     path: str
     body: bytes = b""
     method: Literal["GET", "POST"] = "POST"
+    key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +42,7 @@ class Reply:
         first_byte: None where nothing came.
         status: None where no status came.
         received: bytes, headers included.
+        pieces: when the body had grown to how many bytes, in order: what a stream said when.
         error: what broke the exchange; None where it ended as HTTP says.
     """
 
@@ -50,6 +54,7 @@ class Reply:
     headers: Mapping[str, str]
     body: bytes
     error: BrokenBy | None
+    pieces: Sequence[tuple[float, int]] = ()
 
 
 @dataclass(slots=True)
@@ -61,6 +66,7 @@ class _Arrived:
     received: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: bytearray = field(default_factory=bytearray)
+    pieces: list[tuple[float, int]] = field(default_factory=list)
     broken: BrokenBy = "connect"  # what an error of the socket means at this point
 
 
@@ -68,20 +74,21 @@ class Client:
     """Sends messages to one server.
 
     Args:
-        base_url: as `http://127.0.0.1:8000`.
+        base_url: as `http://127.0.0.1:8000`; with https, certificates are checked as Python does by default.
         api_key: sent as a bearer token.
         timeout_s: seconds after which a reply is given up.
 
     Raises:
-        ValueError: the address is not one of plain HTTP.
+        ValueError: the address is none of a whole server.
     """
 
     def __init__(self, base_url: str, *, api_key: str | None = None, timeout_s: float = 60.0) -> None:
         parts = urlsplit(base_url)
-        if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/"):
+        if parts.scheme not in _PORTS or not parts.hostname or parts.path not in ("", "/"):
             raise ValueError(f"the server's address is {base_url!r}; give one such as http://127.0.0.1:8000")
         self.host = parts.hostname
-        self.port = parts.port or 80
+        self.port = parts.port or _PORTS[parts.scheme]
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._timeout_s = timeout_s
         self._headers = [("host", parts.netloc), ("connection", "close"), ("user-agent", "flashu-load-tests")]
         if api_key:
@@ -110,10 +117,11 @@ class Client:
             headers=arrived.headers,
             body=bytes(arrived.body),
             error=error,
+            pieces=tuple(arrived.pieces),
         )
 
     async def _exchange(self, message: Message, arrived: _Arrived) -> None:
-        reader, writer = await asyncio.open_connection(self.host, self.port)
+        reader, writer = await asyncio.open_connection(self.host, self.port, ssl=self._tls)
         arrived.broken = "reset"
         try:
             connection = h11.Connection(h11.CLIENT)
@@ -146,5 +154,6 @@ class Client:
                 arrived.headers = {name.decode(): value.decode("latin-1") for name, value in event.headers}
             elif isinstance(event, h11.Data):
                 arrived.body += event.data
+                arrived.pieces.append((asyncio.get_running_loop().time(), len(arrived.body)))
             elif isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed)):
                 return

@@ -8,13 +8,13 @@ import contextlib
 import gc
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from flashu_core.types import Task
-from load_tests.arrivals import Arrival, Segment, Window, arrivals, windows
-from load_tests.bodies import Bodies
-from load_tests.client import Client
+from load_tests.arrivals import Arrival, Segment, Spacing, Window, arrivals, windows
+from load_tests.client import Client, Message, Reply
 from load_tests.record import Record, record
 
 _LEAD_S = 0.05  # between making the arrivals and the first of them
@@ -35,32 +35,90 @@ class Outcomes:
     busy: float
 
 
+class Supply(Protocol):
+    """Where messages come from."""
+
+    def next(self, task: Task) -> Message: ...
+
+
 @dataclass(slots=True)
 class Driver:
-    """Sends to one server, with one clock for the whole run."""
+    """Sends to one server, with one clock for the whole run.
+
+    Attributes:
+        limit: requests under way at most in an open loop; the others wait in the client, and their latency counts from
+            the scheduled time all the same. None for no limit.
+        keep: told of every message and its reply, as it comes.
+    """
 
     client: Client
-    bodies: Bodies
+    bodies: Supply
     seed: int
+    limit: int | None = None
+    keep: Callable[[Message, Reply], None] | None = None
     began: float = field(default_factory=time.monotonic)  # the clock of asyncio's own loops
 
-    async def open_loop(self, segments: Sequence[Segment]) -> Outcomes:
-        """Sends at the scheduled times, whatever has come back; returns when all have ended."""
+    async def open_loop(
+        self,
+        segments: Sequence[Segment],
+        spacing: Spacing = "poisson",
+        *,
+        enough: Callable[[Record], bool] = lambda _: False,
+    ) -> Outcomes:
+        """Sends at the scheduled times, whatever has come back; returns when all have ended.
+
+        Args:
+            enough: asked about every record; where it says so the run ends, and what is under way is given up.
+        """
         loop = asyncio.get_running_loop()
-        due = arrivals(segments, self.seed)
+        due = arrivals(segments, self.seed, spacing)
+        room = asyncio.Semaphore(self.limit) if self.limit else contextlib.nullcontext()
+        stopped = asyncio.Event()
+
+        async def arrive(arrival: Arrival, scheduled: float, message: Message) -> Record:
+            async with room:
+                one = await self.send(
+                    arrival.phase, arrival.task, scheduled=scheduled, counted=arrival.counted, message=message
+                )
+            if enough(one):
+                stopped.set()
+            return one
+
         with quiet() as used:
             start = loop.time() + _LEAD_S
-            sent = []
+            sent: list[asyncio.Task[Record]] = []
             for arrival in due:
                 await asyncio.sleep(max(start + arrival.at - loop.time(), 0.0))
-                sent.append(asyncio.create_task(self._arrive(arrival, start + arrival.at)))
-            records = await asyncio.gather(*sent)
+                if stopped.is_set():
+                    break
+                message = self.bodies.next(arrival.task)
+                sent.append(asyncio.create_task(arrive(arrival, start + arrival.at, message)))
+            records = await _ended(sent, stopped)
         since = start - self.began
         return Outcomes(
             records=records,
             windows={phase: window.shifted(since) for phase, window in windows(segments).items()},
             busy=used.share,
         )
+
+    async def one_by_one(self, segments: Sequence[Segment], spacing: Spacing = "poisson") -> Outcomes:
+        """Sends what the open loop sends and in its order, but each request alone, when the one before has ended.
+
+        A request's latency counts from its own sending.
+        """
+        loop = asyncio.get_running_loop()
+        records: list[Record] = []
+        starts: dict[str, float] = {}
+        ends: dict[str, float] = {}
+        with quiet() as used:
+            for arrival in arrivals(segments, self.seed, spacing):
+                now = loop.time()
+                records.append(await self.send(arrival.phase, arrival.task, scheduled=now, counted=arrival.counted))
+                if arrival.counted:
+                    starts.setdefault(arrival.phase, now - self.began)
+                    ends[arrival.phase] = loop.time() - self.began
+        found = {phase: Window(start, ends[phase]) for phase, start in starts.items()}
+        return Outcomes(records=records, windows=found, busy=used.share)
 
     async def closed_loop(
         self, phase: str, shares: Mapping[Task, float], *, concurrency: int, lead_s: float, seconds: float
@@ -96,13 +154,37 @@ class Driver:
         window = Window(counts_from - self.began, ends - self.began)
         return Outcomes(records=found, windows={phase: window} if seconds else {}, busy=used.share)
 
-    async def send(self, phase: str, task: Task, *, scheduled: float, counted: bool = True) -> Record:
-        """One request now; `scheduled` is of the loop's clock."""
-        reply = await self.client.exchange(self.bodies.next(task))
-        return record(reply, phase=phase, task=task, counted=counted, scheduled=scheduled, began=self.began)
+    async def send(
+        self, phase: str, task: Task, *, scheduled: float, counted: bool = True, message: Message | None = None
+    ) -> Record:
+        """One request now; `scheduled` is of the loop's clock, and the next message is sent where none is given."""
+        message = message or self.bodies.next(task)
+        reply = await self.client.exchange(message)
+        if self.keep is not None:
+            self.keep(message, reply)
+        return record(
+            reply,
+            phase=phase,
+            task=task,
+            counted=counted,
+            scheduled=scheduled,
+            began=self.began,
+            key=message.key,
+        )
 
-    async def _arrive(self, arrival: Arrival, scheduled: float) -> Record:
-        return await self.send(arrival.phase, arrival.task, scheduled=scheduled, counted=arrival.counted)
+
+async def _ended(sent: Sequence[asyncio.Task[Record]], stopped: asyncio.Event) -> list[Record]:
+    """What all come to; where it was stopped, of those that have ended by then."""
+    stop = asyncio.ensure_future(stopped.wait())
+    everything = asyncio.gather(*sent, return_exceptions=True)
+    waited: set[asyncio.Future[Any]] = {stop, everything}
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    if stopped.is_set():
+        for task in sent:
+            task.cancel()
+    stop.cancel()
+    await everything
+    return [task.result() for task in sent if not task.cancelled()]
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ def quantiles(values: Sequence[float]) -> dict[str, float | None]:
     return {
         "p50": quantile(values, 0.5),
         "p90": quantile(values, 0.9),
+        "p95": quantile(values, 0.95),
         "p99": quantile(values, 0.99),
         "max": max(values, default=None),
     }
@@ -45,6 +46,16 @@ def _inside(span: Span, window: Window) -> float:
     if end <= start:
         return float(window.start <= end < window.end)
     return max(min(end, window.end) - max(start, window.start), 0.0) / (end - start)
+
+
+def most_at_once(spans: Sequence[Span]) -> int:
+    """How many spans overlap at most; one that ends where another begins does not overlap it."""
+    changes = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
+    most = now = 0
+    for _, change in changes:
+        now += change
+        most = max(most, now)
+    return most
 
 
 def settled_after(abnormal: Sequence[tuple[float, bool]], *, tolerated: float = 0.05) -> float | None:

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "machine": machine.describe(),
     }
     path = machine.save(options.save, result, options.results)
-    draw(found, path.with_suffix(".png"))
+    draw(found.records, found.windows, path.with_suffix(".png"))
     if options.records:
         record.write(found.records, options.records)
     show(summary, targets, Console(width=None if sys.stdout.isatty() else _WIDTH))
@@ -130,7 +130,12 @@ def _parser() -> argparse.ArgumentParser:
     plan = Plan()
     parser.add_argument("--minutes", type=float, default=plan.minutes, help="of load, in all phases together")
     parser.add_argument("--base-url", metavar="URL", help=f"a server that runs; its key, if any, is in {_API_KEY}")
-    parser.add_argument("--serve", default="", metavar="OPTIONS", help="more options of our own `flashu serve`")
+    parser.add_argument(
+        "--serve",
+        default="--max-queue-seconds 2",  # a backlog of more is not worked off within 5 s at half the load
+        metavar="OPTIONS",
+        help="options of our own `flashu serve`",
+    )
     parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS of our own server; all cores by default")
     parser.add_argument("--mix", type=float, default=plan.pictures, help="share of pictures, by count")
     parser.add_argument("--picture-load", type=float, default=plan.picture_load, help="of their C, beside answers")

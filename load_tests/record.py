@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from flashu_core.types import Task
+from load_tests.answer import failure_of, read_answer
 from load_tests.client import BrokenBy, Reply
 
 Outcome = Literal["completed", "refused", "failed", "broken"]
@@ -30,6 +31,9 @@ class Record:
         error: what broke the exchange.
         timings_ms: the server's own, of a completed request.
         evaluations: of a picture.
+        key: the sender's own name of the request.
+        first_event: when a stream said the first of its result: a piece of text, or an evaluation that ended.
+        failure: the server's code for what went wrong, or ours for a 200 that holds no result.
     """
 
     phase: str
@@ -45,6 +49,9 @@ class Record:
     error: BrokenBy | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     evaluations: int = 0
+    key: str = ""
+    first_event: float | None = None
+    failure: str | None = None
 
     @property
     def latency(self) -> float:
@@ -63,11 +70,12 @@ class Record:
 
     @property
     def outcome(self) -> Outcome:
-        """Completed with 200, refused with 429 or 503, failed with another status, or broken: without a whole reply."""
+        """Completed with 200 and a result, refused with 429 or 503, failed otherwise, or broken: without a whole
+        reply."""
         if self.error is not None or self.status is None:
             return "broken"
         if self.status == 200:
-            return "completed"
+            return "completed" if self.failure is None else "failed"
         return "refused" if self.status in _REFUSALS else "failed"
 
     @property
@@ -78,13 +86,11 @@ class Record:
         return sum(self.timings_ms.get(name, 0.0) for name in _EVALUATION) / 1000 / self.evaluations
 
 
-def record(reply: Reply, *, phase: str, task: Task, counted: bool, scheduled: float, began: float) -> Record:
+def record(
+    reply: Reply, *, phase: str, task: Task, counted: bool, scheduled: float, began: float, key: str = ""
+) -> Record:
     """Of a reply whose times, like `scheduled` and `began`, are of the event loop's clock."""
-    timings: Mapping[str, float] = {}
-    evaluations = 0
-    if reply.status == 200 and reply.error is None:
-        answer = json.loads(reply.body)
-        timings, evaluations = answer["timings_ms"], answer["schedule"].get("evaluations", 0)
+    answer = read_answer(reply) if reply.status == 200 and reply.error is None else None
     return Record(
         phase=phase,
         task=task,
@@ -97,8 +103,11 @@ def record(reply: Reply, *, phase: str, task: Task, counted: bool, scheduled: fl
         received=reply.received,
         retry_after=_seconds(reply.headers.get("retry-after")),
         error=reply.error,
-        timings_ms=timings,
-        evaluations=evaluations,
+        timings_ms={} if answer is None else answer.timings_ms,
+        evaluations=0 if answer is None else answer.evaluations,
+        key=key,
+        first_event=None if answer is None or answer.first_event is None else answer.first_event - began,
+        failure=failure_of(reply) if answer is None else answer.failure,
     )
 
 

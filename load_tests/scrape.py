@@ -16,9 +16,14 @@ EVALUATION = "flashu_evaluation_seconds"
 
 
 async def scrape(client: Client) -> Samples:
-    """Every sample by name and labels; none where /metrics does not answer (it may want a key)."""
+    """Every sample by name and labels; none where /metrics does not answer (it may want a key) or says other things."""
     reply = await client.exchange(Message(method="GET", path="/metrics"))
-    return parse(reply.body.decode()) if reply.status == 200 else {}
+    if reply.status != 200 or reply.error is not None:
+        return {}
+    try:
+        return parse(reply.body.decode())
+    except ValueError:  # what a proxy says in its place
+        return {}
 
 
 def parse(text: str) -> Samples:

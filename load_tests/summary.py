@@ -46,6 +46,7 @@ def outcomes(records: Sequence[Record]) -> dict[str, Any]:
         **{name: counts[name] for name in ("completed", "refused", "failed", "broken")},
         "statuses": dict(Counter(str(record.status) for record in records if record.status is not None)),
         "errors": dict(Counter(record.error for record in records if record.error is not None)),
+        "failures": dict(Counter(record.failure for record in records if record.failure is not None)),
     }
 
 

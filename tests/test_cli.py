@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,29 @@ def test_commands_of_other_packages_are_listed_and_loaded_only_then() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert ended.stdout.strip().endswith("False")
+
+
+def test_an_entry_point_may_be_a_group_of_commands(tmp_path: Path) -> None:
+    metadata = tmp_path / "loads-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: loads\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[flashu.commands]\nloads = load_tests.command:bench\n")
+    root = Path(__file__).parents[1]
+    program = (
+        f"import sys; sys.path[:0] = [{str(root)!r}, {str(tmp_path)!r}]\n"
+        "sys.argv = ['flashu', 'loads', *sys.argv[1:]]\n"
+        "from flashu_core.cli import main; main()"
+    )
+    for words, said in ((["--help"], "capacity"), (["capacity", "--help"], "--precision")):
+        command = [sys.executable, "-c", program, *words]
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "200"}
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert said in ended.stdout
+    wrong = subprocess.run([sys.executable, "-c", program, "serve", "--mix", "vqa=x"], capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "share of vqa" in wrong.stderr
 
 
 def test_plan_prints_the_schedule(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,17 @@ def test_a_seed_says_all_and_another_one_something_else() -> None:
     assert arrivals([LONG], seed=4) != arrivals([LONG], seed=5)
 
 
+def test_constant_spacing_is_even_and_each_task_has_its_own_row() -> None:
+    found = arrivals([LONG], seed=2, spacing="constant")
+    rows = {task: [one.at for one in found if one.task == task] for task in ("vqa", "generate")}
+    for task, rate in (("vqa", 20.0), ("generate", 5.0)):
+        assert len(rows[task]) == rate * 200  # type: ignore[index]
+        gaps = [after - before for before, after in itertools.pairwise(rows[task])]  # type: ignore[index]
+        assert gaps == pytest.approx([1 / rate] * len(gaps))
+    assert not set(rows["vqa"]) & set(rows["generate"])
+    assert found != arrivals([LONG], seed=3, spacing="constant")
+
+
 def test_the_same_answers_arrive_with_and_without_pictures() -> None:
     alone = Segment(phase="alone", seconds=200.0, rates={"vqa": 20.0})
     times = [one.at for one in arrivals([LONG], seed=6) if one.task == "vqa"]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
+import ssl
+import subprocess
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 import pytest
 
@@ -127,7 +131,47 @@ async def test_nobody_there() -> None:
     assert (reply.status, reply.error) == (None, "connect")
 
 
-@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:80", "http://", "http://host/v1"])
-def test_addresses_that_are_not_plain_http(url: str) -> None:
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1:1", "127.0.0.1:80", "http://", "http://host/v1"])
+def test_addresses_that_are_none_of_a_server(url: str) -> None:
     with pytest.raises(ValueError, match="give one such as"):
         Client(url)
+
+
+async def test_when_each_piece_of_a_body_was_there(serving: Serving, response: Response) -> None:
+    async def handler(head: bytes, body: bytes) -> bytes:
+        return response(200, b"x" * 1_000_000)
+
+    async with serving(handler) as url:
+        reply = await Client(url).exchange(ASK)
+    times, lengths = zip(*reply.pieces, strict=True)
+    assert lengths[-1] == 1_000_000
+    assert len(lengths) > 1
+    assert list(lengths) == sorted(lengths)
+    assert reply.first_byte is not None
+    assert [reply.first_byte, *times, reply.end] == sorted([reply.first_byte, *times, reply.end])
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+async def test_https_is_spoken_to_those_whose_certificate_is_trusted(
+    tmp_path: Path, response: Response, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    request += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(request, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(response(200, b"secret"))
+        await writer.drain()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context)
+    async with server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        stranger = await Client(url).exchange(Message(path="/", body=b"{}"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        trusted = await Client(url).exchange(Message(path="/", body=b"{}"))
+    assert (stranger.status, stranger.error) == (None, "connect")
+    assert (trusted.status, trusted.body, trusted.error) == (200, b"secret", None)

@@ -13,6 +13,8 @@ from load_tests.arrivals import Segment, arrivals
 from load_tests.bodies import Bodies
 from load_tests.client import Client
 from load_tests.driver import Driver, quiet
+from load_tests.record import Record
+from load_tests.workload import Wishes, Workload
 
 Serving = Callable[..., AbstractAsyncContextManager[str]]
 Make = Callable[..., bytes]
@@ -65,6 +67,85 @@ async def test_refusals_and_resets_are_records_too(serving: Serving, response: M
     outcomes = [(one.task, one.outcome, one.retry_after, one.error) for one in found.records]
     assert outcomes.count(("vqa", "refused", 3.0, None)) == 10
     assert outcomes.count(("generate", "broken", None, "reset")) == 5
+
+
+async def test_a_limit_keeps_requests_waiting_and_their_latency_counts(
+    serving: Serving, response: Make, answer: Make, bodies: Bodies
+) -> None:
+    now = most = 0
+
+    async def handler(head: bytes, body: bytes) -> bytes:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.02)
+        now -= 1
+        return response(200, answer("vqa"))
+
+    segments = [Segment(phase="a", seconds=0.1, rates={"vqa": 200.0})]
+    async with serving(handler) as url:
+        found = await Driver(Client(url), bodies, 0, limit=2).open_loop(segments)
+    assert most == 2
+    assert len(found.records) == 20
+    assert max(one.latency for one in found.records) > 0.09  # 0.2 s of work for two, all sent within 0.1 s
+
+
+async def test_an_open_loop_ends_when_it_is_enough(serving: Serving, response: Make, bodies: Bodies) -> None:
+    """The third reply is enough; one that was asked before never comes, and is given up."""
+    come = 0
+
+    async def handler(head: bytes, body: bytes) -> bytes:
+        nonlocal come
+        come += 1
+        if come == 1:
+            await asyncio.sleep(30.0)
+        return response(503)
+
+    seen = 0
+
+    def enough(one: Record) -> bool:
+        nonlocal seen
+        seen += 1
+        return seen == 3
+
+    segments = [Segment(phase="a", seconds=60.0, rates={"vqa": 10.0})]
+    async with serving(handler) as url:
+        found = await Driver(Client(url), bodies, 0).open_loop(segments, "constant", enough=enough)
+    assert 3 <= len(found.records) < 60
+    assert {one.status for one in found.records} == {503}
+
+
+async def test_one_by_one_sends_what_the_open_loop_sends_and_each_alone(
+    serving: Serving, response: Make, answer: Make
+) -> None:
+    heard: list[bytes] = []
+    now = 0
+
+    async def handler(head: bytes, body: bytes) -> bytes:
+        nonlocal now
+        now += 1
+        assert now == 1
+        heard.append(body)
+        await asyncio.sleep(0.005)
+        now -= 1
+        return response(200, answer("vqa"))
+
+    segments = [
+        Segment(phase="a", seconds=1.0, rates={"vqa": 5.0}, counted=False),
+        Segment(phase="a", seconds=1.0, rates={"vqa": 15.0, "generate": 5.0}),
+    ]
+    kept: list[tuple[str, int | None]] = []
+    async with serving(handler) as url:
+        driver = Driver(Client(url), Workload(3, Wishes()), 3)
+        driver.keep = lambda message, reply: kept.append((message.key, reply.status))
+        found = await driver.one_by_one(segments)
+    workload = Workload(3, Wishes())
+    assert heard == [workload.next(arrival.task).body for arrival in arrivals(segments, 3)]
+    assert [key for key, _ in kept] == [one.key for one in found.records]
+    counted = [one for one in found.records if one.counted]
+    assert len(counted) == 20
+    assert found.windows["a"].start == pytest.approx(counted[0].scheduled)
+    assert found.windows["a"].end >= counted[-1].end
 
 
 async def test_a_closed_loop_keeps_so_many_under_way(

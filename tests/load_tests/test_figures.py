@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from load_tests.arrivals import Window
-from load_tests.figures import quantile, quantiles, settled_after, throughput
+from load_tests.figures import most_at_once, quantile, quantiles, settled_after, throughput
 
 
 def test_a_quantile_is_the_least_value_not_exceeded_by_its_share() -> None:
@@ -14,8 +14,8 @@ def test_a_quantile_is_the_least_value_not_exceeded_by_its_share() -> None:
     assert quantile(hundred, 0.99) == 99.0
     assert quantile([3.0], 0.99) == 3.0
     assert quantile([], 0.5) is None
-    assert quantiles([]) == {"p50": None, "p90": None, "p99": None, "max": None}
-    assert quantiles([2.0, 1.0]) == {"p50": 1.0, "p90": 2.0, "p99": 2.0, "max": 2.0}
+    assert quantiles([]) == {"p50": None, "p90": None, "p95": None, "p99": None, "max": None}
+    assert quantiles([2.0, 1.0]) == {"p50": 1.0, "p90": 2.0, "p95": 2.0, "p99": 2.0, "max": 2.0}
 
 
 def test_throughput_counts_what_is_half_in_the_window_as_a_half() -> None:
@@ -29,6 +29,12 @@ def test_throughput_counts_what_is_half_in_the_window_as_a_half() -> None:
 
 def test_throughput_of_work_that_took_no_time_counts_where_it_ended() -> None:
     assert throughput([(10.0, 10.0), (20.0, 20.0)], Window(10.0, 20.0)) == pytest.approx(0.1)
+
+
+def test_how_many_overlap_at_most() -> None:
+    assert most_at_once([]) == 0
+    assert most_at_once([(0.0, 1.0), (1.0, 2.0)]) == 1
+    assert most_at_once([(0.0, 3.0), (1.0, 2.0), (1.5, 4.0), (3.5, 5.0)]) == 3
 
 
 def test_weights_of_throughput() -> None:

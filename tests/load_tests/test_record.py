@@ -58,6 +58,7 @@ def test_work_begins_when_the_engine_does_and_never_before_the_request(answer: M
         ({"status": 500}, "failed", None),
         ({"status": 504}, "failed", None),
         ({"status": None, "error": "reset", "first_byte": None}, "broken", None),
+        ({}, "failed", None),
         ({"error": "cut"}, "broken", None),
         ({"error": "timeout"}, "broken", None),
     ],
@@ -66,6 +67,18 @@ def test_how_it_ended(changes: dict[str, Any], outcome: str, retry_after: float 
     one = noted(replied(b"not to be read", **changes))
     assert (one.outcome, one.retry_after) == (outcome, retry_after)
     assert one.timings_ms == {}
+
+
+def test_the_server_s_own_word_for_what_went_wrong() -> None:
+    assert noted(replied(b'{"error": {"code": "queue_full"}}', status=503)).failure == "queue_full"
+    assert noted(replied(b"no result")).failure == "no_result"
+    assert noted(replied(b"", status=None, error="reset")).failure is None
+
+
+def test_the_first_event_of_a_stream_is_since_the_run_began(answer: Make) -> None:
+    body = b'event: text\ndata: {"text": "r"}\n\nevent: done\ndata: ' + answer("vqa") + b"\n\n"
+    one = noted(replied(body, headers={"content-type": "text/event-stream"}, pieces=[(102.5, len(body))]))
+    assert (one.first_event, one.outcome) == (2.5, "completed")
 
 
 def test_records_are_read_as_they_were_written(tmp_path: Path, answer: Make, made: Make) -> None:

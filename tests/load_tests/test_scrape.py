@@ -46,11 +46,12 @@ def test_quantiles_of_what_was_observed_in_between() -> None:
     assert math.isfinite(histogram_quantile(before, beyond, "flashu_x_seconds", 0.99) or math.inf)
 
 
+@pytest.mark.parametrize("status", [401, 200])
 async def test_a_server_that_shows_no_metrics_has_none(
-    serving: Callable[..., AbstractAsyncContextManager[str]], response: Callable[..., bytes]
+    status: int, serving: Callable[..., AbstractAsyncContextManager[str]], response: Callable[..., bytes]
 ) -> None:
     async def handler(head: bytes, body: bytes) -> bytes:
-        return response(401)
+        return response(status, b"<html>")
 
     async with serving(handler) as url:
         assert await scrape(Client(url)) == {}
