@@ -50,6 +50,7 @@ from server.wire import PREFIX, Bytes, WireError, decode, encode, lengths
 
 _log = logging.getLogger("flashu.engine")
 _PR_SET_PDEATHSIG = 1
+_NICENESS = 5
 _SMALL = 64 * 1024  # bytes that are rather copied than sent alone
 
 
@@ -237,6 +238,8 @@ def main(descriptor: int, load: Callable[[Load], EngineLike] | None = None) -> N
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
+    # On a machine of few cores: the front end's milliseconds between two waits are not to queue behind our threads.
+    os.nice(_NICENESS)
     faulthandler.enable()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     status = EngineProcess(socket.socket(fileno=descriptor), load or load_engine).run()
