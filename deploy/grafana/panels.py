@@ -52,6 +52,11 @@ class Row:
     panels: Sequence[Panel]
     note: str = ""
 
+    @property
+    def columns(self) -> int:
+        """Panels in a line."""
+        return 3 if len(self.panels) % 3 == 0 else 2
+
 
 def of(metric: str, **labels: str) -> str:
     """The metric's series of the servers that are chosen; a value with | in it is a choice."""
@@ -75,6 +80,11 @@ def percentiles(histogram: str, **labels: str) -> tuple[Query, ...]:
     return tuple(Query(expr=quantile(share / 100, histogram, **labels), legend=f"p{share}") for share in (50, 95, 99))
 
 
+def filled_in(expr: str, *, rate_s: int, job: str = ".+", instance: str = ".+") -> str:
+    """An expression with values for the variables, as Prometheus takes it."""
+    return expr.replace("$__rate_interval", f"{rate_s}s").replace("$job", job).replace("$instance", instance)
+
+
 def dashboard(*, uid: str, title: str, about: str, rows: Sequence[Row]) -> dict[str, Any]:
     """A dashboard as Grafana's JSON."""
     panels: list[dict[str, Any]] = []
@@ -85,17 +95,16 @@ def dashboard(*, uid: str, title: str, about: str, rows: Sequence[Row]) -> dict[
         if row.note:
             panels.append(_text(row.note, top))
             top += 3
-        in_line = 3 if len(row.panels) % 3 == 0 else 2
         for index, panel in enumerate(row.panels):
-            width = WIDTH // in_line
+            width = WIDTH // row.columns
             place = {
-                "x": index % in_line * width,
-                "y": top + index // in_line * _HEIGHT,
+                "x": index % row.columns * width,
+                "y": top + index // row.columns * _HEIGHT,
                 "w": width,
                 "h": _HEIGHT,
             }
             panels.append(_lines(panel, place))
-        top += -(-len(row.panels) // in_line) * _HEIGHT
+        top += -(-len(row.panels) // row.columns) * _HEIGHT
     for number, shown in enumerate(panels, start=1):
         shown["id"] = number
     return {

@@ -145,10 +145,10 @@ _COMPONENTS = Row(
 _ACCELERATION = Row(
     name="acceleration",
     title="Acceleration",
-    note="**Seconds saved are an estimate**: backbone passes that were not needed, times the mean seconds of those that "
-    "ran (full and pruned ones mixed), per drawing, over ten minutes. What shorter time grids, pruned neurons, layers "
-    "left out and the head's cache save is not in it, and drawings under `exact` bring it towards 0. The full measure "
-    "is to compare policies, in *Where the time goes*.",
+    note="**Seconds saved are an estimate**: backbone passes that were not needed, times the mean seconds of those "
+    "that ran (full and pruned ones mixed), per drawing, over ten minutes. What shorter time grids, pruned neurons, "
+    "layers left out and the head's cache save is not in it, and drawings under `exact` bring it towards 0. The full "
+    "measure is to compare policies, in *Where the time goes*.",
     panels=(
         Panel(
             title="Backbone passes by kind",
@@ -308,7 +308,7 @@ _WORKER = Row(
             alerts=["FlashUWorkerRestarted", "FlashUWorkerRestartLoop"],
         ),
         Panel(
-            title="Age of the last progress, while there is work",
+            title="Age of the last progress",
             about="Seconds since a unit of work ended; 0 while nothing is to be done.",
             unit="s",
             queries=[
