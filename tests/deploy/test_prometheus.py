@@ -100,3 +100,16 @@ def test_alerts_go_nowhere_until_an_operator_says_where(rules: list[dict[str, An
     named = re.findall(r"FlashU\w+", yaml.safe_dump(config["inhibit_rules"]))
     assert named
     assert set(named) <= alerts
+
+
+def test_the_page_about_watching_names_what_there_is(rules: list[dict[str, Any]]) -> None:
+    page = RUNBOOKS.with_name("monitoring.md")
+    text = page.read_text()
+    alerts = {rule["alert"] for rule in rules if "alert" in rule}
+    assert set(re.findall(r"\bFlashU[A-Z]\w+", text)) <= alerts
+    assert len(alerts) == 16
+    for path in re.findall(r"`(deploy/[\w./-]+)`", text):
+        assert (RUNBOOKS.parents[1] / path).exists(), path
+    pictures = re.findall(r"\]\((images/[^)]+)\)", text)
+    assert {page.parent / picture for picture in pictures} == set((page.parent / "images").glob("dashboard-*.png"))
+    assert all((page.parent / picture).stat().st_size < 150_000 for picture in pictures)
