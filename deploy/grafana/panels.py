@@ -12,7 +12,7 @@ _HEIGHT = 8
 _RUNBOOKS = "docs/runbooks.md"  # an operator puts the address where they are served
 _SELECTOR = 'job=~"$job", instance=~"$instance"'
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-Unit = Literal["reqps", "s", "bytes", "percentunit", "ops", "none", "short"]
+Unit = Literal["reqps", "s", "bytes", "percentunit", "ops", "none"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,7 +144,13 @@ def _variables() -> list[dict[str, Any]]:
         {"name": "datasource", "label": "data source", "type": "datasource", "query": "prometheus"},
         values("job", "label_values(flashu_build_info, job)"),
         values("instance", 'label_values(flashu_build_info{job=~"$job"}, instance)'),
-        {"name": "runbooks", "label": "runbooks at", "type": "textbox", "query": _RUNBOOKS},
+        {
+            "name": "runbooks",
+            "label": "runbooks at",
+            "type": "textbox",
+            "query": _RUNBOOKS,
+            "current": {"text": _RUNBOOKS, "value": _RUNBOOKS},
+        },
     ]
 
 
