@@ -93,26 +93,28 @@ def draw(client: httpx.Client, span: Span, folder: Path, rows: Sequence[Row] = R
 
 def _draw_panel(axes: Axes, panel: Panel, found: Sequence[Line], span: Span) -> None:
     scale = _SCALES.get(panel.unit, 1.0)
-    minutes = [(at - span.start) / 60 for at in span.times]
+    unit, length = ("minutes", 60) if span.end - span.start > 300 else ("seconds", 1)
+    times = [(at - span.start) / length for at in span.times]
     if panel.stacked and found:
         values = [[0.0 if math.isnan(value) else value * scale for value in line] for _, line in found]
-        axes.stackplot(minutes, values, labels=[name for name, _ in found], alpha=0.7)
+        axes.stackplot(times, values, labels=[name for name, _ in found], alpha=0.7)
     else:
         for name, line in found:
-            axes.plot(minutes, [value * scale for value in line], label=name, linewidth=1.2)
+            axes.plot(times, [value * scale for value in line], label=name, linewidth=1.2)
     top = max((value * scale for _, line in found for value in line if not math.isnan(value)), default=0.0)
     # A limit far above everything would press the lines onto the axis.
     if panel.limit is not None and panel.limit * scale <= 4 * top:
         axes.axhline(panel.limit * scale, color="red", linestyle="--", linewidth=0.9)
     axes.set_title(panel.title, fontsize=9)
-    axes.set_xlabel("minutes", fontsize=7)
+    axes.set_xlabel(unit, fontsize=7)
     axes.set_ylabel(_UNITS.get(panel.unit, ""), fontsize=7)
-    axes.set_xlim(0, minutes[-1])
-    axes.set_ylim(bottom=0)
+    axes.set_xlim(0, times[-1])
+    # Room for the legend, above the lines.
+    axes.set_ylim(0, 1.35 * axes.get_ylim()[1] if top else 1)
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.25)
     if found:
-        axes.legend(fontsize=6, loc="upper left", framealpha=0.6, ncols=2 if len(found) > 4 else 1)
+        axes.legend(fontsize=6, loc="upper left", framealpha=0.6, ncols=-(-len(found) // 3))
     else:
         axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", color="grey")
 

@@ -237,7 +237,9 @@ def load(server: httpx.Client, clients: int) -> Iterator[None]:
     def one(number: int) -> None:
         policy = ("flashu", "exact", "flashu-fast")[number % 3]
         drawing = {"prompt": "a large red circle", "acceleration": policy}
-        question = {"question": "how many circles are there?", "image": image, "acceleration": policy}
+        # Hot, so that some answers have more tokens than one whatever the checkpoint has learnt.
+        hot = {"max_new_tokens": 8, "temperature": 2.0}
+        question = {"question": "what is in the picture?", "image": image, "acceleration": policy, **hot}
         chat = {"model": "shapes-64", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
         path, body = {0: ("/v1/vqa", question), 1: ("/v1/chat/completions", chat)}.get(
             number % 8, ("/v1/generate", drawing)
