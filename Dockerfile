@@ -60,13 +60,14 @@ COPY --from=build /opt/flashu /opt/flashu
 COPY --from=build --chown=10001:10001 /cache /cache
 COPY docker/entrypoint.sh docker/healthcheck.py /opt/flashu/container/
 # Models, and whatever a library keeps below its user's home, go to the one volume; everything else may be read-only.
-# PYTHONSAFEPATH: the working directory is no place to find modules in.
+# PYTHONSAFEPATH: the working directory is no place to find modules in. NVIDIA_...: what of the driver is to be mounted.
 ENV PATH="/opt/flashu/bin:${PATH}" \
     HOME=/cache \
     HF_HOME=/cache/huggingface \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     PYTHONSAFEPATH=1 \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     FLASHU_HOST=0.0.0.0
 VOLUME /cache
 WORKDIR /opt/flashu

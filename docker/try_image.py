@@ -1,8 +1,8 @@
 """Starts an unpacked image as a container engine would, asks it for a picture, and stops it. It knows how to make the
-first process of a namespace, with a read-only root, the image's user and no capabilities; the server it knows over HTTP.
+first process of a namespace, with a read-only root, the image's user and no capabilities, and asks it over HTTP.
 
-Run as root: `try_image.py FOLDER CONFIG`, where CONFIG is what `buildah inspect --type image` prints. Prints a JSON line
-of what it saw; the exit status is 0 when all of it was right.
+Run as root: `try_image.py FOLDER CONFIG`, where CONFIG is what `buildah inspect --type image` prints. Prints what it
+saw as a JSON line; the exit status is 0 when all of it was right.
 """
 
 from __future__ import annotations

@@ -256,8 +256,12 @@ def test_only_the_gpu_s_server_reserves_one(composed: tuple[str, dict[str, Any]]
     assert (server["build"]["args"]["TORCH_INDEX"] == "https://download.pytorch.org/whl/cpu") is (profile == "cpu")
 
 
-def test_the_server_gets_valid_settings_and_the_time_to_end(composed: tuple[str, dict[str, Any]]) -> None:
+def test_the_server_gets_valid_settings_and_the_time_to_end(
+    composed: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     profile, config = composed
+    for switch in SWITCHES:  # no settings, so the server would refuse them
+        monkeypatch.delenv(switch, raising=False)
     server = config["services"][SERVERS[profile]]
     names = [name for name in server["environment"] if name.startswith(PREFIX)]
     given = {name.removeprefix(PREFIX).lower(): server["environment"][name] for name in names}
