@@ -9,8 +9,7 @@ password=${SECRETS_DIR:-/run/secrets}/grafana_admin_password
 if [ ! -e "$password" ]; then
     password=$data/admin_password
     if [ ! -s "$password" ]; then
-        umask 077
-        head -c 24 /dev/urandom | base64 > "$password"
+        (umask 077 && head -c 24 /dev/urandom | base64 > "$password")
         echo "the password of admin is in $password"
     fi
 fi
