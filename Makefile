@@ -1,10 +1,11 @@
-# `make serve` starts the server, `make test` runs every check and test. Both install what they need.
+# `make serve` starts the server, `make test` runs every check and test, `make ops` and `make ops-e2e` try what operators
+# use. All install what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 
-.PHONY: serve test check lint install clean
+.PHONY: serve test check install ops ops-e2e container clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -23,7 +24,31 @@ check: install
 	$(BIN)/lint-imports
 
 test: check
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -m "not ops and not packages and not container"
+
+$(VENV)/.ops: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,bench,ops,ray,locust]'
+	touch $@
+
+# Everything that needs neither root nor Debian's packages: files for containers, Kubernetes and Grafana, replicas, locust.
+ops: $(VENV)/.ops
+	@echo "== the chart renders to what is checked in, valid by Kubernetes' own schemas"
+	$(BIN)/python deploy/kubernetes/render.py --check
+	$(BIN)/kubernetes-validate --strict --no-warn deploy/kubernetes/rendered/*.yaml
+	@echo "== Dockerfile, scripts and Compose; chart; rules and dashboards; Ray Serve with two replicas; locust"
+	CHECK_OPS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not packages and not container" \
+		tests/deploy tests/load_tests/test_locustfile.py
+
+# Real Prometheus and Alertmanager on loopback, from Debian's packages; needs root to install them.
+ops-e2e: $(VENV)/.ops
+	deploy/install_packages.sh prometheus prometheus-alertmanager
+	PYTHON=$(BIN)/python deploy/check_prometheus.sh
+	CHECK_OPS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m packages tests/deploy/test_watching.py
+
+# Builds the image, starts it and asks it for a picture; needs root.
+container: $(VENV)/.ops
+	deploy/install_packages.sh buildah debootstrap
+	CHECK_CONTAINER=1 $(BIN)/python -m pytest tests/deploy/test_container.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,81 @@
+# FlashU Server as an image: one file for GPUs and, with --build-arg TORCH_INDEX=..., for CPUs. docker/README.md tells
+# how to build, run and check it.
+#
+# The base needs Python 3.11 or newer with its venv module and nothing else: torch's wheels bring CUDA's libraries, and
+# the driver comes from the host. A tag can be moved; to pin what was reviewed, pass BASE with the digest that this prints:
+#   docker buildx imagetools inspect docker.io/library/python:3.11.15-slim-bookworm --format '{{.Manifest.Digest}}'
+ARG BASE=docker.io/library/python:3.11.15-slim-bookworm
+
+FROM ${BASE} AS build
+# Where torch comes from. Nothing means PyPI, whose wheels are built with CUDA 13 for A100, H100 and newer (driver 580 or
+# later); https://download.pytorch.org/whl/cu126 is for older drivers, https://download.pytorch.org/whl/cpu for none.
+ARG TORCH_INDEX=""
+# A requirement of pip's that names a wheel of flash-attn for this Python and torch, as "flash-attn @ https://...whl"; the
+# server then knows FLASHU_ATTENTION=flash-attn. There is no compiler here, on purpose.
+ARG FLASH_ATTN=""
+ENV PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+# pip works from an environment of its own, so that the one that is served from holds none.
+RUN python3 -m venv /opt/build \
+    && python3 -m venv --without-pip /opt/flashu \
+    && groupadd --gid 10001 flashu \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /cache --shell /usr/sbin/nologin flashu \
+    && mkdir /cache
+COPY pyproject.toml constraints.txt ./
+# Alone and first: it is by far the largest layer and changes least. Its own dependencies come with the others, from PyPI.
+RUN /opt/build/bin/pip --python /opt/flashu/bin/python install --constraint constraints.txt --no-deps \
+        ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
+RUN python3 -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+print(*project["dependencies"], *project["optional-dependencies"]["otel"], sep="\n")' > requirements.txt \
+    && /opt/build/bin/pip --python /opt/flashu/bin/python install --constraint constraints.txt \
+        --requirement requirements.txt
+RUN if [ -n "$FLASH_ATTN" ]; then \
+        /opt/build/bin/pip --python /opt/flashu/bin/python install --constraint constraints.txt \
+            --only-binary :all: "$FLASH_ATTN"; \
+    fi
+COPY README.md LICENSE ./
+COPY flashu_core flashu_core
+COPY server server
+COPY shapes shapes
+RUN /opt/build/bin/pip --python /opt/flashu/bin/python install --no-deps .
+
+# Nothing runs in this stage: it only receives, so no tool, cache or secret of a build can stay in it.
+FROM ${BASE}
+ARG BASE
+ARG VERSION=0.1.0
+ARG REVISION=""
+ARG CREATED=""
+LABEL org.opencontainers.image.title="FlashU Server" \
+      org.opencontainers.image.description="Online inference server for native unified models (Show-o2)" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${BASE}"
+# Programs look their user up by number; the base's own entries stay.
+COPY --from=build /etc/passwd /etc/group /etc/
+COPY --from=build /opt/flashu /opt/flashu
+COPY --from=build --chown=10001:10001 /cache /cache
+COPY docker/entrypoint.sh docker/healthcheck.py /opt/flashu/container/
+# Models, and whatever a library keeps below its user's home, go to the one volume; everything else may be read-only.
+# PYTHONSAFEPATH: the working directory is no place to find modules in. NVIDIA_...: what of the driver is to be mounted.
+ENV PATH="/opt/flashu/bin:${PATH}" \
+    HOME=/cache \
+    HF_HOME=/cache/huggingface \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    PYTHONSAFEPATH=1 \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    FLASHU_HOST=0.0.0.0
+VOLUME /cache
+WORKDIR /opt/flashu
+USER 10001:10001
+EXPOSE 8000
+# The start period is as long as FLASHU_LOAD_TIMEOUT_S lets loading take: until then a failure is no verdict.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30m --retries=3 \
+    CMD ["python", "-I", "-S", "/opt/flashu/container/healthcheck.py"]
+# The entrypoint replaces itself by the server, which so is process 1, takes SIGTERM and reaps its worker. Nothing else is
+# ever its child, so no init is needed; one (--init) makes a difference only to a SIGTERM in the second before Python runs.
+ENTRYPOINT ["/opt/flashu/container/entrypoint.sh"]

@@ -1,0 +1,97 @@
+#!/bin/sh
+# Builds the image with buildah, starts it as a container engine would, and asks it for a picture. For machines without a
+# container engine; where there is one, `docker build .` is all it takes. Needs root, buildah and util-linux, and
+# debootstrap for the stand-in of the base image; docker/README.md tells more.
+set -eu
+umask 022
+
+usage() {
+    cat <<'END'
+usage: docker/build.sh [--base IMAGE] [--torch-index URL] [--ca FILE] [--wheels FOLDER] [--storage FOLDER] [--mirror URL]
+
+  --base IMAGE       image in the storage to build on; by default a Debian with Python 3 is made there, once
+  --torch-index URL  where torch comes from; by default whatever pip finds
+  --ca FILE          certificates that pip trusts during the build      (default: $PIP_CERT)
+  --wheels FOLDER    wheels that pip may take during the build          (default: $PIP_FIND_LINKS)
+  --storage FOLDER   where images are kept, for a next run; by default a temporary folder that goes when all is done
+  --mirror URL       of Debian's packages                               (default: debootstrap's own)
+END
+}
+
+base='' torch_index='' ca=${PIP_CERT:-} wheels=${PIP_FIND_LINKS:-} storage='' mirror=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --help) usage; exit 0 ;;
+        --base | --torch-index | --ca | --wheels | --storage | --mirror)
+            [ $# -ge 2 ] || { echo "$1 needs a value" >&2; exit 2; } ;;
+        *) echo "$1 is no option" >&2; usage >&2; exit 2 ;;
+    esac
+    case $1 in
+        --base) base=$2 ;;
+        --torch-index) torch_index=$2 ;;
+        --ca) ca=$2 ;;
+        --wheels) wheels=$2 ;;
+        --storage) storage=$2 ;;
+        --mirror) mirror=$2 ;;
+    esac
+    shift 2
+done
+
+project=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+storage=${storage:-$work/storage}
+mkdir -p "$storage"
+
+# vfs needs nothing of the kernel, and chroot isolation no container runtime.
+images() {
+    buildah --root "$storage/root" --runroot "$storage/run" --storage-driver vfs "$@"
+}
+
+container=''
+clean() {
+    if [ -n "$container" ]; then images rm "$container" > /dev/null || true; fi
+    rm -rf "$work"
+}
+trap clean EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+if [ -z "$base" ]; then
+    base=localhost/flashu-base
+    if ! images inspect --type image "$base" > /dev/null 2>&1; then
+        debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$work/debian" \
+            ${mirror:+"$mirror"} > "$work/debootstrap.log" || { tail "$work/debootstrap.log" >&2; exit 1; }
+        rm -rf "$work"/debian/var/cache/apt/archives/*.deb "$work"/debian/var/lib/apt/lists/*
+        tar -C "$work/debian" -cf "$work/debian.tar" .
+        container=$(images from scratch)
+        images add --quiet "$container" "$work/debian.tar" / > /dev/null
+        images commit --quiet "$container" "$base" > /dev/null
+        images rm "$container" > /dev/null
+        container=''
+        rm -rf "$work/debian" "$work/debian.tar"
+    fi
+fi
+
+# What this machine's pip is told about certificates and wheels holds for the build's pip as well, and leaves no trace: it
+# is mounted, read-only, into the stage that is thrown away.
+printf '[global]\n' > "$work/pip.conf"
+set --
+if [ -n "$ca" ]; then
+    printf 'cert = /run/build/ca.crt\n' >> "$work/pip.conf"
+    set -- "$@" --volume "$ca:/run/build/ca.crt:ro"
+fi
+if [ -n "$wheels" ]; then
+    printf 'find-links = /run/build/wheels\n' >> "$work/pip.conf"
+    set -- "$@" --volume "$wheels:/run/build/wheels:ro"
+fi
+
+# The docker format, because the other one has no health check.
+images build --isolation chroot --pull-never --layers=false --format docker \
+    --build-arg "BASE=$base" --build-arg "TORCH_INDEX=$torch_index" \
+    --volume "$work/pip.conf:/etc/pip.conf:ro" "$@" \
+    --tag localhost/flashu-server "$project"
+images images --format '{{.Name}} {{.Size}}' localhost/flashu-server
+
+container=$(images from --pull-never localhost/flashu-server)
+images inspect --type image localhost/flashu-server > "$work/image.json"
+python3 "$project/docker/try_image.py" "$(images mount "$container")" "$work/image.json"
