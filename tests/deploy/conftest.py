@@ -29,9 +29,7 @@ def rules() -> list[dict[str, Any]]:
 @pytest.fixture(scope="session")
 def families() -> dict[str, list[str]]:
     """The server's metrics: each family's own name, and the names of its samples."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("CHECK_OPS", raising=False)  # the tests' own; the server takes it for a mistyped option
-        text = create_app(Settings()).state.services.metrics.render().decode()
+    text = create_app(Settings()).state.services.metrics.render().decode()
     found = {family.name: family.type for family in text_string_to_metric_families(text)}
     return {
         name: [name + suffix for suffix in _SUFFIXES[kind]]

@@ -1,27 +1,19 @@
 """The image's recipe, the Compose file and the scripts beside them: linted by their own tools and held against the
-server's settings; the scripts also run, with a real server."""
+server's settings."""
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
-import http.server
 import json
 import os
 import re
-import secrets
 import shutil
-import signal
-import stat
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from server import __version__
@@ -33,8 +25,6 @@ PROFILES = ("cpu", "gpu")
 SERVERS = {"cpu": "server-cpu", "gpu": "server"}
 # Grafana's data source is told with it where Prometheus is; the server never sees it.
 NOT_OURS = {"FLASHU_PROMETHEUS_URL"}
-# What switches tests on, and is no business of a server.
-SWITCHES = {"CHECK_OPS", "CHECK_CONTAINER"}
 
 
 def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
@@ -145,7 +135,7 @@ def test_every_variable_is_a_setting(root: Path) -> None:
     unknown = {
         (file, name)
         for file, name in named
-        if name not in NOT_OURS | SWITCHES and name.removeprefix(PREFIX).lower() not in Settings.model_fields
+        if name not in NOT_OURS and name.removeprefix(PREFIX).lower() not in Settings.model_fields
     }
     assert unknown == set()
 
@@ -256,12 +246,8 @@ def test_only_the_gpu_s_server_reserves_one(composed: tuple[str, dict[str, Any]]
     assert (server["build"]["args"]["TORCH_INDEX"] == "https://download.pytorch.org/whl/cpu") is (profile == "cpu")
 
 
-def test_the_server_gets_valid_settings_and_the_time_to_end(
-    composed: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_server_gets_valid_settings_and_the_time_to_end(composed: tuple[str, dict[str, Any]]) -> None:
     profile, config = composed
-    for switch in SWITCHES:  # no settings, so the server would refuse them
-        monkeypatch.delenv(switch, raising=False)
     server = config["services"][SERVERS[profile]]
     names = [name for name in server["environment"] if name.startswith(PREFIX)]
     given = {name.removeprefix(PREFIX).lower(): server["environment"][name] for name in names}
@@ -275,8 +261,6 @@ def test_the_server_gets_valid_settings_and_the_time_to_end(
 
 def test_what_is_mounted_exists(composed: tuple[str, dict[str, Any]], root: Path) -> None:
     _, config = composed
-    if not (root / "deploy" / "prometheus").exists():
-        pytest.skip("deploy/prometheus is not there yet")
     sources = [
         Path(mount["source"])
         for service in config["services"].values()
@@ -306,164 +290,3 @@ def test_secrets_are_files(tool: Callable[[str], str], root: Path, tmp_path: Pat
     assert given[SERVERS[profile]] == ["/run/secrets/flashu_api_keys"]
     assert given["grafana"] == ["/run/secrets/grafana_admin_password"]
     assert given["prometheus"] == given["alertmanager"] == []
-
-
-# The scripts
-
-
-@dataclass(frozen=True)
-class Contained:
-    """A server that the entrypoint started."""
-
-    process: subprocess.Popen[str]
-    port: int
-    key: str
-    secrets: Path
-
-
-@pytest.fixture(scope="module")
-def contained(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[Contained]:
-    """The embedded model behind the entrypoint, ready, with secrets as an engine mounts them."""
-    folder = tmp_path_factory.mktemp("secrets")
-    key = secrets.token_urlsafe()
-    (folder / "flashu_api_keys").write_text(f"team:{key}\n")
-    (folder / "hf_token").write_text("hf_of_no_use")
-    environment = bare(
-        PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        PYTHONPATH=str(root),
-        PYTHONUNBUFFERED="1",
-        OMP_NUM_THREADS="1",
-        HF_HUB_OFFLINE="1",
-        SECRETS_DIR=str(folder),
-        FLASHU_DTYPE="float32",
-    )
-    environment.pop("HF_TOKEN", None)
-    process = subprocess.Popen(
-        [str(root / "docker" / "entrypoint.sh"), "--port", "0"],
-        env=environment,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    timer = threading.Timer(PATIENCE_S, process.kill)
-    timer.start()
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        port = int(line.rstrip().rsplit(":", 1)[1])
-        yield Contained(process, port, key, folder)
-    finally:
-        timer.cancel()
-        process.kill()
-        process.wait()
-        process.stdout.close()  # type: ignore[union-attr]
-
-
-def healthy(root: Path, port: int, host: str = "0.0.0.0") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", "-S", str(root / "docker" / "healthcheck.py")]
-    return run(command, env=bare(FLASHU_HOST=host, FLASHU_PORT=str(port)))
-
-
-def test_the_entrypoint_becomes_the_server(contained: Contained) -> None:
-    command = Path(f"/proc/{contained.process.pid}/cmdline").read_text().split("\0")
-    assert command[1:5] == ["-m", "server", "--port", "0"]
-
-
-def test_the_entrypoint_hands_over_secrets_as_files(contained: Contained) -> None:
-    environment = Path(f"/proc/{contained.process.pid}/environ").read_text().split("\0")
-    assert f"FLASHU_API_KEY_FILE={contained.secrets}/flashu_api_keys" in environment
-    assert f"HF_TOKEN_PATH={contained.secrets}/hf_token" in environment
-    assert contained.key not in "".join(environment)
-    url = f"http://127.0.0.1:{contained.port}/v1/models"
-    assert httpx.get(url).status_code == 401
-    assert httpx.get(url, headers={"Authorization": f"Bearer {contained.key}"}).status_code == 200
-
-
-def test_the_health_check_is_content_with_a_ready_server(contained: Contained, root: Path) -> None:
-    checked = healthy(root, contained.port)
-    assert (checked.returncode, checked.stdout) == (0, "/readyz answered 200\n")
-
-
-@contextlib.contextmanager
-def answering(status: int) -> Iterator[int]:
-    """A server that answers everything with one status; its port."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_error(status if self.path == "/readyz" else 404)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def test_the_health_check_fails_while_the_server_is_not_ready(root: Path) -> None:
-    with answering(503) as port:
-        checked = healthy(root, port, host="127.0.0.1")
-    assert (checked.returncode, checked.stdout) == (1, "/readyz answered 503\n")
-
-
-def test_the_health_check_fails_where_nobody_listens(root: Path) -> None:
-    with answering(503) as port:
-        pass
-    checked = healthy(root, port)
-    assert checked.returncode == 1
-    assert checked.stderr == f"no answer from 127.0.0.1 port {port}: ConnectionRefusedError\n"
-
-
-def test_the_entrypoint_leaves_alone_what_is_said_already(contained: Contained, root: Path, tmp_path: Path) -> None:
-    """A key file that is named wins over the mounted one: here it is missing, and the server says so and ends."""
-    missing = tmp_path / "no_such_file"
-    ended = run(
-        [str(root / "docker" / "entrypoint.sh"), "--port", "0"],
-        env=bare(
-            PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            PYTHONPATH=str(root),
-            SECRETS_DIR=str(contained.secrets),
-            FLASHU_API_KEY_FILE=str(missing),
-        ),
-    )
-    assert ended.returncode != 0
-    assert "api_key_file cannot be read" in ended.stderr
-
-
-def test_sigterm_ends_it_with_status_0(contained: Contained) -> None:
-    """Last of those with a running server, for it stops it."""
-    contained.process.send_signal(signal.SIGTERM)
-    assert contained.process.wait(PATIENCE_S) == 0
-
-
-def grafana(root: Path, data: Path, mounted: Path) -> dict[str, str]:
-    """The environment that Grafana would start with."""
-    environment = bare(GF_PATHS_DATA=str(data), SECRETS_DIR=str(mounted), GRAFANA="env")
-    shown = run(["sh", str(root / "docker" / "grafana.sh")], env=environment)
-    assert shown.returncode == 0
-    return dict(line.split("=", 1) for line in shown.stdout.splitlines() if line.startswith("GF_"))
-
-
-def test_grafana_gets_a_password_of_its_own_once(root: Path, tmp_path: Path) -> None:
-    file = tmp_path / "admin_password"
-    assert grafana(root, tmp_path, tmp_path / "none")["GF_SECURITY_ADMIN_PASSWORD__FILE"] == str(file)
-    made = file.read_text().strip()
-    assert len(made) == 32
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    grafana(root, tmp_path, tmp_path / "none")
-    assert file.read_text().strip() == made
-
-
-def test_grafana_prefers_the_secret(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "grafana_admin_password").write_text("given")
-    data = tmp_path / "data"
-    data.mkdir()
-    shown = grafana(root, data, tmp_path)
-    assert shown["GF_SECURITY_ADMIN_PASSWORD__FILE"] == str(tmp_path / "grafana_admin_password")
-    assert list(data.iterdir()) == []
