@@ -70,7 +70,14 @@ def serving(**limits: Any) -> Iterator[Served]:
         served = Served(listening.getsockname()[1])
         http = guarded_protocol(ConnectionLimits(**limits), served.cut.append)
         options = uvicorn.Config(
-            served.app, interface="asgi3", http=http, ws="none", lifespan="off", log_config=None, access_log=False
+            served.app,
+            interface="asgi3",
+            http=http,
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
         )
         server = uvicorn.Server(options)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
