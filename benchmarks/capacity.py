@@ -8,16 +8,15 @@ sheets promise and the shares of it that are assumed below. Nothing in it was me
 
 from __future__ import annotations
 
-import argparse
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import RESULTS
-from benchmarks.tables import markdown
+from benchmarks.tables import fill_blocks, fill_document, markdown
 from flashu_core.config import MODELS, ModelConfig
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "capacity.md"
@@ -28,7 +27,6 @@ COPY_SHARE = 0.75  # of the memory's rate at which weights are read while a toke
 ANSWER_TOKENS = 32
 PROMPT_TOKENS = 64
 ELEMENT = 2  # bytes, bfloat16
-_BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,28 +114,19 @@ def fill(text: str, results: Path = RESULTS) -> str:
 
     Raises:
         OSError: a cost has not been counted.
-        KeyError: there is no table of that name.
+        ValueError: there is no table of that name.
     """
     costs = {
         (size, policy): json.loads((results / f"cost-{policy}-{size}.json").read_text())
         for size in SIZES
         for policy in POLICIES
     }
-    return _BLOCK.sub(lambda found: found[1] + TABLES[found[2]](costs) + found[3], text)
+    return fill_blocks(text, {name: partial(table, costs) for name, table in TABLES.items()})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fills the document; with `--check` only tells whether it is as the results say, 1 where not."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.capacity", description=__doc__)
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args(arguments)
-    before = DOCUMENT.read_text()
-    after = fill(before)
-    if options.check:
-        print("docs/capacity.md is as the costs say" if before == after else "docs/capacity.md differs from the costs")
-        return int(before != after)
-    DOCUMENT.write_text(after)
-    return 0
+    """Fills the document, or checks it."""
+    return fill_document(DOCUMENT, fill, arguments, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,28 +81,47 @@ def fill(text: str, results: Path = RESULTS) -> str:
         OSError: its result is not there.
     """
 
+    def table(name: str) -> str:
+        result, make = TABLES[name]
+        return make(json.loads((results / f"{result}.json").read_text())["policies"])
+
+    return fill_blocks(text, {name: partial(table, name) for name in TABLES})
+
+
+def fill_blocks(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
+    """A document with every table made anew, by its name.
+
+    Raises:
+        ValueError: a table is of a name that is not known.
+    """
+
     def table(found: re.Match[str]) -> str:
-        if found[2] not in TABLES:
-            raise ValueError(f"there is no table {found[2]!r}; use one of: {', '.join(TABLES)}")
-        name, make = TABLES[found[2]]
-        record = json.loads((results / f"{name}.json").read_text())
-        return found[1] + make(record["policies"]) + found[3]
+        if found[2] not in tables:
+            raise ValueError(f"there is no table {found[2]!r}; use one of: {', '.join(tables)}")
+        return found[1] + tables[found[2]]() + found[3]
 
     return _BLOCK.sub(table, text)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Fills README; with `--check` only tells whether it is as the results say, 1 where not."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
+def fill_document(
+    document: Path, fill: Callable[[str], str], arguments: Sequence[str] | None, *, description: str | None
+) -> int:
+    """The command that fills a document; with `--check` it only tells whether that is as it should be, 1 where not."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
-    before = README.read_text()
+    before = document.read_text()
     after = fill(before)
     if options.check:
-        print("README is as the results say" if before == after else "README differs from the results")
+        print(f"{document.stem} {'is as the results say' if before == after else 'differs from the results'}")
         return int(before != after)
-    README.write_text(after)
+    document.write_text(after)
     return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fills README, or checks it."""
+    return fill_document(README, fill, arguments, description=__doc__)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ from flashu_core.drawing import Drawer, Drawing
 from flashu_core.errors import CalibrationError, CancelledError, DeadlineExceededError, FlashUError
 from flashu_core.forecast import describe
 from flashu_core.neurons import NeuronPaths
-from flashu_core.parts import Parts
-from flashu_core.policies import POLICIES, with_own
+from flashu_core.parts import Parts, model_info
+from flashu_core.policies import with_own
 from flashu_core.scheduler import Bound, Entry, Scheduler, Unit
 from flashu_core.timing import Spans, wait_for
 from flashu_core.types import (
@@ -41,7 +41,6 @@ from flashu_core.types import (
     Finished,
     GenerateRequest,
     GenerateResult,
-    ModelInfo,
     Request,
     Result,
     Task,
@@ -70,7 +69,7 @@ class Engine:
         self, checkpoint: Checkpoint, config: EngineConfig, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.config = config
-        self.info = _describe(checkpoint, config)
+        self.info = model_info(checkpoint, config)
         self._parts = Parts(
             checkpoint.model,
             checkpoint.vae,
@@ -383,20 +382,3 @@ def _choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
-
-
-def _describe(checkpoint: Checkpoint, config: EngineConfig) -> ModelInfo:
-    model = checkpoint.model
-    pixels = model.config.patch_size * checkpoint.vae.config.compression
-    return ModelInfo(
-        name=checkpoint.name,
-        parameters=sum(parameter.numel() for part in (model, checkpoint.vae) for parameter in part.parameters()),
-        dtype=str(model.dtype).removeprefix("torch."),
-        device=str(model.device),
-        sizes=tuple((columns * pixels, rows * pixels) for rows, columns in model.config.grids),
-        points=model.config.points,
-        guidance=model.config.guidance,
-        policies=tuple(POLICIES),
-        max_prompt_tokens=config.max_prompt_tokens,
-        details={"attention": config.attention, "digest": checkpoint.digest},
-    )

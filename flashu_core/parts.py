@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from flashu_core.checkpoint import Checkpoint
+from flashu_core.config import EngineConfig
 from flashu_core.errors import ConfigurationError
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
 from flashu_core.neurons import FULL, NeuronPath, NeuronPaths
-from flashu_core.policies import TaskPolicies
+from flashu_core.policies import POLICIES, TaskPolicies
 from flashu_core.tokenizer import Tokenizer
 from flashu_core.types import ModelInfo, Task
 
@@ -53,3 +55,21 @@ class Parts:
         """
         self.check_path(ratio)
         return FULL if self.paths is None else self.paths.path(task, ratio, self.model.device)
+
+
+def model_info(checkpoint: Checkpoint, config: EngineConfig) -> ModelInfo:
+    """What a checkpoint, run like that, can do."""
+    model = checkpoint.model
+    pixels = model.config.patch_size * checkpoint.vae.config.compression
+    return ModelInfo(
+        name=checkpoint.name,
+        parameters=sum(parameter.numel() for part in (model, checkpoint.vae) for parameter in part.parameters()),
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+        sizes=tuple((columns * pixels, rows * pixels) for rows, columns in model.config.grids),
+        points=model.config.points,
+        guidance=model.config.guidance,
+        policies=tuple(POLICIES),
+        max_prompt_tokens=config.max_prompt_tokens,
+        details={"attention": config.attention, "digest": checkpoint.digest},
+    )
