@@ -1,14 +1,29 @@
 # FlashU Server as an image: one file for GPUs and, with --build-arg TORCH_INDEX=..., for CPUs. docker/README.md tells
 # how to build, run and check it.
 #
-# The base needs Python 3.11 or newer with its venv module and nothing else: torch's wheels bring CUDA's libraries, and
-# the driver comes from the host. A tag can be moved; to pin what was reviewed, pass BASE with the digest that this prints:
-#   docker buildx imagetools inspect docker.io/library/python:3.11.15-slim-bookworm --format '{{.Manifest.Digest}}'
-ARG BASE=docker.io/library/python:3.11.15-slim-bookworm
+# The base is NVIDIA's smallest: the CUDA runtime and the driver's compatibility libraries, with which A100 and H100 nodes
+# of an older driver branch run CUDA 13 too. The larger ones would hold a second time what torch's wheels bring. Any other
+# base of Debian's kind does, with Python 3.11 or newer or with none. A tag can be moved, so its digest is part of it; of
+# another tag, this prints it:
+#   docker buildx imagetools inspect docker.io/nvidia/cuda:13.0.2-base-ubuntu24.04 --format '{{.Manifest.Digest}}'
+ARG BASE=docker.io/nvidia/cuda:13.0.2-base-ubuntu24.04@sha256:2ab6381d970b211fb93853796dc6707eb8a72575a375c422b17cf4d8b2641701
 
-FROM ${BASE} AS build
+FROM ${BASE} AS python
+# The distribution's Python where the base has none. Its archive keeps only the newest fix of a package, so a pinned version
+# would soon be one that is not there.
+# hadolint ignore=DL3008
+RUN if ! command -v python3 > /dev/null; then \
+        apt-get update \
+        && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ca-certificates python3 \
+        && rm -rf /var/lib/apt/lists/*; \
+    fi \
+    && python3 -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
+"the base has Python " + sys.version.split()[0] + ", 3.11 or newer is needed: take another BASE")'
+
+FROM python AS build
 # Where torch comes from. Nothing means PyPI, whose wheels are built with CUDA 13 for A100, H100 and newer (driver 580 or
-# later); https://download.pytorch.org/whl/cu126 is for older drivers, https://download.pytorch.org/whl/cpu for none.
+# later, or the base's compatibility libraries); https://download.pytorch.org/whl/cu126, on a base of CUDA 12.6, is for
+# older drivers of other cards, https://download.pytorch.org/whl/cpu for none.
 ARG TORCH_INDEX=""
 # A requirement of pip's that names a wheel of flash-attn for this Python and torch, as "flash-attn @ https://...whl"; the
 # server then knows FLASHU_ATTENTION=flash-attn. There is no compiler here, on purpose.
@@ -17,6 +32,12 @@ ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
+# hadolint ignore=DL3008
+RUN if ! python3 -c 'import ensurepip' 2> /dev/null; then \
+        apt-get update \
+        && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends python3-venv \
+        && rm -rf /var/lib/apt/lists/*; \
+    fi
 # pip works from an environment of its own, so that the one that is served from holds none.
 RUN python3 -m venv /opt/build \
     && python3 -m venv --without-pip /opt/flashu \
@@ -43,7 +64,7 @@ COPY load_tests load_tests
 RUN /opt/build/bin/pip --python /opt/flashu/bin/python install --no-deps .
 
 # Nothing runs in this stage: it only receives, so no tool, cache or secret of a build can stay in it.
-FROM ${BASE}
+FROM python
 ARG BASE
 ARG VERSION=0.1.0
 ARG REVISION=""
@@ -62,6 +83,7 @@ COPY --from=build --chown=10001:10001 /cache /cache
 COPY docker/entrypoint.sh docker/healthcheck.py /opt/flashu/container/
 # Models, and whatever a library keeps below its user's home, go to the one volume; everything else may be read-only.
 # PYTHONSAFEPATH: the working directory is no place to find modules in. NVIDIA_...: what of the driver is to be mounted.
+# LD_LIBRARY_PATH: where some clusters mount it, and not where the base has CUDA, which would go before torch's own.
 ENV PATH="/opt/flashu/bin:${PATH}" \
     HOME=/cache \
     HF_HOME=/cache/huggingface \
@@ -69,6 +91,7 @@ ENV PATH="/opt/flashu/bin:${PATH}" \
     PYTHONUNBUFFERED=1 \
     PYTHONSAFEPATH=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64 \
     FLASHU_HOST=0.0.0.0
 VOLUME /cache
 WORKDIR /opt/flashu

@@ -9,7 +9,7 @@ usage() {
     cat <<'END'
 usage: docker/build.sh [--base IMAGE] [--torch-index URL] [--ca FILE] [--wheels FOLDER] [--storage FOLDER] [--mirror URL]
 
-  --base IMAGE       image in the storage to build on; by default a Debian with Python 3 is made there, once
+  --base IMAGE       image in the storage to build on; by default a bare Debian is made there, once
   --torch-index URL  where torch comes from; by default whatever pip finds
   --ca FILE          certificates that pip trusts during the build      (default: $PIP_CERT)
   --wheels FOLDER    wheels that pip may take during the build          (default: $PIP_FIND_LINKS)
@@ -59,7 +59,8 @@ trap 'exit 143' TERM
 if [ -z "$base" ]; then
     base=localhost/flashu-base
     if ! images inspect --type image "$base" > /dev/null 2>&1; then
-        debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$work/debian" \
+        # No Python, as in the default base: the build installs it.
+        debootstrap --variant=minbase --include=ca-certificates bookworm "$work/debian" \
             ${mirror:+"$mirror"} > "$work/debootstrap.log" || { tail "$work/debootstrap.log" >&2; exit 1; }
         rm -rf "$work"/debian/var/cache/apt/archives/*.deb "$work"/debian/var/lib/apt/lists/*
         tar -C "$work/debian" -cf "$work/debian.tar" .

@@ -97,11 +97,18 @@ def test_nothing_runs_in_the_final_stage(root: Path) -> None:
     assert not [value for name, value in final_stage(root) if name in ("RUN", "ADD")]
 
 
-def test_base_images_are_pinned_and_can_be_replaced(root: Path) -> None:
+def test_the_base_is_a_pinned_cuda_runtime_and_can_be_replaced(root: Path) -> None:
     every = instructions(root)
-    assert {value.split()[0] for name, value in every if name == "FROM"} == {"${BASE}"}
+    stages = [value.split() for name, value in every if name == "FROM"]
+    assert stages == [["${BASE}", "AS", "python"], ["python", "AS", "build"], ["python"]]
     (base,) = (value for name, value in every if name == "ARG" and value.startswith("BASE="))
-    assert re.fullmatch(r"BASE=docker\.io/library/python:\d+\.\d+\.\d+-slim-\w+", base)
+    assert re.fullmatch(r"BASE=docker\.io/nvidia/cuda:\d+\.\d+\.\d+-base-ubuntu24\.04@sha256:[0-9a-f]{64}", base)
+
+
+def test_libraries_of_the_base_s_cuda_do_not_go_before_torch_s(root: Path) -> None:
+    (variables,) = (value for name, value in final_stage(root) if name == "ENV")
+    (folders,) = re.findall(r"LD_LIBRARY_PATH=(\S+)", variables)
+    assert not [folder for folder in folders.split(":") if "cuda" in folder]
 
 
 def test_the_image_s_version_is_the_package_s(root: Path) -> None:
@@ -225,6 +232,8 @@ def test_every_service_is_confined_and_pinned(composed: tuple[str, dict[str, Any
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert re.search(r":v?\d+\.\d+\.\d+(-cpu)?$", service["image"]), name
+        if "BASE" in service.get("build", {}).get("args", {}):
+            assert re.search(r":\d+\.\d+\.\d+-", service["build"]["args"]["BASE"]), name
         assert [port["host_ip"] for port in service["ports"]] == ["127.0.0.1"], name
         assert "privileged" not in service, name
         binds = [mount for mount in service["volumes"] if mount["type"] == "bind"]
@@ -237,7 +246,9 @@ def test_only_the_gpu_s_server_reserves_one(composed: tuple[str, dict[str, Any]]
     devices = server.get("deploy", {}).get("resources", {}).get("reservations", {}).get("devices", [])
     expected = [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}] if profile == "gpu" else []
     assert devices == expected
-    assert (server["build"]["args"]["TORCH_INDEX"] == "https://download.pytorch.org/whl/cpu") is (profile == "cpu")
+    given = server["build"]["args"]
+    assert (given["TORCH_INDEX"] == "https://download.pytorch.org/whl/cpu") is (profile == "cpu")
+    assert ("BASE" in given) is (profile == "cpu")
 
 
 def test_the_server_gets_valid_settings_and_the_time_to_end(composed: tuple[str, dict[str, Any]]) -> None:
