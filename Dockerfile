@@ -28,6 +28,10 @@ ARG TORCH_INDEX=""
 # A requirement of pip's that names a wheel of flash-attn for this Python and torch, as "flash-attn @ https://...whl"; the
 # server then knows FLASHU_ATTENTION=flash-attn. There is no compiler here, on purpose.
 ARG FLASH_ATTN=""
+# Options of pip's for registries of one's own, as --build-arg PIP_INDEX_URL=https://...; what is empty, pip ignores.
+ARG PIP_INDEX_URL=""
+ARG PIP_CERT=""
+ARG PIP_FIND_LINKS=""
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore

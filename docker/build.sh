@@ -74,23 +74,21 @@ if [ -z "$base" ]; then
 fi
 
 # What this machine's pip is told about certificates and wheels holds for the build's pip as well, and leaves no trace: it
-# is mounted, read-only, into the stage that is thrown away.
-printf '[global]\n' > "$work/pip.conf"
+# is mounted, read-only, on empty folders that every base has, for buildah leaves what it makes as a place to mount on.
 set --
 if [ -n "$ca" ]; then
-    printf 'cert = /run/build/ca.crt\n' >> "$work/pip.conf"
-    set -- "$@" --volume "$ca:/run/build/ca.crt:ro"
+    mkdir "$work/certificates"
+    cp "$ca" "$work/certificates/ca.crt"
+    set -- "$@" --volume "$work/certificates:/mnt:ro" --build-arg PIP_CERT=/mnt/ca.crt
 fi
 if [ -n "$wheels" ]; then
-    printf 'find-links = /run/build/wheels\n' >> "$work/pip.conf"
-    set -- "$@" --volume "$wheels:/run/build/wheels:ro"
+    set -- "$@" --volume "$wheels:/srv:ro" --build-arg PIP_FIND_LINKS=/srv
 fi
 
 # The docker format, because the other one has no health check.
 images build --isolation chroot --pull-never --layers=false --format docker \
     --build-arg "BASE=$base" --build-arg "TORCH_INDEX=$torch_index" \
-    --volume "$work/pip.conf:/etc/pip.conf:ro" "$@" \
-    --tag localhost/flashu-server "$project"
+    "$@" --tag localhost/flashu-server "$project"
 images images --format '{{.Name}} {{.Size}}' localhost/flashu-server
 
 container=$(images from --pull-never localhost/flashu-server)
