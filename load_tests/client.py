@@ -24,11 +24,12 @@ _PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """What is sent; a body is JSON, and `key` is the sender's own name for it, which is not sent."""
+    """What is sent; `key` is the sender's own name for it, which is not."""
 
     path: str
     body: bytes = b""
     method: Literal["GET", "POST"] = "POST"
+    media: str = "application/json"
     key: str = ""
 
 
@@ -133,7 +134,7 @@ class Client:
     def _encode(self, connection: h11.Connection, message: Message) -> bytes:
         headers = list(self._headers)
         if message.body:
-            headers += [("content-type", "application/json"), ("content-length", str(len(message.body)))]
+            headers += [("content-type", message.media), ("content-length", str(len(message.body)))]
         head = connection.send(h11.Request(method=message.method, target=message.path, headers=headers)) or b""
         body = (connection.send(h11.Data(data=message.body)) or b"") if message.body else b""
         return head + body + (connection.send(h11.EndOfMessage()) or b"")

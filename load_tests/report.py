@@ -37,7 +37,7 @@ def show(summary: Mapping[str, Any], targets: Sequence[Target], console: Console
         f"second; front end at idle, median: an answer {_milliseconds(summary['front_end_s']['vqa']['p50'])} ms, a "
         f"picture {_milliseconds(summary['front_end_s']['generate']['p50'])} ms"
     )
-    console.print(_targets(targets))
+    console.print(targets_table(targets))
 
 
 def _phases(summary: Mapping[str, Any]) -> Table:
@@ -72,7 +72,8 @@ def _phases(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def _targets(targets: Sequence[Target]) -> Table:
+def targets_table(targets: Sequence[Target]) -> Table:
+    """What was promised, and whether it was kept."""
     table = Table(title="promises")
     for name in ("promise", "target", "measured", "verdict", "of"):
         table.add_column(name)

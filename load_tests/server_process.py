@@ -75,6 +75,20 @@ class ServerProcess:
     ) -> None:
         self._stop()
 
+    @property
+    def pid(self) -> int:
+        """The front end's process, while it has been entered; its one child is the worker."""
+        assert self._process is not None
+        return self._process.pid
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit status, or None where it still runs after so many seconds."""
+        assert self._process is not None
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
     def _address(self, said: queue.SimpleQueue[str | None]) -> str:
         while True:
             try:

@@ -1,0 +1,92 @@
+"""Sends what is hostile, and sees what it costs: the status and the time of each refusal, and how long another client
+waited meanwhile. It judges nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from load_tests.client import Client, Message
+from load_tests.hostile import Endless
+from load_tests.probe import probing
+
+_STATUS = re.compile(rb"HTTP/1\.1 (\d+) ")
+_QUIET_S = 2.0
+_REST_S = 0.2  # before each, so that what the last one left does not count for this one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """What became of a message.
+
+    Attributes:
+        status: None where the connection ended without one.
+        seconds: from the first byte sent, connection included, to the last of the answer.
+    """
+
+    name: str
+    status: int | None
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stall:
+    """What another client saw meanwhile.
+
+    Attributes:
+        waited_s: its longest wait for `/livez`.
+    """
+
+    name: str
+    status: int | None
+    waited_s: float
+
+
+async def send_all(client: Client, messages: Mapping[str, Message]) -> list[Refusal]:
+    """One after the other."""
+    refusals = []
+    for name, message in messages.items():
+        reply = await client.exchange(message)
+        refusals.append(Refusal(name=name, status=reply.status, seconds=reply.end - reply.sent))
+    return refusals
+
+
+async def stalls(client: Client, messages: Mapping[str, Message | Endless]) -> list[Stall]:
+    """One after the other, each beside a client that probes; the first of them is no message but silence."""
+    found = []
+    async with probing(client) as waits:
+        await asyncio.sleep(_QUIET_S)
+    found.append(Stall(name="nothing", status=None, waited_s=waits.longest_s))
+    for name, message in messages.items():
+        async with probing(client) as waits:
+            await asyncio.sleep(_REST_S)
+            if isinstance(message, Endless):
+                status = await _pour(client, message)
+            else:
+                status = (await client.exchange(message)).status
+        found.append(Stall(name=name, status=status, waited_s=waits.longest_s))
+    return found
+
+
+async def _pour(client: Client, endless: Endless) -> int | None:
+    """Sends for as long as the server takes it, or until it answers."""
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    answer = asyncio.create_task(reader.read(4096))
+    try:
+        with contextlib.suppress(ConnectionError):
+            writer.write(f"POST /v1/vqa HTTP/1.1\r\nHost: {client.host}\r\n{endless.head}\r\n".encode())
+            for piece in endless.pieces():
+                if answer.done():
+                    break
+                writer.write(piece)
+                await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            found = _STATUS.match(await answer)
+            return int(found[1]) if found else None
+        return None
+    finally:
+        answer.cancel()
+        writer.transport.abort()

@@ -1,0 +1,145 @@
+"""What is sent to do harm: pictures that unpack to gigabytes, bodies that are deep or endless, numbers that are none. It
+knows formats, and of the server only where each is sent; a server that is sound refuses every one of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from PIL import Image
+
+from load_tests.client import Message
+
+JSON = "application/json"
+FORM = "multipart/form-data; boundary=a"
+_FIELD = b'--a\r\nContent-Disposition: form-data; name="q"\r\n\r\nx\r\n'
+_FILE = b'--a\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+_BLOCK = b"x" * 65536
+_PIECES = 20_000  # of an endless body, at most: more than a gigabyte in blocks
+_NUMBERS = ("NaN", "Infinity", "-Infinity", "1e999", "9223372036854775808", "1" + "0" * 400, "true", '"1"', "[1]", "{}")
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "/v1/generate": ("n", "num_inference_steps", "guidance_scale", "seed", "timeout_s"),
+    "/v1/vqa": ("max_new_tokens", "temperature", "top_p", "seed", "timeout_s"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endless:
+    """A body that is sent for as long as the server takes it.
+
+    Attributes:
+        head: its headers; the request line and `Host` go before.
+        piece: sent again and again.
+        first: sent once, before.
+    """
+
+    head: str
+    piece: bytes
+    first: bytes = b""
+
+    def pieces(self) -> Iterator[bytes]:
+        if self.first:
+            yield self.first
+        for _ in range(_PIECES):
+            yield self.piece
+
+
+def pictures() -> dict[str, Message]:
+    """Questions about pictures that are far more than their bytes."""
+    made = {
+        "30,000 x 30,000, declared": _png(30_000, 30_000, b"\0" * 100),
+        "30,000 x 30,000, sent": _png(30_000, 30_000, bytes(30_000_000)),
+        "more rows than declared": _png(4_001, 4_000, bytes(300_000_000)),
+        "100 MB of text, zTXt": _text_bomb(b"zTXt", b"Comment\0\0"),
+        "100 MB of text, iTXt": _text_bomb(b"iTXt", b"Comment\0\1\0en\0\0"),
+        "10,000 frames": _gif(10_000),
+        "100,000 frames": _gif(100_000),
+    }
+    return {name: _asking(base64.b64encode(file).decode()) for name, file in made.items()}
+
+
+def numbers() -> dict[str, Message]:
+    """Requests with a number that is none, or that no field means, in every numeric field of the native routes."""
+    rest = {"/v1/generate": '"prompt": "a"', "/v1/vqa": f'"question": "a", "image": "{_dot()}"'}
+    return {
+        f"{path} {field}: {number[:20]}": Message(path=path, body=f'{{{rest[path]}, "{field}": {number}}}'.encode())
+        for path, fields in _FIELDS.items()
+        for field in fields
+        for number in (*_NUMBERS, *(["-1", "1000000000"] if field in ("n", "max_new_tokens") else []))
+    }
+
+
+def bodies() -> dict[str, Message]:
+    """Bodies that are much to read for what they say."""
+    as_json = {
+        "lists, 100,000 deep": b"[" * 100_000,
+        "objects, 100,000 deep": b'{"question":' * 100_000,
+        "5 million values": b"[" + b"[]," * 5_000_000 + b"[]]",
+        "a number of 10 million digits": b'{"question":"a","seed":' + b"9" * 10_000_000 + b"}",
+        "99,000 names": b"{" + b",".join(b'"%d":1' % name for name in range(99_000)) + b"}",
+    }
+    as_forms = {
+        "10,000 fields": _FIELD * 10_000 + b"--a--\r\n",
+        "10,000 files": (_FILE + b"x\r\n") * 10_000 + b"--a--\r\n",
+    }
+    return {name: Message(path="/v1/vqa", body=body) for name, body in as_json.items()} | {
+        name: Message(path="/v1/vqa", body=body, media=FORM) for name, body in as_forms.items()
+    }
+
+
+def endless_bodies() -> dict[str, Endless]:
+    """Bodies without end, or of a gigabyte, which is as much."""
+    return {
+        "a gigabyte": Endless(head=f"Content-Type: {JSON}\r\nContent-Length: 1000000000\r\n", piece=_BLOCK),
+        "a form of a gigabyte": Endless(head=f"Content-Type: {FORM}\r\nContent-Length: 1000000000\r\n", piece=_BLOCK),
+        "chunks": Endless(head=f"Content-Type: {JSON}\r\nTransfer-Encoding: chunked\r\n", piece=_chunk(_BLOCK)),
+        "a file in chunks": Endless(
+            head=f"Content-Type: {FORM}\r\nTransfer-Encoding: chunked\r\n", piece=_chunk(_BLOCK), first=_chunk(_FILE)
+        ),
+        "fields in chunks": Endless(
+            head=f"Content-Type: {FORM}\r\nTransfer-Encoding: chunked\r\n", piece=_chunk(_FIELD)
+        ),
+    }
+
+
+def _asking(image: str) -> Message:
+    return Message(path="/v1/vqa", body=json.dumps({"question": "what?", "image": image}).encode())
+
+
+def _dot() -> str:
+    return base64.b64encode(_png(1, 1, b"\0" * 4)).decode()
+
+
+def _chunk(data: bytes) -> bytes:
+    """As HTTP's chunked encoding has it."""
+    return b"%x\r\n" % len(data) + data + b"\r\n"
+
+
+def _png(width: int, height: int, rows: bytes, extra: bytes = b"") -> bytes:
+    """A file that declares that size in RGB, whatever rows it has."""
+    header = _png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return (
+        b"\x89PNG\r\n\x1a\n" + header + extra + _png_chunk(b"IDAT", zlib.compress(rows)) + _png_chunk(b"IEND", b"")
+    )
+
+
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _text_bomb(kind: bytes, head: bytes) -> bytes:
+    return _png(8, 8, bytes(25 * 8), extra=_png_chunk(kind, head + zlib.compress(b"x" * 100_000_000)))
+
+
+def _gif(frames: int) -> bytes:
+    """So many frames of 8 x 8, in a few bytes each: the one of a file that Pillow wrote, again and again."""
+    file = io.BytesIO()
+    Image.new("P", (8, 8), 1).save(file, "GIF")
+    one = file.getvalue()
+    begin = 13 + 3 * 2 ** ((one[10] & 7) + 1)
+    return one[:begin] + one[begin:-1] * frames + b";"
