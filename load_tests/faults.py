@@ -26,7 +26,7 @@ _DRAINED = ("draw", "draw", "draw", "draw", "draw", "stream", "stream", "stream"
 _GONE = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 
 
-class StillNot(RuntimeError):
+class StillNotError(RuntimeError):
     """What was waited for did not come."""
 
 
@@ -149,7 +149,7 @@ class Faults:
         begun = asyncio.get_running_loop().time()
         while await self._load() != count:
             if ended := [task.result().status for task in inside if task.done()]:
-                raise StillNot(f"{count} requests inside: some have ended already, with {ended}")
+                raise StillNotError(f"{count} requests inside: some have ended already, with {ended}")
             self._give_up(begun, f"{count} requests inside")
             await asyncio.sleep(_EVERY_S)
 
@@ -167,7 +167,7 @@ class Faults:
     @staticmethod
     def _give_up(begun: float, what: str) -> None:
         if asyncio.get_running_loop().time() > begun + _PATIENCE_S:
-            raise StillNot(f"{what}: not seen within {_PATIENCE_S:g} s")
+            raise StillNotError(f"{what}: not seen within {_PATIENCE_S:g} s")
 
 
 def _whole(reply: Reply) -> bool:

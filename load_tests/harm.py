@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -72,21 +73,26 @@ async def stalls(client: Client, messages: Mapping[str, Message | Endless]) -> l
 
 
 async def _pour(client: Client, endless: Endless) -> int | None:
-    """Sends for as long as the server takes it, or until it answers."""
-    reader, writer = await asyncio.open_connection(client.host, client.port)
-    answer = asyncio.create_task(reader.read(4096))
-    try:
-        with contextlib.suppress(ConnectionError):
-            writer.write(f"POST /v1/vqa HTTP/1.1\r\nHost: {client.host}\r\n{endless.head}\r\n".encode())
-            for piece in endless.pieces():
-                if answer.done():
-                    break
-                writer.write(piece)
-                await writer.drain()
-        with contextlib.suppress(ConnectionError):
-            found = _STATUS.match(await answer)
-            return int(found[1]) if found else None
-        return None
-    finally:
-        answer.cancel()
-        writer.transport.abort()
+    """Sends for as long as the server takes it, or until it answers. On a bare socket: what was answered before a
+    reset can still be read from it, and from asyncio's streams it can't."""
+    loop = asyncio.get_running_loop()
+    family, kind, protocol, _, address = (await loop.getaddrinfo(client.host, client.port, type=socket.SOCK_STREAM))[0]
+    with socket.socket(family, kind, protocol) as one:
+        one.setblocking(False)
+        await loop.sock_connect(one, address)
+        answer = asyncio.create_task(loop.sock_recv(one, 4096))
+        try:
+            with contextlib.suppress(ConnectionError):
+                head = f"POST /v1/vqa HTTP/1.1\r\nHost: {client.host}\r\n{endless.head}\r\n"
+                await loop.sock_sendall(one, head.encode())
+                for piece in endless.pieces():
+                    if answer.done():
+                        break
+                    await loop.sock_sendall(one, piece)
+            with contextlib.suppress(ConnectionError):
+                found = _STATUS.match(await answer)
+                return int(found[1]) if found else None
+            return None
+        finally:
+            answer.cancel()
+            await asyncio.gather(answer, return_exceptions=True)

@@ -1,5 +1,5 @@
-"""What is sent to do harm: pictures that unpack to gigabytes, bodies that are deep or endless, numbers that are none. It
-knows formats, and of the server only where each is sent; a server that is sound refuses every one of them."""
+"""What is sent to do harm: pictures that unpack to gigabytes, bodies that are deep or endless, numbers that are none.
+It knows formats, and of the server only where each is sent; a server that is sound refuses every one of them."""
 
 from __future__ import annotations
 
@@ -123,9 +123,7 @@ def _chunk(data: bytes) -> bytes:
 def _png(width: int, height: int, rows: bytes, extra: bytes = b"") -> bytes:
     """A file that declares that size in RGB, whatever rows it has."""
     header = _png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return (
-        b"\x89PNG\r\n\x1a\n" + header + extra + _png_chunk(b"IDAT", zlib.compress(rows)) + _png_chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + header + extra + _png_chunk(b"IDAT", zlib.compress(rows)) + _png_chunk(b"IEND", b"")
 
 
 def _png_chunk(kind: bytes, data: bytes) -> bytes:

@@ -109,6 +109,7 @@ async def _harm(client: Client) -> tuple[list[Target], dict[str, Any]]:
     pictures = hostile.pictures()
     bombs = [refusal for _ in range(_REPEATS) for refusal in await send_all(client, pictures)]
     stalled = await stalls(client, {**hostile.bodies(), **hostile.endless_bodies(), **pictures})
+    statuses = [one.status for one in (*numbers, *bombs)] + [one.status for one in stalled[1:]]
     targets = [
         _slowest("numbers that are none, refused", numbers, _NUMBER_S),
         _slowest("pictures that are bombs, refused", bombs, _BOMB_S),
@@ -117,7 +118,7 @@ async def _harm(client: Client) -> tuple[list[Target], dict[str, Any]]:
             name="hostile requests not refused",
             unit="",
             limit=0,
-            measured=sum(not _refused(one.status) for one in [*numbers, *bombs, *stalled[1:]]),
+            measured=sum(not _refused(status) for status in statuses),
         ),
     ]
     return targets, {
@@ -127,8 +128,8 @@ async def _harm(client: Client) -> tuple[list[Target], dict[str, Any]]:
 
 
 async def _faults(faults: Faults, load_s: float) -> list[Target]:
-    unit_s = histogram_quantile({}, await scrape(faults.client), EVALUATION, 1.0) or 0.0
     await faults.leave()
+    unit_s = histogram_quantile({}, await scrape(faults.client), EVALUATION, 1.0) or 0.0
     left = {
         "while it runs": await faults.leave(),
         "in a stream": await faults.leave(stream=True),
@@ -153,7 +154,7 @@ async def _faults(faults: Faults, load_s: float) -> list[Target]:
                 unit="s",
                 limit=patience + _TOLD_S,
                 measured=death.told_s if told else None,
-                note=f"patience with a silent worker is {patience:g} s here" if patience else "",
+                note=_listed(death.statuses) if not told else f"its patience is {patience:g} s" if patience else "",
             ),
             Target(
                 name=f"{number.name} of the worker: the next picture",
@@ -216,7 +217,6 @@ def _flat(found: Soak) -> list[Target]:
         for name in found.held
         for what in ("descriptors", "threads")
     ]
-    # 503 is the server's; a stop of it, or one that is broken, would show here.
     odd = {status: count for status, count in found.statuses.items() if status is None or status >= 500}
     return [*targets, Target(name="soak: failures", unit="", limit=0, measured=sum(odd.values()), note=_listed(odd))]
 

@@ -1,0 +1,34 @@
+"""What each key asked for, and how often."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from load_tests.quotas import Share, share, two_keys
+
+
+async def test_one_asks_ten_times_as_often_and_both_are_counted(
+    serving: Callable[[Any], AbstractAsyncContextManager[str]], response: Callable[..., bytes]
+) -> None:
+    keys = two_keys()
+
+    async def handle(head: bytes, body: bytes) -> bytes:
+        return response(200 if f"Bearer {keys['modest']}".encode() in head else 429)
+
+    async with serving(handle) as url:
+        found = await share(url, keys, per_s=10.0, seconds=1.0, seed=0)
+    assert found.greedy == {429: 100}
+    assert found.modest == {200: 9}
+    assert found.success == 1.0
+
+
+def test_who_asked_nothing_has_no_success() -> None:
+    assert Share(greedy=Counter(), modest=Counter()).success is None
+    assert Share(greedy=Counter(), modest=Counter({200: 3, 429: 1})).success == 0.75
+
+
+def test_keys_are_new_for_every_run() -> None:
+    assert two_keys() != two_keys()
