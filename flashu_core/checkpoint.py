@@ -1,7 +1,8 @@
 """Loads a checkpoint: a model, an autoencoder and a tokenizer, checked and ready to serve.
 
-It knows the order of things (find, verify, check, cast, assign) and the types of weights. Where the parts are is
-`layouts`' to know, how files become weights `weights`'; it knows nothing of requests, and writes nothing.
+It knows the order of things (find, verify, check, cast, assign), the types of weights, and which model is the embedded
+one. Where the parts are is `layouts`' to know, how files become weights `weights`'; it knows nothing of requests, and
+writes nothing.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 
-from flashu_core.attention import Kernel, sdpa
-from flashu_core.config import WAN_VAE, ModelConfig, VaeConfig
+from flashu_core.attention import Kernel, load_kernel, sdpa
+from flashu_core.config import WAN_VAE, DtypeName, EngineConfig, ModelConfig, VaeConfig
 from flashu_core.errors import CheckpointError, ConfigurationError
 from flashu_core.hub import is_hub_id, locate
 from flashu_core.layouts import MANIFEST, SOURCE_FILES, blaming, own_parts, published_parts
@@ -23,9 +23,8 @@ from flashu_core.model.vae import Vae, image_weights
 from flashu_core.tokenizer import Tokenizer
 from flashu_core.weights import Stored, assign, published_name, read_tensors, same_name
 
+EMBEDDED = Path(__file__).parent / "assets" / "shapes-64"
 _CPU_BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # the last two are ARM's
-
-DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 _DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -129,6 +128,22 @@ def load_checkpoint(
     )
 
 
+def load_configured(source: str | Path | None, config: EngineConfig) -> Checkpoint:
+    """Loads a folder, a hub id, or with None the embedded model, for the device, type and kernel of a configuration.
+
+    Raises:
+        CheckpointError: it cannot be used.
+        KernelUnavailableError: this machine lacks the attention kernel asked for.
+    """
+    device = _choose_device(config.device)
+    return load_checkpoint(
+        EMBEDDED if source is None else source,
+        dtype=choose_dtype(config.dtype, device),
+        device=device,
+        kernel=load_kernel(config.attention),
+    )
+
+
 def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, where: object) -> None:
     """Refuses a tokenizer with ids that the model has no embedding for.
 
@@ -143,6 +158,12 @@ def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, where: object) -
             f"{where}: the tokenizer has {tokens} tokens and the model embeddings for {config.backbone.vocabulary}; "
             "use the tokenizer the model was trained with"
         )
+
+
+def _choose_device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
 
 
 def _image_tensors(path: Path) -> dict[str, Stored]:

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from flashu_core.asking import Asker, Asking
-from flashu_core.attention import load_kernel
 from flashu_core.calibration import (
     CALIBRATION_PROMPT,
     FILE,
@@ -24,7 +23,7 @@ from flashu_core.calibration import (
     data_hash,
     importances,
 )
-from flashu_core.checkpoint import Checkpoint, choose_dtype, load_checkpoint
+from flashu_core.checkpoint import Checkpoint, load_configured
 from flashu_core.config import EngineConfig
 from flashu_core.costs import UnitCosts
 from flashu_core.drawing import Drawer, Drawing
@@ -49,8 +48,6 @@ from flashu_core.types import (
     UnitReport,
 )
 from flashu_core.warming import warm_up
-
-EMBEDDED = Path(__file__).parent / "assets" / "shapes-64"
 
 
 class Engine:
@@ -113,13 +110,7 @@ class Engine:
             KernelUnavailableError: this machine lacks the attention kernel asked for.
         """
         config = config or EngineConfig()
-        device = _choose_device(config.device)
-        checkpoint = load_checkpoint(
-            EMBEDDED if source is None else source,
-            dtype=choose_dtype(config.dtype, device),
-            device=device,
-            kernel=load_kernel(config.attention),
-        )
+        checkpoint = load_configured(source, config)
         engine = cls(checkpoint, config)
         for path in engine.calibration_files:
             if config.calibrated and path.exists():
@@ -376,9 +367,3 @@ class Engine:
         self._active.pop(request, None)
         self._entries.pop(request, None)
         self._cancelled.discard(request)
-
-
-def _choose_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)

@@ -35,6 +35,7 @@ from server.logs import RequestLog, configure_logging
 from server.messages import Load
 from server.metrics import Metrics
 from server.quotas import Ledger, Quotas
+from server.record import record_of
 from server.remote import RemoteImages, RemoteLimits
 from server.settings import Settings
 from server.supervisor import Patience
@@ -43,7 +44,6 @@ from server.worker import Room, Worker
 
 _log = logging.getLogger("flashu.server")
 _LAST_WORDS_S = 0.5
-_REJECTIONS = frozenset({408, 413, 503, 504})
 
 
 def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastAPI:
@@ -61,9 +61,11 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker.start()
+        expecting = asyncio.create_task(_expect_policies(worker, metrics))
         try:
             yield
         finally:
+            expecting.cancel()
             await worker.stop()
             images.close()
 
@@ -86,14 +88,13 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
     app.include_router(probe_routes(services))
     app.include_router(playground_routes())
     app.add_middleware(BodyLimits, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
-    _guard(app, settings, metrics)
+    _guard(app, settings)
     app.add_middleware(RequestBoundary, metrics=metrics)
     _observe(app)  # added last, so outermost
 
-    async def answer(_: Request, error: Exception) -> Response:
+    async def answer(request: Request, error: Exception) -> Response:
         problem = problem_of(error)
-        if problem.status in _REJECTIONS:
-            metrics.reject(problem.code)
+        record_of(request.scope).fail(problem)
         return problem.response()
 
     for kind in HANDLED:
@@ -124,6 +125,12 @@ def _worker(settings: Settings, program: Sequence[str]) -> Worker:
     return Worker(load, room, patience, program=program)
 
 
+async def _expect_policies(worker: Worker, metrics: Metrics) -> None:
+    info = await worker.loaded()
+    if info is not None:
+        metrics.expect(info.policies)
+
+
 def _remote(settings: Settings) -> RemoteImages | None:
     if not settings.remote_images:
         return None
@@ -135,14 +142,14 @@ def _remote(settings: Settings) -> RemoteImages | None:
     return RemoteImages(limits)
 
 
-def _guard(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
+def _guard(app: FastAPI, settings: Settings) -> None:
     open_routes = PROBES | PAGE | (METRICS if settings.open_metrics else frozenset())
     ledger = Ledger(requests=settings.rate_limit, work=settings.work_limit)
     if ledger:
-        app.add_middleware(Quotas, ledger=ledger, open_routes=open_routes, metrics=metrics)
+        app.add_middleware(Quotas, ledger=ledger, open_routes=open_routes)
     ring = KeyRing(settings.api_keys.get_secret_value(), settings.api_key_file)
     if ring:
-        app.add_middleware(ApiKeys, ring=ring, open_routes=open_routes, metrics=metrics)
+        app.add_middleware(ApiKeys, ring=ring, open_routes=open_routes)
     elif open_to_all(settings.host):
         _log.warning("there are no API keys: whoever reaches %s may use this server", settings.host)
 

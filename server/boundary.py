@@ -11,8 +11,8 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.errors import CLIENT_GONE, InternalError, problem_of
-from server.metrics import Metrics
+from server.errors import REFUSALS, InternalError, problem_of
+from server.metrics import UNROUTED, Metrics
 from server.record import record_of
 
 _log = logging.getLogger("flashu.server")
@@ -22,8 +22,8 @@ _TASKS = {
     "/v1/images/generations": "generate",
     "/v1/vqa": "vqa",
     # Until the request is routed.
-    "/v1/infer": "unrouted",
-    "/v1/chat/completions": "unrouted",
+    "/v1/infer": UNROUTED,
+    "/v1/chat/completions": UNROUTED,
 }
 
 
@@ -55,14 +55,23 @@ class RequestBoundary:
             await self._app(scope, receive, send_marked)
         except Exception:
             _log.exception("request %s failed", request_id)
+            problem = problem_of(InternalError())
+            record_of(scope).fail(problem)
             if status is not None:  # too late for another answer; uvicorn cuts the connection
                 raise
-            await problem_of(InternalError()).response()(scope, receive, send_marked)
+            await problem.response()(scope, receive, send_marked)
         finally:
-            task = _TASKS.get(scope["path"])
-            if task is not None and scope["method"] == "POST" and status is not None:
-                state = scope["state"]
-                task = state.get("task", task)
-                if state.get("client_gone"):
-                    status = CLIENT_GONE
-                self._metrics.count(task, record_of(scope).policy, status, time.perf_counter() - started)
+            if status is not None:
+                self._count(scope, status, time.perf_counter() - started)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        # Work only: a probe that finds the model loading is no refusal.
+        task = _TASKS.get(scope["path"])
+        if task is None or scope["method"] != "POST":
+            return
+        record = record_of(scope)
+        task = scope["state"].get("task", task)
+        # What a stream failed with came after its status.
+        self._metrics.count(task, record.policy, record.error_status or status, seconds)
+        if record.error_code in REFUSALS:
+            self._metrics.reject(record.error_code)

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from server.errors import Problem
 
 _LEAST_PROGRESS = 64 * 1024
+CUTS = ("head_timeout", "body_unread", "answer_unread", "too_many_connections")  # why one is cut off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +162,6 @@ def guarded_protocol(limits: ConnectionLimits, count_cut: Callable[[str], None])
     """The class for `uvicorn.Config(http=...)`.
 
     Args:
-        count_cut: told the reason of every connection that is cut off.
+        count_cut: told the reason, one of `CUTS`, of every connection that is cut off.
     """
     return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits, "count_cut": staticmethod(count_cut)})

@@ -17,6 +17,14 @@ from starlette.requests import ClientDisconnect
 from flashu_core import CancelledError, DeadlineExceededError, FlashUError, InvalidRequestError
 
 CLIENT_GONE = 499  # nginx's number for a client that left; nobody reads the answer, the metrics do
+# Every status that a request for work can fail with.
+FAILURES = (400, 401, 404, 408, 413, 415, 429, CLIENT_GONE, 500, 503, 504)
+# Codes of work that was refused or dropped, however well it was asked for.
+REFUSALS = (
+    *("invalid_api_key", "rate_limit_exceeded", "body_timeout", "body_too_large"),
+    *("queue_full", "loading", "restarting", "stalled", "draining", "failed"),
+    *("worker_lost", "cancelled", "deadline_exceeded"),
+)
 _PARAMETERS = {  # the engine's names of what the routes call otherwise
     "images": "n",
     "points": "num_inference_steps",

@@ -17,7 +17,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flashu_core import ConfigurationError
 from server.errors import InvalidApiKeyError, problem_of
-from server.metrics import Metrics
 from server.record import record_of
 
 _log = logging.getLogger("flashu.keys")
@@ -101,11 +100,10 @@ class ApiKeys:
     them.
     """
 
-    def __init__(self, app: ASGIApp, *, ring: KeyRing, open_routes: frozenset[str], metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, ring: KeyRing, open_routes: frozenset[str]) -> None:
         self._app = app
         self._ring = ring
         self._open_routes = open_routes
-        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -123,7 +121,7 @@ class ApiKeys:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             problem = problem_of(InvalidApiKeyError())
-            self._metrics.reject(problem.code)
+            record_of(scope).fail(problem)
             await problem.response()(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008})

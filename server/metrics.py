@@ -4,7 +4,7 @@ the engine measured on its device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -13,6 +13,8 @@ from prometheus_client.registry import Collector
 
 from flashu_core import GenerateResult, Result, UnitReport
 from server import __version__
+from server.connections import CUTS
+from server.errors import FAILURES, REFUSALS
 
 _SECONDS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -33,6 +35,7 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     ),
     "vqa": ("tokenize", "image_decode", "vae_encode", "features", "prefill", "decode"),
 }
+UNROUTED = "unrouted"  # the task of what ended before it was known
 # Which counts of a result's schedule go to which metric, and under which kind there.
 _BACKBONE = {"full": "backbone_full", "pruned": "backbone_pruned", "not_needed": "backbone_not_needed"}
 _HEAD = {"computed": "head_computed", "reused": "head_reused"}
@@ -89,14 +92,19 @@ class _OfWorker(Collector):
 
 
 class Metrics:
-    """Every metric of one app."""
+    """Every metric of one app. Series of labels that are known before their first event begin with 0: Prometheus's
+    `rate` and `increase` see nothing of an event that its series begins with."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._requests = self._counter(
             "requests_total", "Requests; the policy is empty where there is no result.", "task", "policy", "status"
         )
-        self._duration = self._histogram("request_duration_seconds", "From the headers to the answer.", "task")
+        self._duration = self._histogram(
+            "request_duration_seconds",
+            "From the headers to the end of the answer, of requests that got what they asked for: 2xx, to its end.",
+            "task",
+        )
         self._queue_time = self._histogram("queue_time_seconds", "From the engine's queue to its first unit.", "task")
         self._component = self._histogram("component_seconds", "Time per component.", "task", "policy", "component")
         self._first_token = self._histogram("time_to_first_token_seconds", "From the queue to an answer's first token.")
@@ -107,18 +115,37 @@ class Metrics:
         self._skipped = self._counter("layers_skipped_total", "Layers that requests left out.", "task")
         self._head = self._counter("head_passes_total", "Evaluations by what became of the diffusion head.", "kind")
         self._tokens = self._counter("visual_tokens_total", "Image tokens of questions.", "kind")
-        self._rejected = self._counter("rejected_total", "Requests refused or dropped.", "reason")
+        self._rejected = self._counter("rejected_total", "Work refused or dropped, and connections cut off.", "reason")
         build = Gauge("flashu_build_info", "Always 1; the labels tell the build.", ("version",), registry=self.registry)
         build.labels(__version__).set(1)
+        for task in COMPONENTS:
+            for metric in (self._duration, self._queue_time, self._batch, self._skipped):
+                metric.labels(task)
+        for task in (*COMPONENTS, UNROUTED):
+            for status in FAILURES:
+                self._requests.labels(task, "", str(status))
+        for counter, kinds in self._of_schedules():
+            for kind in kinds:
+                counter.labels(kind)
+        for reason in (*REFUSALS, *CUTS):
+            self._rejected.labels(reason)
 
     def watch(self, worker: Watched) -> None:
         """Reads the worker's own counts at every scrape."""
         self.registry.register(_OfWorker(worker))
 
+    def expect(self, policies: Iterable[str]) -> None:
+        """Begins the counts of answers under these policies, which are known when the model is loaded."""
+        for policy in policies:
+            for task in COMPONENTS:
+                self._requests.labels(task, policy, "200")
+
     def count(self, task: str, policy: str | None, status: int, seconds: float) -> None:
-        """A request that was answered."""
+        """A request that was answered, or failed; `status` is what it ended with. What fails fast is not to make a slow
+        server look quick: durations are of answers only."""
         self._requests.labels(task, policy or "", str(status)).inc()
-        self._duration.labels(task).observe(seconds)
+        if 200 <= status < 300:
+            self._duration.labels(task).observe(seconds)
 
     def unit_ended(self, unit: UnitReport) -> None:
         task = "vqa" if unit.stage in ("prefill", "decode") else "generate"
@@ -135,7 +162,7 @@ class Metrics:
                 self._component.labels(task, result.policy, name).observe(timings_ms[name] / 1000)
         if "layers_skipped" in result.schedule:
             self._skipped.labels(task).inc(result.schedule["layers_skipped"])
-        for counter, kinds in ((self._backbone, _BACKBONE), (self._head, _HEAD), (self._tokens, _TOKENS)):
+        for counter, kinds in self._of_schedules():
             for kind, name in kinds.items():
                 if name in result.schedule:
                     counter.labels(kind).inc(result.schedule[name])
@@ -151,6 +178,9 @@ class Metrics:
 
     def render(self) -> bytes:
         return generate_latest(self.registry)
+
+    def _of_schedules(self) -> tuple[tuple[Counter, Mapping[str, str]], ...]:
+        return (self._backbone, _BACKBONE), (self._head, _HEAD), (self._tokens, _TOKENS)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"flashu_{name}", text, labels, registry=self.registry)

@@ -18,7 +18,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flashu_core import ConfigurationError
 from server.errors import RateLimitedError, problem_of
-from server.metrics import Metrics
 from server.record import record_of
 
 _BUCKETS = 4096  # of client addresses; about a kilobyte each
@@ -104,11 +103,10 @@ class Quotas:
     It stands behind the keys: a name it counts is one that an operator gave, never one that a client made up.
     """
 
-    def __init__(self, app: ASGIApp, *, ledger: Ledger, open_routes: frozenset[str], metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, ledger: Ledger, open_routes: frozenset[str]) -> None:
         self._app = app
         self._ledger = ledger
         self._open_routes = open_routes
-        self._metrics = metrics
         self._salt = secrets.token_bytes(16)  # so that nobody can choose whose bucket to share
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,7 +119,7 @@ class Quotas:
             standing = await self._ledger.admit(who)
         except RateLimitedError as error:
             problem = problem_of(error)
-            self._metrics.reject(problem.code)
+            record.fail(problem)
             await problem.response()(scope, receive, send)
             return
 

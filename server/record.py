@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from starlette.types import Scope
 
 from flashu_core import GenerateResult, Result
+from server.errors import Problem
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,6 +22,8 @@ class Record:
         tokens: of the answer.
         timings_ms: milliseconds per component, and `queue`.
         trace: hexadecimal id of the request's trace.
+        error_status: of what the request failed with; of a stream, which has begun with 200, too.
+        error_code: likewise, for programs.
     """
 
     key: str | None = None
@@ -30,6 +33,8 @@ class Record:
     tokens: int | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     trace: str | None = None
+    error_status: int | None = None
+    error_code: str | None = None
 
     @property
     def work(self) -> int:
@@ -45,6 +50,11 @@ class Record:
             self.evaluations = result.schedule.get("evaluations", 0) * len(result.images)
         else:
             self.tokens = result.completion_tokens
+
+    def fail(self, problem: Problem) -> None:
+        """Notes what the client is told, or would be; its words stay out."""
+        self.error_status = problem.status
+        self.error_code = problem.code
 
 
 def record_of(scope: Scope) -> Record:

@@ -24,7 +24,7 @@ _TRAFFIC = Row(
             about="400 and 429 are clients' doing, 499 are clients that left, 503 refusals, 504 missed deadlines, "
             "500 faults.",
             unit="reqps",
-            queries=[Query(expr=f"sum by (status) ({rate('flashu_requests_total')})", legend="{{status}}")],
+            queries=[Query(expr=f"sum by (status) ({rate('flashu_requests_total')}) > 0", legend="{{status}}")],
             stacked=True,
             alerts=["FlashURefusals", "FlashUDeadlinesMissed", "FlashUInternalErrors"],
         ),
@@ -49,7 +49,7 @@ _LATENCY = Row(
     panels=(
         Panel(
             title="A picture, from the headers to the answer",
-            about="Refused requests are among them, and are fast: look at refusals beside it.",
+            about="Of requests that got what they asked for, streams to their end. Refusals are counted above.",
             unit="s",
             queries=percentiles("flashu_request_duration_seconds", task="generate"),
             limit=60,
@@ -258,9 +258,10 @@ _SCHEDULER = Row(
         ),
         Panel(
             title="Refused or dropped, by reason",
-            about="A second. Probes of a server that is not ready are counted too, under its state (`loading`, ...).",
+            about="A second. States of the server (`loading`, ...) are work that it refused in them; connections that "
+            "were cut off are counted too.",
             unit="reqps",
-            queries=[Query(expr=f"sum by (reason) ({rate('flashu_rejected_total')})", legend="{{reason}}")],
+            queries=[Query(expr=f"sum by (reason) ({rate('flashu_rejected_total')}) > 0", legend="{{reason}}")],
             stacked=True,
             alerts=["FlashURefusals"],
         ),

@@ -13,7 +13,6 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import torch
 import typer
 from rich.console import Console
 from rich.progress import Progress
@@ -21,11 +20,10 @@ from rich.progress import Progress
 from flashu_core.analysis import charts
 from flashu_core.analysis.components import components, run, timed_requests
 from flashu_core.analysis.study import read_prompts, study
-from flashu_core.attention import load_kernel
 from flashu_core.calibration import CALIBRATION_PROMPT
-from flashu_core.checkpoint import Checkpoint, choose_dtype, load_checkpoint
+from flashu_core.checkpoint import load_configured
 from flashu_core.config import DtypeName, EngineConfig
-from flashu_core.engine import EMBEDDED, Engine
+from flashu_core.engine import Engine
 from flashu_core.errors import ConfigurationError
 from flashu_core.machine import describe_machine
 from flashu_core.samples import read_samples
@@ -58,8 +56,9 @@ def analyze(
     asked = None if samples is None else read_samples(samples)
     _make_folder(output)
     with console.status("loading"):
-        checkpoint = _load(model, device, dtype)
-        engine = Engine(checkpoint, EngineConfig(device=device, dtype=dtype, calibrated=False))
+        config = EngineConfig(device=device, dtype=dtype, calibrated=False)
+        checkpoint = load_configured(model, config)  # not by the engine: its model is looked into
+        engine = Engine(checkpoint, config)
     with Progress(console=console) as progress:
         found = study(engine, checkpoint.model, texts, asked, max_new_tokens=max_new_tokens, progress=progress)
         engine.use(found.calibration)
@@ -122,14 +121,3 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be made: {error}; give another folder with --output") from error
-
-
-def _load(model: str | None, device: str, dtype: DtypeName) -> Checkpoint:
-    """The checkpoint as `Engine.load` would load it, but its model at hand."""
-    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    return load_checkpoint(
-        EMBEDDED if model is None else model,
-        dtype=choose_dtype(dtype, chosen),
-        device=chosen,
-        kernel=load_kernel("sdpa"),
-    )

@@ -13,7 +13,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from server.api.disconnect import wait_for_disconnect
-from server.errors import ClientGoneError, problem_of
+from server.errors import ClientGoneError, Problem, problem_of
+from server.record import record_of
 
 _log = logging.getLogger("flashu.server")
 _PING = b": ping\n\n"
@@ -32,8 +33,9 @@ class EventStream(Response):
     """Sends what a generator yields, each piece at once.
 
     The status waits for the first piece, or for `ping_s`: what fails before is an ordinary error; what fails later is
-    an event `error` with the one error body, and ends the stream. Where nothing is said for `ping_s` a comment is sent,
-    so that proxies keep the connection. A client that left, or reads nothing for `send_s`, closes the generator.
+    an event `error` with the one error body, and ends the stream; the request's record tells of it. Where nothing is
+    said for `ping_s` a comment is sent, so that proxies keep the connection. A client that left, or reads nothing for
+    `send_s`, closes the generator.
 
     Args:
         events: whole events in bytes; closed in any case.
@@ -51,6 +53,7 @@ class EventStream(Response):
         self._send_s = send_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = record_of(scope)
         gone = asyncio.ensure_future(wait_for_disconnect(receive))
         step: asyncio.Future[bytes | None] | None = None
         started = False
@@ -60,9 +63,9 @@ class EventStream(Response):
                 waited: set[asyncio.Future[Any]] = {step, gone}
                 await asyncio.wait(waited, timeout=self._ping_s, return_when=asyncio.FIRST_COMPLETED)
                 if gone.done():
-                    scope["state"]["client_gone"] = True  # the status is sent; this is for who counts
                     if not started:
                         raise ClientGoneError
+                    record.fail(problem_of(ClientGoneError()))
                     return
                 piece: bytes | None = _PING
                 if step.done():
@@ -71,7 +74,9 @@ class EventStream(Response):
                     except Exception as error:
                         if not started:
                             raise
-                        await self._send(send, _failure(error))
+                        problem = problem_of(error)
+                        record.fail(problem)
+                        await self._send(send, _failure(problem, error))
                         piece = None
                     step = None
                 if piece is None:
@@ -83,6 +88,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except _SlowClientError:
             # The server closes a connection whose response was left incomplete.
+            record.fail(problem_of(ClientGoneError()))
             _log.info("a client read nothing of its stream for %g s; it is cut off", self._send_s)
         finally:
             ending: list[asyncio.Future[Any]] = [gone] if step is None else [gone, step]
@@ -109,8 +115,7 @@ class _SlowClientError(Exception):
     """The client does not read."""
 
 
-def _failure(error: Exception) -> bytes:
-    problem = problem_of(error)
+def _failure(problem: Problem, error: Exception) -> bytes:
     if problem.status == _INTERNAL:
         _log.error("a stream failed", exc_info=error)
     return server_event(json.dumps(problem.body()), "error")

@@ -20,7 +20,7 @@ FIGURES = ("specialisation", "similarity-generation", "similarity-understanding"
 def test_every_figure_has_its_numbers(
     own_tiny: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "load_checkpoint", lambda *_, **__: own_tiny)
+    monkeypatch.setattr(command, "load_configured", lambda *_, **__: own_tiny)
     prompts, samples, output = tmp_path / "prompts.txt", tmp_path / "samples.jsonl", tmp_path / "deep" / "figures"
     prompts.write_text("a red circle\n")
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(tmp_path / "a.png")
@@ -57,7 +57,7 @@ def test_mistakes_show_before_anything_is_loaded(tmp_path: Path, monkeypatch: py
     def load(*_: object, **__: object) -> Checkpoint:
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(command, "load_checkpoint", load)
+    monkeypatch.setattr(command, "load_configured", load)
     with pytest.raises(ConfigurationError, match="--output"):
         taken = tmp_path / "file"
         taken.touch()

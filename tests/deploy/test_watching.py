@@ -280,7 +280,7 @@ def test_a_queue_is_told_to_the_webhook_and_every_panel_has_data(
                 if not watched.query(filled_in(query.expr, rate_s=120), under_load):
                     empty[query.expr.partition("{")[0]] = panel.title
     assert set(empty) == set(EMPTY), empty
-    assert watched.query('flashu_requests_total{status="503"}', under_load)
+    assert watched.query('flashu_requests_total{status="503"} > 0', under_load)
     assert watched.query('flashu_requests_total{status="400"} > 0', under_load)
     assert watched.query('flashu_requests_total{status="499"} > 0', under_load)
     assert watched.query("flashu_evaluations_saved_by_cancel_total > 0", under_load)

@@ -12,6 +12,7 @@ import pytest
 from flashu_core import InvalidRequestError
 from server.api.event_stream import EventStream, server_event
 from server.errors import ClientGoneError
+from server.record import record_of
 
 
 class Client:
@@ -81,7 +82,8 @@ async def test_what_fails_first_is_an_ordinary_error() -> None:
 
 
 async def test_what_fails_later_is_an_event() -> None:
-    for error, code in [(InvalidRequestError("no", parameter="size"), "invalid_value"), (ValueError("/secret"), None)]:
+    invalid = InvalidRequestError("no", parameter="size")
+    for error, status, code in [(invalid, 400, "invalid_value"), (ValueError("/secret"), 500, "internal_error")]:
         client = Client()
         body = await client.get(EventStream(Source(server_event("1"), then=error).events()))
         first, failure, end = body.decode().split("\n\n")
@@ -89,7 +91,9 @@ async def test_what_fails_later_is_an_event() -> None:
         name, data = failure.split("\n")
         assert name == "event: error"
         shown = json.loads(data.removeprefix("data: "))["error"]
-        assert shown["code"] == (code or "internal_error")
+        assert shown["code"] == code
+        record = record_of(client.scope)
+        assert (record.error_status, record.error_code) == (status, code)
         assert "secret" not in shown["message"]
         assert client.sent[-1]["more_body"] is False
 
@@ -103,7 +107,7 @@ async def test_a_silent_stream_begins_and_is_kept_alive() -> None:
     client.leave.set()
     await getting
     assert source.closed
-    assert client.scope["state"]["client_gone"]
+    assert record_of(client.scope).error_status == 499
 
 
 async def test_a_client_that_leaves_closes_the_source() -> None:
@@ -128,6 +132,7 @@ async def test_a_client_that_reads_nothing_is_cut_off() -> None:
     source, client = Source(server_event("1"), waits=True), Client(reads=False)
     await client.get(EventStream(source.events(), send_s=0.01))
     assert source.closed
+    assert record_of(client.scope).error_status == 499
     assert [message["type"] for message in client.sent] == ["http.response.start"]
 
 

@@ -13,6 +13,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from flashu_core import CancelledError, DeadlineExceededError, InvalidRequestError
+from server import errors
+from server.connections import CUTS
+from server.errors import FAILURES, REFUSALS, ServerError, problem_of
+
 KEY = "sk-known-0123456789"
 
 
@@ -150,7 +155,8 @@ def test_every_metric_has_its_name_type_and_labels(serving: Any) -> None:
         # What the answers tell is what is counted.
         drawn = [answer for answer in answers if answer["task"] == "generate"]
         asked = [answer for answer in answers if answer["task"] == "vqa"]
-        assert value("request_duration_seconds_count", task="generate") == len(drawn) + 2
+        assert value("request_duration_seconds_count", task="generate") == len(drawn) + 1  # OpenAI's route
+        assert value("request_duration_seconds_count", task="vqa") == len(asked) + 1
         assert value("queue_time_seconds_count", task="vqa") == len(asked) + 1
         assert value("requests_total", task="generate", policy="", status="400") == 1
         assert value("requests_total", task="generate", policy="exact", status="200") == 1
@@ -166,6 +172,94 @@ def test_every_metric_has_its_name_type_and_labels(serving: Any) -> None:
         backbone = sum(answer["timings_ms"]["backbone"] for answer in drawn if answer["acceleration"] == "exact")
         measured = value("component_seconds_sum", task="generate", policy="exact", component="backbone")
         assert abs(measured - backbone / 1000) < 1e-9
+
+
+def counts(live: Any, name: str) -> dict[tuple[str, ...], float]:
+    """The series of a counter by the values of their labels, in the order of the labels' names."""
+    return {
+        tuple(value for _, value in sorted(labels)): value
+        for (sample, labels), value in samples(live).items()
+        if sample == f"flashu_{name}"
+    }
+
+
+def test_series_of_known_labels_begin_with_zero(toy: Any, serving: Any) -> None:
+    with serving(toy()) as live:
+        live.wait_until_ready()
+        live.wait_for(lambda: ("flashu", "200", "vqa") in counts(live, "requests_total"))
+        tasks = ("generate", "vqa")
+        failures = {("", str(status), task) for status in FAILURES for task in (*tasks, "unrouted")}
+        answers = {(policy, "200", task) for policy in ("exact", "flashu") for task in tasks}
+        expected = {
+            "requests_total": failures | answers,
+            "rejected_total": {(reason,) for reason in (*REFUSALS, *CUTS)},
+            "backbone_passes_total": {("full",), ("pruned",), ("not_needed",)},
+            "head_passes_total": {("computed",), ("reused",)},
+            "visual_tokens_total": {("kept",), ("pruned",)},
+        }
+        by_task = ("request_duration_seconds_count", "queue_time_seconds_count", "batch_size_count")
+        expected |= {name: {("generate",), ("vqa",)} for name in (*by_task, "layers_skipped_total")}
+        for name, labels in expected.items():
+            assert counts(live, name) == dict.fromkeys(labels, 0.0), name
+        assert live.client.post("/v1/generate", json={"prompt": "a"}).status_code == 200
+        assert len(counts(live, "requests_total")) == len(failures | answers)
+        assert counts(live, "requests_total")["flashu", "200", "generate"] == 1
+
+
+def test_every_error_has_its_series() -> None:
+    problems = [
+        *(errors.InvalidJsonError("x"), errors.InvalidApiKeyError(), errors.RateLimitedError("x", retry_after=1)),
+        *(errors.OverloadedError("x"), errors.WorkerLostError(ran=True), errors.InternalError()),
+        *(errors.BodyTooLargeError(1), errors.BodyTimeoutError(1), errors.UnsupportedMediaTypeError(("x",))),
+        *(errors.UnknownModelError("x"), errors.ClientGoneError()),
+        *(errors.UnavailableError(reason) for reason in ("loading", "restarting", "stalled", "draining", "failed")),
+    ]
+    assert {type(error) for error in problems} == set(ServerError.__subclasses__()) - {errors.InvalidFieldError}
+    problems += [CancelledError("x"), DeadlineExceededError("x"), InvalidRequestError("x"), ValueError("x")]
+    answers = [problem_of(error) for error in problems]
+    assert {answer.status for answer in answers} == set(FAILURES)
+    # Refused or dropped: for a key, for a limit, for want of room or time.
+    assert {answer.code for answer in answers if answer.status in (401, 408, 413, 429, 503, 504)} == set(REFUSALS)
+
+
+def test_durations_are_of_what_was_answered_to_its_end(toy: Any, serving: Any) -> None:
+    with serving(toy(step_s=0.002), max_body_bytes=100_000) as live:
+        live.wait_until_ready()
+        asked = {"prompt": "a red circle"}
+        assert live.client.post("/v1/generate", json=asked).status_code == 200
+        assert live.client.post("/v1/generate", json={**asked, "stream": True}).text.endswith("\n\n")
+        assert live.client.post("/v1/generate", json={"prompt": "x" * 200_000}).status_code == 413
+        assert live.client.post("/v1/generate", json={"prompt": "refuse"}).status_code == 500
+        long = {**asked, "stream": True, "num_inference_steps": 1000}
+        assert "deadline_exceeded" in live.client.post("/v1/generate", json={**long, "timeout_s": 0.5}).text
+        with live.client.stream("POST", "/v1/generate", json=long) as response:
+            assert "event: progress" in next(response.iter_lines())
+        wanted = {"200": 2, "413": 1, "499": 1, "500": 1, "504": 1}
+
+        def by_status() -> dict[str, float]:
+            found = counts(live, "requests_total").items()
+            return {status: value for (_, status, _), value in found if value}
+
+        live.wait_for(lambda: by_status() == wanted)
+        assert counts(live, "request_duration_seconds_count") == {("generate",): 2, ("vqa",): 0}
+        told = {reason: value for (reason,), value in counts(live, "rejected_total").items() if value}
+        assert told == {"body_too_large": 1, "deadline_exceeded": 1}
+
+
+def test_only_work_is_refused(toy: Any, serving: Any) -> None:
+    engine = toy()
+    engine.hold("hold-loading")
+    with serving(engine, api_keys=f"known:{KEY}") as live:
+        for path in ("/readyz", "/health", "/v1/models", "/v1/generate", "/nowhere"):
+            live.client.get(path)
+            live.client.get(path, headers={"Authorization": f"Bearer {KEY}"})
+        assert set(counts(live, "rejected_total").values()) == {0.0}
+        headers = {"Authorization": f"Bearer {KEY}"}
+        for path, body in (("/v1/generate", {"prompt": "a"}), ("/v1/infer", {"prompt": "draw a circle"})):
+            assert live.client.post(path, json=body).status_code == 401
+            assert live.client.post(path, json=body, headers=headers).status_code == 503
+        told = {reason: value for (reason,), value in counts(live, "rejected_total").items() if value}
+        assert told == {"invalid_api_key": 2, "loading": 2}
 
 
 @pytest.mark.parametrize("task", ["generate", "vqa"])

@@ -12,7 +12,6 @@ import pytest
 
 from flashu_core import ConfigurationError
 from server.errors import RateLimitedError
-from server.metrics import Metrics
 from server.quotas import Ledger, Quotas
 
 ALICE = "sk-alice-5f0c9d1e7a"
@@ -87,7 +86,7 @@ async def test_addresses_share_a_bounded_number_of_counters() -> None:
         return {"type": "http", "path": "/v1/models", "client": (address, 1), "headers": []}
 
     ledger = Ledger(requests="3/day")
-    quotas = Quotas(app, ledger=ledger, open_routes=frozenset({"/livez"}), metrics=Metrics())
+    quotas = Quotas(app, ledger=ledger, open_routes=frozenset({"/livez"}))
     for index in range(6000):
         await quotas(scope(f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}"), receive, send)
     assert ledger.size <= 2 * 4096  # a window's counter and the one before

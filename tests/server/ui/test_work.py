@@ -1,105 +1,18 @@
-"""The playground in a real browser, on real servers: drawing, asking, comparing, cancelling; mouse or keyboard."""
+"""What the page is for: drawing, asking, comparing, cancelling; mouse or keyboard, files however they come."""
 
 from __future__ import annotations
 
 import io
-import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
 from PIL import Image
-from playwright.sync_api import BrowserType, ConsoleMessage, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
-from server.api.playground import FILES
-from server.keys import PAGE
-
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-PATIENCE_MS = 60_000
-KEY = "sk-alice-5f0c9d1e7a"
 EVALUATION = re.compile(
     r"evaluation \d+: backbone (full|pruned|not needed)(, \d+ layers? skipped)?, head (computed|reused)"
 )
-
-
-@dataclass
-class Seen:
-    """What a page did besides what is looked at."""
-
-    origin: str
-    errors: list[str] = field(default_factory=list)
-    addresses: list[str] = field(default_factory=list)
-
-    def listen(self, page: Page) -> None:
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("request", lambda request: self.addresses.append(request.url))
-
-    def _console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.errors.append(message.text)
-
-    def forget(self, words: str) -> None:
-        """An error that the test brought about."""
-        assert any(words in error for error in self.errors), self.errors
-        self.errors = [error for error in self.errors if words not in error]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[BrowserType]:
-    if not CHROMIUM.exists():
-        words = f"{CHROMIUM} is missing; install a browser (Debian: apt-get install chromium)"
-        if os.environ.get("CI"):
-            pytest.fail(words)
-        pytest.skip(words)
-    with sync_playwright() as playwright:
-        yield playwright.chromium
-
-
-@pytest.fixture
-def opened(chromium: BrowserType, tmp_path: Path) -> Iterator[Callable[..., tuple[Page, Seen]]]:
-    """Opens a server's page in a browser with an empty profile; at the end nothing may have gone wrong in it."""
-    context = chromium.launch_persistent_context(
-        tmp_path / "profile",
-        executable_path=CHROMIUM,
-        headless=True,
-        args=FLAGS,
-        viewport={"width": 1280, "height": 900},
-    )
-    context.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
-    seen: list[Seen] = []
-    (page,) = context.pages
-
-    def open_page(live: Any, *, ready: bool = True) -> tuple[Page, Seen]:
-        seen.append(Seen(f"http://127.0.0.1:{live.port}/"))
-        seen[-1].listen(page)
-        page.add_init_script(
-            "window.violations = [];"
-            "addEventListener('securitypolicyviolation', (event) => violations.push(event.violatedDirective));"
-        )
-        page.goto(seen[-1].origin)
-        if ready:
-            expect(page.locator("#model[data-state=ready]")).to_be_visible()
-        return page, seen[-1]
-
-    try:
-        yield open_page
-        for one in seen:
-            assert not one.errors
-            others = [url for url in one.addresses if not url.startswith((one.origin, "blob:", "data:"))]
-            assert len(one.addresses) > len(FILES) and not others
-        if seen:
-            assert page.evaluate("violations") == []
-    finally:
-        context.close()
 
 
 def choose_policy(page: Page, task: str, policy: str) -> None:
@@ -110,10 +23,6 @@ def set_points(page: Page, points: int) -> None:
     if not page.locator("details[open]").count():
         page.get_by_text("More", exact=True).click()
     page.get_by_label("Time points").fill(str(points))
-
-
-def card(page: Page, policy: str, state: str) -> Locator:
-    return page.locator(f"#pictures .card[data-policy={policy}][data-state={state}]")
 
 
 def watch(page: Page) -> None:
@@ -138,9 +47,9 @@ def changes(page: Page, kind: str, what: str) -> int:
     )
 
 
-def ran(page: Page, policy: str) -> list[dict[str, str]]:
+def ran(done: Locator) -> list[dict[str, str]]:
     """The cells of a card's strip."""
-    cells = card(page, policy, "done").locator(".strip .cell")
+    cells = done.locator(".strip .cell")
     found: list[dict[str, str]] = cells.evaluate_all("(cells) => cells.map((cell) => ({ ...cell.dataset }))")
     titles = cells.evaluate_all("(cells) => cells.map((cell) => cell.title)")
     assert all(EVALUATION.fullmatch(title) for title in titles)
@@ -166,7 +75,7 @@ def cells_of(evaluations: list[dict[str, Any]]) -> list[dict[str, str]]:
     ]
 
 
-def test_a_picture_is_drawn_and_asked_about(real: Any, opened: Any) -> None:
+def test_a_picture_is_drawn_and_asked_about(real: Any, opened: Any, card: Any) -> None:
     page, _ = opened(real)
     watch(page)
     page.get_by_role("button", name="Draw").click()
@@ -177,8 +86,8 @@ def test_a_picture_is_drawn_and_asked_about(real: Any, opened: Any) -> None:
     # A slow follower is told the latest only, of progress and of two partial images; the picture comes last.
     assert 1 <= changes(page, "progress", "value") <= evaluations
     assert 2 <= changes(page, "img", "src") <= 3
-    assert ran(page, "flashu") == cells_of(told["evaluations"])
-    kinds = {cell["kind"] for cell in ran(page, "flashu")}
+    assert ran(card(page, "flashu", "done")) == cells_of(told["evaluations"])
+    kinds = {cell["kind"] for cell in ran(card(page, "flashu", "done"))}
     assert kinds == {"full", "pruned", "reused"}
     strip = drawn.get_by_role("img", name=f"{evaluations} evaluations:")
     expect(strip).to_be_visible()
@@ -207,20 +116,21 @@ def test_a_picture_is_drawn_and_asked_about(real: Any, opened: Any) -> None:
     assert {"prefill", "decode", "image decode"} <= set(answered.locator(".bars th").all_inner_texts())
 
 
-def test_exact_and_flashu_are_compared(real: Any, opened: Any) -> None:
+def test_exact_and_flashu_are_compared(real: Any, opened: Any, card: Any) -> None:
     page, _ = opened(real)
     choose_policy(page, "draw", "compare")
     set_points(page, 25)
     page.get_by_role("button", name="Draw").click()
     for policy in ("exact", "flashu"):
-        expect(card(page, policy, "done")).to_be_visible()
-        assert ran(page, policy) == cells_of(expected(real, policy, num_inference_steps=25)["evaluations"])
+        done = card(page, policy, "done")
+        expect(done).to_be_visible()
+        assert ran(done) == cells_of(expected(real, policy, num_inference_steps=25)["evaluations"])
     expect(page.locator("#draw-comparison")).to_contain_text(re.compile("times as (fast|long)"))
     boxes = [card(page, policy, "done").bounding_box() for policy in ("exact", "flashu")]
     assert all(boxes)
     one, other = boxes
     assert one["y"] == other["y"] and one["x"] + one["width"] <= other["x"]
-    assert {cell["kind"] for cell in ran(page, "exact")} == {"full"}
+    assert {cell["kind"] for cell in ran(card(page, "exact", "done"))} == {"full"}
     # One scale for both columns: the longest bar of all is exact's, or flashu's; the same time is as long in both.
     scale = page.locator(".bars tr").evaluate_all(
         """(rows) => rows.map((row) => [
@@ -231,7 +141,7 @@ def test_exact_and_flashu_are_compared(real: Any, opened: Any) -> None:
     assert all(abs(width - 100 * milliseconds / most) < 1.5 for milliseconds, width in scale)
 
 
-def test_a_drawing_is_cancelled_and_the_next_one_drawn(real: Any, opened: Any) -> None:
+def test_a_drawing_is_cancelled_and_the_next_one_drawn(real: Any, opened: Any, card: Any) -> None:
     page, _ = opened(real)
     choose_policy(page, "draw", "exact")
     saved = real.metric("flashu_evaluations_saved_by_cancel_total")
@@ -252,7 +162,7 @@ def test_a_drawing_is_cancelled_and_the_next_one_drawn(real: Any, opened: Any) -
         expect(card(page, "exact", "done").locator(".cell")).to_have_count(4)
 
 
-def test_everything_by_keyboard(real: Any, opened: Any) -> None:
+def test_everything_by_keyboard(real: Any, opened: Any, card: Any) -> None:
     page, _ = opened(real)
 
     def tab_to(selector: str) -> None:
@@ -343,73 +253,6 @@ def give(page: Page, kind: str, content: bytes, media_type: str = "image/png") -
         }""",
         [kind, list(content), media_type],
     )
-
-
-def test_several_pictures_have_no_partial_ones(shared: Any, opened: Any) -> None:
-    page, _ = opened(shared)
-    page.get_by_label("Pictures").fill("3")
-    expect(page.get_by_label("Partial images")).to_be_disabled()
-    page.get_by_label("Seed").fill("")
-    page.get_by_role("button", name="Draw").click()
-    expect(card(page, "flashu", "done").locator(".canvas img:visible")).to_have_count(3)
-    seeds = [int(text.split()[1]) for text in page.locator(".seed").all_inner_texts()]
-    assert seeds == [seeds[0], seeds[0] + 1, seeds[0] + 2]
-    page.get_by_label("Pictures").fill("1")
-    expect(page.get_by_label("Partial images")).to_be_enabled()
-
-
-def test_an_error_names_its_field_and_markup_stays_text(shared: Any, opened: Any) -> None:
-    page, seen = opened(shared)
-    prompt = page.get_by_role("textbox", name="Prompt", exact=True)
-    prompt.fill("   ")
-    page.get_by_role("button", name="Draw").click()
-    failed = card(page, "flashu", "failed")
-    expect(failed.get_by_role("alert")).to_contain_text("prompt: must not be empty")
-    expect(failed.locator(".detail")).to_have_text("400 · invalid_value · param prompt")
-    assert prompt.get_attribute("aria-invalid") == "true"
-    seen.forget("400 (Bad Request)")
-    markup = "<img src=x onerror=alert(1)><b id=made>"
-    prompt.fill(markup)
-    page.get_by_role("button", name="Draw").click()
-    expect(card(page, "flashu", "done").locator(".canvas img")).to_have_attribute("alt", markup)
-    assert prompt.get_attribute("aria-invalid") is None
-    assert page.locator("#made, [src=x]").count() == 0
-
-
-def test_a_server_that_loads_says_when_to_come_again(toy: Any, serving: Any, opened: Any) -> None:
-    engine = toy()
-    engine.hold("hold-loading")
-    with serving(engine) as live:
-        page, seen = opened(live, ready=False)
-        expect(page.locator("#model")).to_have_text(re.compile("still loading"))
-        page.get_by_role("button", name="Draw").click()
-        failed = card(page, "flashu", "failed")
-        expect(failed.locator(".detail")).to_have_text("503 · loading · try again in 5 s")
-        engine.release("hold-loading")
-        expect(page.locator("#model[data-state=ready]")).to_be_visible()
-        seen.forget("503 (Service Unavailable)")
-
-
-def test_a_key_is_asked_for_and_kept_nowhere(toy: Any, serving: Any, opened: Any) -> None:
-    with serving(toy(), api_keys=KEY) as live:
-        live.wait_until_ready()
-        for path in PAGE:
-            assert live.client.get(path).status_code == 200
-        page, seen = opened(live, ready=False)
-        expect(page.locator("#model")).to_have_text(re.compile("needs a valid API key"))
-        seen.forget("401 (Unauthorized)")
-        page.get_by_label("API key").fill(KEY)
-        page.keyboard.press("Enter")
-        expect(page.locator("#model[data-state=ready]")).to_have_text(re.compile("^toy"))
-        page.get_by_role("button", name="Draw").click()
-        expect(card(page, "flashu", "done")).to_be_visible()
-        kept = "[localStorage.length, sessionStorage.length, document.cookie, location.href]"
-        assert page.evaluate(kept) == [0, 0, "", seen.origin]
-        assert all(KEY not in address for address in seen.addresses)
-        page.reload()
-        expect(page.get_by_label("API key")).to_have_value("")
-        expect(page.locator("#model[data-state=failed]")).to_be_visible()
-        seen.forget("401 (Unauthorized)")
 
 
 def test_light_dark_narrow_and_still(shared: Any, opened: Any) -> None:
