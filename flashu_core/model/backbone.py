@@ -24,8 +24,9 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = nn.RMSNorm(width, eps=config.norm_eps)
         self.post_attention_layernorm = nn.RMSNorm(width, eps=config.norm_eps)
 
-    def forward(self, x: Tensor, layer: int, context: Context, neurons: Neurons = None) -> Tensor:  # (R, L, width)
-        x = x + self.self_attn(self.input_layernorm(x), layer, context)
+    def forward(self, x: Tensor, layer: int, context: Context, neurons: Neurons = None, first: int = 0) -> Tensor:
+        """(R, L, width) to (R, L - first, width)."""
+        x = x[:, first:] + self.self_attn(self.input_layernorm(x), layer, context, first)
         return x + self.mlp(self.post_attention_layernorm(x), neurons)
 
 
@@ -46,22 +47,25 @@ class Backbone(nn.Module):
         """Embedded tokens (R, L, width) to hidden states after the final norm, and what was found on the way.
 
         Returns:
-            (R, L, width), shorter where tokens were dropped.
+            (R, L, width), shorter where tokens were dropped or not all are read.
         """
         trace = Trace()
+        last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
             before = x
+            first = x.shape[1] - levers.read if levers.read is not None and index == last else 0
             groups = [group for group, skipped in enumerate(levers.skipped) if index in skipped]
             neurons = None if levers.neurons is None else levers.neurons[index]
+            x = x[:, first:]
             if not groups:
-                x = layer(x, index, context, neurons)
+                x = layer(before, index, context, neurons, first)
             elif len(groups) < len(levers.skipped):
                 # The layer runs for those that need it.
                 rows, own = context.without(groups)
-                x = x.index_copy(0, rows, layer(x[rows], index, own, neurons))
+                x = x.index_copy(0, rows, layer(before[rows], index, own, neurons, first))
             if levers.measured is not None:
                 trace.similarity.append(_similarity(before[:, levers.measured], x[:, levers.measured]))
-            if levers.drop is not None and index + 1 == levers.drop.layer:
+            if levers.drop is not None and index + 1 == levers.drop.layer and index < last:
                 trace.kept = _smallest_values(levers.drop, context, index, x.shape[1])
                 x, context = x[:, trace.kept], context.at(trace.kept, levers.drop)
         return self.norm(x), trace

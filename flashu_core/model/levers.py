@@ -38,12 +38,15 @@ class Levers:
         skipped: for each cache of the pass, the layers that leave its rows as they are; empty: none for any.
         measured: the positions over which each layer's similarity is measured; None measures nothing.
         drop: image tokens to drop; the pass must be of one row then.
+        read: how many positions at the end are read of what comes out; the last layer only writes keys and values for
+            those before them. None reads all. What is measured must be read.
     """
 
     neurons: Sequence[Neurons] | None = None
     skipped: Sequence[frozenset[int]] = ()
     measured: slice | None = None
     drop: Drop | None = None
+    read: int | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -61,16 +61,26 @@ class SelfAttention(nn.Module):
         self.q_norm = nn.RMSNorm(size, eps=1e-6) if norm else nn.Identity()
         self.k_norm = nn.RMSNorm(size, eps=1e-6) if norm else nn.Identity()
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (R, L, H, D), keys and values (R, L, K, D) of x (R, L, width), before positions."""
-        heads = (*x.shape[:-1], -1, self.head_size)
-        query, key, value = self.q_proj(x).view(heads), self.k_proj(x).view(heads), self.v_proj(x).view(heads)
+    def project(self, x: Tensor, first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (R, L - first, H, D), keys and values (R, L, K, D) of x (R, L, width), before positions."""
+
+        def heads(projected: Tensor) -> Tensor:
+            return projected.unflatten(-1, (-1, self.head_size))
+
+        query, key, value = heads(self.q_proj(x[:, first:])), heads(self.k_proj(x)), heads(self.v_proj(x))
         return self.q_norm(query), self.k_norm(key), value
 
-    def forward(self, x: Tensor, layer: int, context: Context) -> Tensor:
-        """Mixes x (R, L, width) over the caches, writing its keys and values beyond their ends."""
-        query, key, value = self.project(x)
-        query = rotate(query, context.cosine, context.sine)
+    def forward(self, x: Tensor, layer: int, context: Context, first: int = 0) -> Tensor:
+        """Mixes x (R, L, width) over the caches, writing its keys and values beyond their ends.
+
+        Args:
+            first: the positions before it are only written: they leave keys and values, and no output.
+
+        Returns:
+            (R, L - first, width)
+        """
+        query, key, value = self.project(x, first)
+        query = rotate(query, context.cosine[:, first:], context.sine[:, first:])
         key = rotate(key, context.cosine, context.sine).transpose(1, 2)  # (R, K, L, D)
         value = value.transpose(1, 2)
         rows = [cache.rows for cache in context.caches]
@@ -82,7 +92,7 @@ class SelfAttention(nn.Module):
             query,
             [keys for keys, _ in seen],
             [values for _, values in seen],
-            block=context.block,
+            block=max(context.block - first, 0),
             kernel=context.kernel,
         )
         return self.o_proj(mixed.flatten(2))

@@ -98,7 +98,7 @@ class Showo2(nn.Module):
     def run_backbone(
         self, x: Tensor, caches: Sequence[KeyValueCache], *, block: int, levers: Levers = EVERYTHING
     ) -> tuple[Tensor, Trace]:
-        """Tokens (R, L, width) that follow the caches to hidden states after the final norm, (R, L, width)."""
+        """Tokens (R, L, width) that follow the caches to hidden states after the final norm; see `Backbone`."""
         config = self.config.backbone
         positions = _following(x.shape[1], caches, x.device)
         cosine, sine = rotary(positions, config.hidden_size // config.heads, config.rope_theta, None, x.dtype)

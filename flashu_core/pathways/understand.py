@@ -177,7 +177,7 @@ def begin(
         cache = prefix.fork(
             rows=1, capacity=[whole - gone * (drop is not None and layer >= drop.layer) for layer in range(layers)]
         )
-        levers = Levers(neurons=path.layers, measured=LAST if plan.measure else None, drop=drop)
+        levers = Levers(neurons=path.layers, measured=LAST if plan.measure else None, drop=drop, read=1)
         hidden, trace = model.run_backbone(tokens, [cache], block=block, levers=levers)
         if drop is not None:
             cache.drop(drop.layer, gone)
@@ -216,6 +216,7 @@ def advance(model: Showo2, batch: Sequence[Understanding], spans: Spans) -> None
             neurons=batch[0].path.layers,
             skipped=left_out if any(left_out) else (),
             measured=LAST if any(state.plan.measure for state in batch) else None,
+            read=1,
         )
         last = torch.tensor([state.tokens[-block:] for state in batch], device=model.device)
         embeddings = model.backbone.embed_tokens(last)

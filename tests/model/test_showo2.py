@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks import flops
 from benchmarks.random_weights import random_module
 from flashu_core.config import MODELS, ModelConfig
 from flashu_core.kv_cache import KeyValueCache
 from flashu_core.model import reference
+from flashu_core.model.levers import Drop, Levers
 from flashu_core.model.showo2 import Showo2
 
 TINY = MODELS["tiny"]
@@ -146,3 +148,62 @@ def test_a_token_cannot_see_what_follows() -> None:
         second, _ = model.run_backbone(embeddings, [model.backbone_cache(1, 8)], block=0)
     assert torch.equal(first[:, :5], second[:, :5])
     assert not torch.equal(first[:, 5:], second[:, 5:])
+
+
+@pytest.mark.parametrize("skipped", [frozenset(), frozenset({3}), frozenset({0, 3})])
+@pytest.mark.parametrize(("read", "block"), [(1, 0), (1, 7), (3, 7), (5, 10), (10, 10)])
+def test_what_is_read_and_what_is_kept_do_not_depend_on_what_else_is_read(
+    read: int, block: int, skipped: frozenset[int]
+) -> None:
+    """Two sequences of different lengths, one of which leaves layers out."""
+    model = build(replace(TINY, backbone=replace(TINY.backbone, layers=4)))
+    embeddings = torch.randn(2, 10, 64, generator=torch.Generator().manual_seed(6))
+    found = []
+    for levers in (
+        Levers(skipped=(frozenset(), skipped), measured=slice(-1, None)),
+        Levers(skipped=(frozenset(), skipped), measured=slice(-1, None), read=read),
+    ):
+        caches = [model.backbone_cache(1, 15), model.backbone_cache(1, 15)]
+        with torch.inference_mode():
+            model.run_backbone(embeddings[:1, :3], caches[:1], block=0)
+            caches[0].keep(3)
+            hidden, trace = model.run_backbone(embeddings, caches, block=block, levers=levers)
+        for cache in caches:
+            cache.keep(10)
+        written = [keys[:, :, : caches[0].length] for keys in (*caches[0].keys, *caches[0].values)]
+        found.append((hidden, torch.stack(trace.similarity), written))
+    (hidden, similarity, written), (short, same, again) = found
+    assert short.shape == (2, read, 64)
+    torch.testing.assert_close(short, hidden[:, -read:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(same, similarity, atol=1e-6, rtol=0)
+    for one, other in zip(written, again, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=0)
+
+
+def test_tokens_dropped_behind_the_last_layer_are_nothing_to_what_is_read() -> None:
+    model = build(TINY)
+    embeddings = torch.randn(1, 10, 64, generator=torch.Generator().manual_seed(7))
+    drop = Drop(layer=TINY.backbone.layers, tokens=slice(0, 6), keep=2)
+    with torch.inference_mode():
+        expected, _ = model.run_backbone(embeddings, [model.backbone_cache(1, 10)], block=6)
+        found, _ = model.run_backbone(
+            embeddings, [model.backbone_cache(1, 10)], block=6, levers=Levers(drop=drop, read=1)
+        )
+    torch.testing.assert_close(found, expected[:, -1:], atol=1e-5, rtol=0)
+
+
+def test_positions_that_nothing_reads_cost_a_last_layer_nothing_but_keys_and_values() -> None:
+    config = MODELS["1.5b"].backbone
+    model = flops.meta_model(MODELS["1.5b"])
+    tokens = torch.empty(1, 700, config.hidden_size, dtype=torch.bfloat16, device="meta")
+
+    def run(read: int | None) -> int:
+        return flops.count(
+            lambda: model.run_backbone(tokens, [model.backbone_cache(1, 700)], block=600, levers=Levers(read=read))
+        )
+
+    saved = run(None) - run(1)
+    width, unread = config.hidden_size, 699
+    products = 2 * unread * (2 * width * width + 3 * width * config.ffn_size)
+    assert saved > products
+    assert saved < products + 4 * 700 * 700 * width
