@@ -140,6 +140,7 @@ def _fields(scope: Scope, route: str | None, status: int | None, seconds: float)
         "method": method_of(scope),
         "route": route,
         "status": status,
+        "error": record.error_code,
         "seconds": round(seconds, 4),
         "task": record.task,
         "policy": record.policy,

@@ -153,6 +153,7 @@ def test_a_line_for_each_request(toy: Any, serving: Any, log: Lines) -> None:
     assert (lost["status"], lost["route"]) == (404, None)
     assert (odd["status"], odd["method"]) == (405, "OTHER")
     assert (stranger["status"], stranger["key"], stranger["route"]) == (401, None, None)
+    assert (stranger["error"], drawn["error"]) == ("invalid_api_key", None)
 
 
 def send_raw(port: int, data: bytes) -> bytes:
