@@ -12,6 +12,7 @@ from load_tests.phases import Found
 from load_tests.summary import evaluation, front_end, phase_summary
 from load_tests.verdicts import Target, Verdict
 
+HEADER = ("promise", "target", "measured", "verdict", "of")
 _COLOURS: Mapping[Verdict, str] = {"met": "green", "missed": "red", "nothing to judge": "yellow"}
 
 
@@ -75,19 +76,24 @@ def _phases(summary: Mapping[str, Any]) -> Table:
 def targets_table(targets: Sequence[Target]) -> Table:
     """What was promised, and whether it was kept."""
     table = Table(title="promises")
-    for name in ("promise", "target", "measured", "verdict", "of"):
+    for name in HEADER:
         table.add_column(name)
     for target in targets:
-        sign = ">=" if target.at_least else "<="
-        verdict = target.verdict
-        table.add_row(
-            target.name,
-            "" if target.limit is None else f"{sign} {_amount(target.limit, target.unit)}",
-            "nothing" if target.measured is None else _amount(target.measured, target.unit),
-            f"[{_COLOURS[verdict]}]{verdict}[/]",
-            target.note,
-        )
+        name, limit, measured, verdict, note = row(target)
+        table.add_row(name, limit, measured, f"[{_COLOURS[target.verdict]}]{verdict}[/]", note)
     return table
+
+
+def row(target: Target) -> tuple[str, str, str, str, str]:
+    """A promise in words, under `HEADER`."""
+    sign = ">=" if target.at_least else "<="
+    return (
+        target.name,
+        "" if target.limit is None else f"{sign} {_amount(target.limit, target.unit)}",
+        "nothing" if target.measured is None else _amount(target.measured, target.unit),
+        target.verdict,
+        target.note,
+    )
 
 
 def _amount(value: float, unit: str) -> str:

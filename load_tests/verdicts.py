@@ -52,6 +52,11 @@ class Target:
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "verdict": self.verdict}
 
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Target:
+        """What `to_json` gave."""
+        return cls(**{name: value for name, value in found.items() if name != "verdict"})
+
 
 def judge(found: Found, summary: Mapping[str, Any], *, slow_limit_s: float | None = None) -> list[Target]:
     """All promises of the phases that ran.
