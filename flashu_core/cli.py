@@ -27,7 +27,7 @@ from flashu_core.convert import convert as convert_checkpoint
 from flashu_core.engine import Engine
 from flashu_core.errors import CalibrationError, FlashUError, InvalidRequestError
 from flashu_core.forecast import describe
-from flashu_core.image import read_picture
+from flashu_core.picture import read_picture
 from flashu_core.plan import make_schedule
 from flashu_core.policies import POLICIES, find_policy, override
 from flashu_core.samples import read_samples
