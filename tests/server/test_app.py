@@ -61,11 +61,13 @@ class Served:
             ends = time.monotonic() + GENEROUS_S
             while client.get("/health").json().get("running") != count:
                 assert time.monotonic() < ends
+                time.sleep(0.02)
 
 
 @contextlib.contextmanager
 def serving(folder: Path, *options: str, program: tuple[str, ...] = MODULE) -> Iterator[Served]:
-    command = [*program, "--port", "0", "--dtype", "float32", *options]
+    # On a busy machine all is predicted to take long; nobody here is to be refused for that.
+    command = [*program, "--port", "0", "--dtype", "float32", "--max-queue-seconds", "3600", *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     path = folder / "log"
     with path.open("w") as log:
