@@ -74,7 +74,7 @@ def test_format_breaks(tmp_path: Path) -> None:
     assert run(tmp_path, "ruff", "format", "--no-cache", "--check", "wrong.py").returncode == 1
 
 
-@pytest.mark.parametrize("module", ["server.app", "server.command", "server.engine_process"])
+@pytest.mark.parametrize("module", ["flashu_core.cli", "server.__main__", "server.engine_process"])
 def test_torch_is_loaded_by_an_engine_alone(module: str) -> None:
     """What is imported on the way to a name is more than the contracts see."""
     program = f"import sys, {module}; print('torch' in sys.modules, '{module}' in sys.modules)"

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from server.command import serve
 
-# The two ways to start it: the command, and the module, whose front end never loads torch.
+# The two ways to start it.
 COMMAND = (sys.executable, "-c", "import sys; sys.argv[0] = 'flashu'; from flashu_core.cli import main; main()")
 MODULE = (sys.executable, "-m", "server")
 GENEROUS_S = 90.0
