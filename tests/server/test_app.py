@@ -200,7 +200,7 @@ def test_a_killed_worker_is_replaced_and_draws_the_same(tmp_path: Path) -> None:
 
 def test_a_pause_of_everything_is_no_hang(tmp_path: Path) -> None:
     with serving(tmp_path, "--hang-timeout", "4") as served, ThreadPoolExecutor() as pool:
-        running, worker = served.begin(pool, 1, 60), served.worker
+        running, worker = served.begin(pool, 1, 300), served.worker  # so many that it is seen inside
         os.killpg(served.process.pid, signal.SIGSTOP)  # as Ctrl-Z does
         time.sleep(6)
         os.killpg(served.process.pid, signal.SIGCONT)
