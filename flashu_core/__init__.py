@@ -16,7 +16,7 @@ from flashu_core.errors import (
     InvalidRequestError,
     KernelUnavailableError,
 )
-from flashu_core.image import cover
+from flashu_core.picture import cover
 from flashu_core.types import (
     Evaluation,
     Event,

@@ -1,5 +1,6 @@
 """The command line: draw, ask and convert from a terminal. Other packages add their own commands (`serve`, `eval`) as
-entry points of the group `flashu.commands`, so this one imports neither a web framework nor a grader."""
+entry points of the group `flashu.commands`, so this one imports neither a web framework nor a grader. What needs torch
+is imported by the commands that do: `flashu serve` starts without it, and its front end stays without it."""
 
 from __future__ import annotations
 
@@ -10,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 from PIL import Image
 from rich.console import Console
@@ -20,18 +20,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from flashu_core.calibration import CALIBRATION_PROMPT
-from flashu_core.checkpoint import choose_dtype
 from flashu_core.config import MODELS, AttentionName, DtypeName, EngineConfig
-from flashu_core.convert import convert as convert_checkpoint
-from flashu_core.engine import Engine
 from flashu_core.errors import CalibrationError, FlashUError, InvalidRequestError
-from flashu_core.forecast import describe
-from flashu_core.image import read_picture
+from flashu_core.picture import read_picture
 from flashu_core.plan import make_schedule
 from flashu_core.policies import POLICIES, find_policy, override
-from flashu_core.samples import read_samples
 from flashu_core.types import Event, GenerateRequest, Pixels, Progress, Text, UnderstandRequest
+
+if TYPE_CHECKING:
+    from flashu_core.engine import Engine
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Show-o2: draw pictures, ask about them.")
 
@@ -56,6 +53,8 @@ def _load(model: str | None, config: EngineConfig, policy: str) -> Engine:
 
 
 def _loaded(model: str | None, config: EngineConfig) -> Engine:
+    from flashu_core.engine import Engine
+
     console = Console(stderr=True)
     begun = time.monotonic()
     with console.status("loading"):
@@ -189,13 +188,16 @@ def convert(
     dtype: Dtype = "bfloat16",
 ) -> None:
     """Make this project's checkpoint folder of a published one."""
+    from flashu_core.checkpoint import choose_dtype
+    from flashu_core.convert import convert as convert_checkpoint
+
     convert_checkpoint(
         source,
         destination,
         vae=vae,
         tokenizer=tokenizer,
         language_model=language_model,
-        dtype=choose_dtype(dtype, torch.device("cpu")),
+        dtype=choose_dtype(dtype, "cpu"),
     )
     Console(stderr=True).print(f"wrote {destination}")
 
@@ -215,6 +217,9 @@ def calibrate(
     dtype: Dtype = "auto",
 ) -> None:
     """Measure which FFN neurons matter to which task, and keep the result beside the checkpoint."""
+    from flashu_core.calibration import CALIBRATION_PROMPT
+    from flashu_core.samples import read_samples
+
     console = Console(stderr=True)
     config = EngineConfig(device=device, dtype=dtype, calibrated=False)
     engine = _loaded(model, config)
@@ -240,6 +245,8 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Print the schedule of a picture: what each evaluation runs, and its predicted arithmetic."""
+    from flashu_core.forecast import describe
+
     if size not in MODELS:
         raise InvalidRequestError(f"size is {size!r}; use one of: {', '.join(sorted(MODELS))}", parameter="size")
     chosen = override(find_policy(policy, POLICIES).generate, _overrides(parameter))

@@ -10,17 +10,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import constants, snapshot_download
-
-# HTTPError belongs to whichever HTTP library huggingface_hub uses; what it lets through of it is caught by this name.
-from huggingface_hub.errors import (  # type: ignore[attr-defined]
-    GatedRepoError,
-    HFValidationError,
-    HTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
-
 from flashu_core.errors import CheckpointError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -57,6 +46,18 @@ def locate(source: str | Path, what: str, patterns: Sequence[str], *, file: bool
 
 
 def _download(repository: str, what: str, patterns: Sequence[str]) -> str:
+    # Here, for it takes a quarter of a second that only a download is worth.
+    from huggingface_hub import constants, snapshot_download
+
+    # HTTPError belongs to whichever HTTP library is used there; what is let through of it is caught by this name.
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        GatedRepoError,
+        HFValidationError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
     try:
         return snapshot_download(repository, allow_patterns=list(patterns))
     except GatedRepoError as error:

@@ -1,55 +1,13 @@
-"""Pixels between people and the autoencoder: uint8 arrays on one side, tensors in [-1, 1] on the other."""
+"""Pixels between people and the autoencoder: uint8 arrays on one side, tensors in [-1, 1] on the other. How a picture
+is brought to a size it leaves to `picture`."""
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from flashu_core.picture import cover
 from flashu_core.types import Pixels
-
-
-def read_picture(path: Path) -> Pixels:
-    """A picture file of this machine as uint8 (H, W, 3), turned as its camera says, without transparency.
-
-    Raises:
-        OSError, ValueError: it cannot be read as a picture, or is too large to be one.
-    """
-    try:
-        with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} has too many pixels to be a picture") from error
-
-
-# A strip is cut to so many times what will be seen of it before it is scaled: scaled whole it could be gigabytes.
-_MOST_BEYOND = 8
-
-
-def cover(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Resizes a picture so that it covers the target, crops its centre.
-
-    Args:
-        pixels: uint8 (H, W, 3).
-        height, width: of the result.
-
-    Returns:
-        uint8 (height, width, 3); covering it again changes nothing.
-    """
-    scale = max(height / pixels.shape[0], width / pixels.shape[1])
-    pixels = _middle(pixels, math.ceil(_MOST_BEYOND * height / scale), math.ceil(_MOST_BEYOND * width / scale))
-    rows, columns = pixels.shape[:2]
-    size = (max(round(columns * scale), width), max(round(rows * scale), height))
-    image = Image.fromarray(pixels)
-    if image.size != size:
-        # Pillow's bicubic filter widens with the scale when shrinking, which is the antialiasing the model was fed.
-        image = image.resize(size, Image.Resampling.BICUBIC)
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    return np.array(image.crop((left, top, left + width, top + height)))
 
 
 def fit(pixels: Pixels, height: int, width: int) -> Tensor:
@@ -60,11 +18,6 @@ def fit(pixels: Pixels, height: int, width: int) -> Tensor:
     """
     covered = cover(pixels, height, width)
     return torch.from_numpy(covered).permute(2, 0, 1)[None].float().div(127.5).sub(1)
-
-
-def _middle(pixels: Pixels, rows: int, columns: int) -> Pixels:
-    top, left = max(pixels.shape[0] - rows, 0) // 2, max(pixels.shape[1] - columns, 0) // 2
-    return pixels[top : top + rows, left : left + columns]
 
 
 def to_pixels(images: Tensor) -> tuple[Pixels, ...]:

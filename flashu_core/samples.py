@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flashu_core.calibration import Sample
 from flashu_core.errors import CalibrationError
-from flashu_core.image import read_picture
+from flashu_core.picture import read_picture
 
 
 def read_samples(path: Path) -> list[Sample]:

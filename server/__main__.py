@@ -1,5 +1,5 @@
-"""`python -m server`: what `flashu serve` runs, without the engine's command line and so without torch in the process
-of the front end."""
+"""`python -m server`: what `flashu serve` runs, without the command line of the engine around it. Neither has torch in
+the process of the front end."""
 
 from __future__ import annotations
 

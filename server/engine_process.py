@@ -18,11 +18,10 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from flashu_core import (
     ConfigurationError,
-    Engine,
     Event,
     Failed,
     Finished,
@@ -47,6 +46,9 @@ from server.messages import (
     UnitEnded,
 )
 from server.wire import PREFIX, Bytes, WireError, decode, encode, lengths
+
+if TYPE_CHECKING:
+    from flashu_core import Engine
 
 _log = logging.getLogger("flashu.engine")
 _PR_SET_PDEATHSIG = 1
@@ -253,6 +255,8 @@ def load_engine(wanted: Load) -> Engine:
     Raises:
         FlashUError: it cannot be loaded, or has no such policy.
     """
+    from flashu_core import Engine  # the seconds that torch takes come after the pipe is listened to
+
     engine = Engine.load(wanted.model, wanted.engine)
     if wanted.policy not in engine.info.policies:
         known = ", ".join(engine.info.policies)

@@ -19,7 +19,6 @@ from server.wire import Frame, WireError, encode
 
 _log = logging.getLogger("flashu.worker")
 _LOOK_S = 0.1
-_STOP_S = 5.0
 
 Phase = Literal["loading", "ready", "restarting", "failed"]
 
@@ -31,11 +30,13 @@ class Patience:
     Attributes:
         load_s: seconds to load and warm up, a download included.
         unit_s: seconds that one unit of work may always take; twice the longest unit seen where that is more.
+        stop_s: seconds to end in order when it is told to; after that it is killed.
         restarts: within `window_s` seconds; after one more death it is given up.
     """
 
     load_s: float = 1800.0
     unit_s: float = 10.0
+    stop_s: float = 5.0
     restarts: int = 5
     window_s: float = 60.0
 
@@ -124,7 +125,7 @@ class Supervisor:
             return
         if self._child is not None:
             self._child.send(encode(Shutdown()))
-            await asyncio.wait({self._task}, timeout=_STOP_S)
+            await asyncio.wait({self._task}, timeout=self._patience.stop_s)
         if not self._task.done():
             self._task.cancel()
         await asyncio.wait({self._task})

@@ -72,3 +72,14 @@ def test_format_breaks(tmp_path: Path) -> None:
     (tmp_path / "wrong.py").write_text("x  =  {'a':1}\n")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     assert run(tmp_path, "ruff", "format", "--no-cache", "--check", "wrong.py").returncode == 1
+
+
+@pytest.mark.parametrize("module", ["flashu_core.cli", "server.__main__", "server.engine_process"])
+def test_torch_is_loaded_by_an_engine_alone(module: str) -> None:
+    """What is imported on the way to a name is more than the contracts see."""
+    program = f"import sys, {module}; print('torch' in sys.modules, '{module}' in sys.modules)"
+    environment = {"PYTHONPATH": str(ROOT), "PATH": str(BIN)}
+    found = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert found.stdout == "False True\n"

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from flashu_core.image import cover, fit, to_pixels
+from flashu_core.image import fit, to_pixels
+from flashu_core.picture import cover
 
 
 def test_a_picture_of_the_right_size_is_not_touched() -> None:

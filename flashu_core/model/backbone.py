@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flashu_core.config import BackboneConfig
+from flashu_core.model.embedding import Embedding
 from flashu_core.model.ffn import GatedFFN
 from flashu_core.model.levers import Drop, Levers, Neurons, Trace
 from flashu_core.model.projection import Projection
@@ -36,7 +37,7 @@ class Backbone(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocabulary, config.hidden_size)
+        self.embed_tokens = Embedding(config.vocabulary, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.lm_head = Projection(config.hidden_size, config.vocabulary, bias=False)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flashu_core.config import ModelConfig, VisionConfig
+from flashu_core.model.embedding import Embedding
 
 
 class VisionAttention(nn.Module):
@@ -79,7 +80,7 @@ class Vision(nn.Module):
         self.patch_size = config.patch_size
         self.image_embedder_und = PatchEmbedder(config, vision.hidden_size)
         self.image_embedder_gen = PatchEmbedder(config, width)
-        self.position_embedding = nn.Embedding(self.grid**2, vision.hidden_size)
+        self.position_embedding = Embedding(self.grid**2, vision.hidden_size)
         self.layers = nn.ModuleList(VisionLayer(vision) for _ in range(vision.layers))
         self.fusion_proj = nn.Sequential(
             nn.RMSNorm(vision.hidden_size + width, eps=1e-6),

@@ -295,7 +295,7 @@ async def test_a_process_stopped_while_idle_is_replaced_once_it_has_work(toy: An
 
 
 async def test_slow_work_that_moves_raises_no_alarm(toy: Any) -> None:
-    async with working(toy(step_s=1.0), unit_s=0.2) as worker:
+    async with working(toy(step_s=0.5), unit_s=0.2) as worker:
         result = await worker.run(drawing())
         assert isinstance(result, GenerateResult)
         assert worker.restarts == 0
@@ -350,7 +350,7 @@ async def _all(worker: Worker, request: GenerateRequest) -> list[Any]:
 
 
 async def test_stopping_tells_those_still_inside_and_ends_what_hangs(toy: Any) -> None:
-    async with working(toy()) as worker:
+    async with working(toy(), stop_s=1.0) as worker:
         tasks = [asyncio.create_task(worker.run(drawing(prompt))) for prompt in ("SIGSTOP", "b", "c")]
         await inside(worker, 3)
         pid = worker.pid
