@@ -76,6 +76,12 @@ class Faults:
         (child,) = psutil.Process(self.server.pid).children()
         return child
 
+    async def draw(self) -> None:
+        """A picture of the default length, alone."""
+        reply = await self.client.exchange(Message(path="/v1/generate", body=b'{"prompt": "a red circle"}'))
+        if reply.status != 200:
+            raise StillNotError(f"a picture alone: status {reply.status}, {reply.error or reply.body[:200]!r}")
+
     async def signal_worker(self, number: signal.Signals) -> Death:
         """Sends the worker a signal in the middle of a batch."""
         inside = await self._inside([self._picture(_EVALUATIONS) for _ in range(_COMPANY)])

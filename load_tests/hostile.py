@@ -52,13 +52,13 @@ class Endless:
 def pictures() -> dict[str, Message]:
     """Questions about pictures that are far more than their bytes."""
     made = {
-        "30,000 x 30,000, declared": _png(30_000, 30_000, b"\0" * 100),
-        "30,000 x 30,000, sent": _png(30_000, 30_000, bytes(30_000_000)),
-        "more rows than declared": _png(4_001, 4_000, bytes(300_000_000)),
-        "100 MB of text, zTXt": _text_bomb(b"zTXt", b"Comment\0\0"),
-        "100 MB of text, iTXt": _text_bomb(b"iTXt", b"Comment\0\1\0en\0\0"),
-        "10,000 frames": _gif(10_000),
-        "100,000 frames": _gif(100_000),
+        "30,000 x 30,000, declared": png(30_000, 30_000, b"\0" * 100),
+        "30,000 x 30,000, sent": png(30_000, 30_000, bytes(30_000_000)),
+        "more rows than declared": png(4_001, 4_000, bytes(300_000_000)),
+        "100 MB of text, zTXt": text_bomb(b"zTXt"),
+        "100 MB of text, iTXt": text_bomb(b"iTXt"),
+        "10,000 frames": gif(10_000),
+        "100,000 frames": gif(100_000),
     }
     return {name: _asking(base64.b64encode(file).decode()) for name, file in made.items()}
 
@@ -112,7 +112,7 @@ def _asking(image: str) -> Message:
 
 
 def _dot() -> str:
-    return base64.b64encode(_png(1, 1, b"\0" * 4)).decode()
+    return base64.b64encode(png(1, 1, b"\0" * 4)).decode()
 
 
 def _chunk(data: bytes) -> bytes:
@@ -120,21 +120,24 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n" % len(data) + data + b"\r\n"
 
 
-def _png(width: int, height: int, rows: bytes, extra: bytes = b"") -> bytes:
+def png(width: int, height: int, rows: bytes, extra: bytes = b"") -> bytes:
     """A file that declares that size in RGB, whatever rows it has."""
-    header = _png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + extra + _png_chunk(b"IDAT", zlib.compress(rows)) + _png_chunk(b"IEND", b"")
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + extra + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
 
 
-def _png_chunk(kind: bytes, data: bytes) -> bytes:
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """With its length and checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _text_bomb(kind: bytes, head: bytes) -> bytes:
-    return _png(8, 8, bytes(25 * 8), extra=_png_chunk(kind, head + zlib.compress(b"x" * 100_000_000)))
+def text_bomb(kind: bytes) -> bytes:
+    """A PNG of 8 x 8 with 100 MB of text in 100 kB, in a chunk zTXt or iTXt."""
+    head = b"Comment\0\0" if kind == b"zTXt" else b"Comment\0\1\0en\0\0"
+    return png(8, 8, bytes(25 * 8), extra=png_chunk(kind, head + zlib.compress(b"x" * 100_000_000)))
 
 
-def _gif(frames: int) -> bytes:
+def gif(frames: int) -> bytes:
     """So many frames of 8 x 8, in a few bytes each: the one of a file that Pillow wrote, again and again."""
     file = io.BytesIO()
     Image.new("P", (8, 8), 1).save(file, "GIF")

@@ -128,7 +128,7 @@ async def _harm(client: Client) -> tuple[list[Target], dict[str, Any]]:
 
 
 async def _faults(faults: Faults, load_s: float) -> list[Target]:
-    await faults.leave()
+    await faults.draw()
     unit_s = histogram_quantile({}, await scrape(faults.client), EVALUATION, 1.0) or 0.0
     left = {
         "while it runs": await faults.leave(),

@@ -7,7 +7,6 @@ import base64
 import io
 import re
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +14,8 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+
+from load_tests.hostile import gif, png, text_bomb
 
 # Words of PIL's, of Python's and of files; none of them is among ours.
 INSIDE = re.compile(
@@ -29,22 +30,6 @@ def file_of(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width: int, height: int, rows: bytes, extra: bytes = b"") -> bytes:
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-def gif(frames: int) -> bytes:
-    """So many frames of 8x8, in a few bytes each."""
-    one = file_of(Image.new("P", (8, 8), 1), "GIF")
-    begin = 13 + 3 * 2 ** ((one[10] & 7) + 1)
-    return one[:begin] + one[begin:-1] * frames + b";"
 
 
 def ask(live: Any, data: bytes) -> httpx.Response:
@@ -87,13 +72,6 @@ def _no_harm(shared: Any) -> Iterator[None]:
 
 
 # Bombs
-
-
-def text_bomb(kind: bytes) -> bytes:
-    """A chunk of 100 MB of text in 100 kB."""
-    packed = zlib.compress(b"x" * 100_000_000)
-    head = b"Comment\0\0" if kind == b"zTXt" else b"Comment\0\1\0en\0\0"
-    return png(8, 8, b"\0" * (25 * 8), chunk(kind, head + packed))
 
 
 @pytest.mark.parametrize(
