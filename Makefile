@@ -24,8 +24,9 @@ check: install
 	$(BIN)/lint-imports
 
 test: check
-	@# Each takes half of the tests as they stand, so that what a module's tests share is started once.
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not ops and not packages and not container"
+	@# Each takes half of the tests as they stand, so that what a module's tests share is started once. One thread in every
+	@# process: there are more of them than cores, and threads that wait for each other's cores spin.
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not ops and not packages and not container"
 
 $(VENV)/.ops: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,bench,ops,ray,locust]'
