@@ -45,6 +45,7 @@ ops: $(VENV)/.ops
 ops-e2e: $(VENV)/.ops
 	deploy/install_packages.sh prometheus prometheus-alertmanager
 	PYTHON=$(BIN)/python deploy/check_prometheus.sh
+	@echo "== a real Prometheus watches a server under load: the queue's alert comes and goes, every panel has its data"
 	CHECK_OPS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m packages tests/deploy/test_watching.py
 
 # Builds the image, starts it and asks it for a picture; needs root.

@@ -11,7 +11,7 @@ from flashu_core.model.embedding import Embedding
 from flashu_core.model.ffn import GatedFFN
 from flashu_core.model.levers import Drop, Levers, Neurons, Trace
 from flashu_core.model.projection import Projection
-from flashu_core.model.self_attention import Context, SelfAttention
+from flashu_core.model.self_attention import Context, SelfAttention, following
 
 
 class DecoderLayer(nn.Module):
@@ -27,7 +27,7 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, layer: int, context: Context, neurons: Neurons = None, first: int = 0) -> Tensor:
         """(R, L, width) to (R, L - first, width)."""
-        x = x[:, first:] + self.self_attn(self.input_layernorm(x), layer, context, first)
+        x = following(x, first) + self.self_attn(self.input_layernorm(x), layer, context, first)
         return x + self.mlp(self.post_attention_layernorm(x), neurons)
 
 
@@ -54,10 +54,10 @@ class Backbone(nn.Module):
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
             before = x
-            first = x.shape[1] - levers.read if levers.read is not None and index == last else 0
+            first = max(x.shape[1] - levers.read, 0) if levers.read is not None and index == last else 0
             groups = [group for group, skipped in enumerate(levers.skipped) if index in skipped]
             neurons = None if levers.neurons is None else levers.neurons[index]
-            x = x[:, first:]
+            x = following(x, first)
             if not groups:
                 x = layer(before, index, context, neurons, first)
             elif len(groups) < len(levers.skipped):

@@ -47,6 +47,11 @@ class Context:
         return replace(self, cosine=self.cosine[:, kept], sine=self.sine[:, kept], block=self.block - gone)
 
 
+def following(x: Tensor, first: int) -> Tensor:
+    """Positions from `first` on of (R, L, ...). Nearly every layer needs all of them, and no view for that."""
+    return x[:, first:] if first else x
+
+
 class SelfAttention(nn.Module):
     """Upstream: Qwen2Attention, and the diffusion head's attention with its normed queries and keys."""
 
@@ -67,7 +72,7 @@ class SelfAttention(nn.Module):
         def heads(projected: Tensor) -> Tensor:
             return projected.unflatten(-1, (-1, self.head_size))
 
-        query, key, value = heads(self.q_proj(x[:, first:])), heads(self.k_proj(x)), heads(self.v_proj(x))
+        query, key, value = heads(self.q_proj(following(x, first))), heads(self.k_proj(x)), heads(self.v_proj(x))
         return self.q_norm(query), self.k_norm(key), value
 
     def forward(self, x: Tensor, layer: int, context: Context, first: int = 0) -> Tensor:
@@ -80,7 +85,7 @@ class SelfAttention(nn.Module):
             (R, L - first, width)
         """
         query, key, value = self.project(x, first)
-        query = rotate(query, context.cosine[:, first:], context.sine[:, first:])
+        query = rotate(query, following(context.cosine, first), following(context.sine, first))
         key = rotate(key, context.cosine, context.sine).transpose(1, 2)  # (R, K, L, D)
         value = value.transpose(1, 2)
         rows = [cache.rows for cache in context.caches]
