@@ -15,6 +15,7 @@ FROM ${BASE} AS python
 RUN if ! command -v python3 > /dev/null; then \
         apt-get update \
         && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends ca-certificates python3 \
+        && apt-get clean \
         && rm -rf /var/lib/apt/lists/*; \
     fi \
     && python3 -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
@@ -40,6 +41,7 @@ WORKDIR /src
 RUN if ! python3 -c 'import ensurepip' 2> /dev/null; then \
         apt-get update \
         && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends python3-venv \
+        && apt-get clean \
         && rm -rf /var/lib/apt/lists/*; \
     fi
 # pip works from an environment of its own, so that the one that is served from holds none.
