@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -31,12 +31,16 @@ FORBIDS_PICTURE = "the text wants no picture"
 ASKS_QUESTION = "the text asks for an answer"
 NOTHING = "nothing asks for a picture"
 
-_MOST_CHARACTERS = 2_000
-_MOST_SENTENCES = 16  # at the beginning, and as many at the end
-_MOST_CLAUSES = 16
+# Bounds on what is read, whatever a client sends: with them the worst text takes a few milliseconds. All are counted
+# after normalising, which can make 18 characters of one.
+_MAX_PART = 600  # characters at the beginning of a text, and as many at its end
+_MAX_SENTENCES = 8  # likewise at the beginning and at the end
+_MAX_SENTENCE = 300  # characters of a sentence or clause
+_MAX_CLAUSES = 16  # in all sentences together
 _SENTENCE = re.compile(r"(?<=[!?。؟।])\s*|(?<=\.)\s+|\n+")
 _CLAUSE = re.compile(r"[,;:、]\s*|\s[-–—]+\s|\s(?=(?:then|but|dann|sondern|puis|luego|poi|depois|потом)\s)")
-_QUOTED = re.compile(r'"[^"]*"|“[^”]*”|„[^“”]*[“”]|«[^»]*»|「[^」]*」|『[^』]*』|`[^`]*`')
+# No opening mark inside: a quotation that never ends is then read once, and not once for every mark.
+_QUOTED = re.compile(r'"[^"]*"|“[^“”]*”|„[^„“”]*[“”]|«[^«»]*»|「[^「」]*」|『[^『』]*』|`[^`]*`')
 _COMBINING = re.compile("[\u0300-\u036f\u064b-\u0652\u0640]")
 
 
@@ -103,22 +107,21 @@ class Signs:
 
 def read_signs(text: str) -> Signs:
     """The signs in any text; of a long one its beginning and end are read."""
-    if len(text) > _MOST_CHARACTERS:
-        text = text[: _MOST_CHARACTERS // 2] + "\n" + text[-_MOST_CHARACTERS // 2 :]
     plain = _plain(text)
     draws = names = asks = False
-    sentences = [sentence.strip() for sentence in _SENTENCE.split(plain)]
-    if len(sentences) > 2 * _MOST_SENTENCES:
-        sentences[_MOST_SENTENCES:-_MOST_SENTENCES] = []
+    sentences = [_shortened(sentence.strip()) for sentence in _SENTENCE.split(plain)]
+    if len(sentences) > 2 * _MAX_SENTENCES:
+        sentences[_MAX_SENTENCES:-_MAX_SENTENCES] = []
+    clauses = _Clauses()
     for number, sentence in enumerate(sentences):
         wish = _polite(sentence)
         if _DRAWS.search(wish):
             draws = True
         elif _ASKS.search(sentence) or _ASKS.search(wish) or sentence.endswith(("?", "؟")):
             # A question may still end in a wish: "i like cats, can you draw one?"
-            later = not (_ASKS.match(sentence) or _ASKS.match(wish)) and _draws_later(sentence)
+            later = not (_ASKS.match(sentence) or _ASKS.match(wish)) and clauses.draw(sentence)
             draws, asks = draws or later, asks or not later
-        elif _draws_later(sentence):
+        elif clauses.draw(sentence):
             draws = True
         elif number == 0 and _NAMES.search(wish.rstrip(" .!。।")):
             names = True
@@ -131,15 +134,21 @@ def read_signs(text: str) -> Signs:
     )
 
 
-def _draws_later(sentence: str) -> bool:
-    return any(_DRAWS.search(_polite(clause)) for clause in _later_clauses(sentence))
+class _Clauses:
+    """Looks for wishes in the later clauses of sentences, and counts the clauses that it reads."""
 
+    def __init__(self) -> None:
+        self._left = _MAX_CLAUSES
 
-def _later_clauses(sentence: str) -> Iterator[str]:
-    for number, found in enumerate(_CLAUSE.finditer(sentence)):
-        if number == _MOST_CLAUSES:
-            return
-        yield sentence[found.end() :]
+    def draw(self, sentence: str) -> bool:
+        """Whether a clause behind the first one wishes for a picture."""
+        for found in _CLAUSE.finditer(sentence):
+            if self._left == 0:
+                return False
+            self._left -= 1
+            if _DRAWS.search(_polite(sentence[found.end() :])):
+                return True
+        return False
 
 
 def _polite(clause: str) -> str:
@@ -152,8 +161,26 @@ def _polite(clause: str) -> str:
     return clause
 
 
+def _shortened(sentence: str) -> str:
+    """The beginning of a sentence, and the mark that ends it."""
+    return sentence if len(sentence) <= _MAX_SENTENCE else sentence[: _MAX_SENTENCE - 1] + sentence[-1]
+
+
+def _bounded(text: str) -> str:
+    """The text folded (compatibility forms, case, accents); of a long one the beginning and the end."""
+    if len(text) <= _MAX_PART and len(folded := _folded(text)) <= 2 * _MAX_PART:
+        return folded
+    # Accents count before they are folded away; twice the characters leave enough.
+    return _folded(text[: 2 * _MAX_PART])[:_MAX_PART] + "\n" + _folded(text[-2 * _MAX_PART :])[-_MAX_PART:]
+
+
+def _folded(text: str) -> str:
+    return _without_accents(unicodedata.normalize("NFKC", text).casefold()).replace("’", "'")
+
+
 def _plain(text: str) -> str:
-    folded = _without_accents(unicodedata.normalize("NFKC", text).casefold()).replace("’", "'").strip()
+    """What is read of a text: folded, without what is quoted and with single blanks."""
+    folded = _bounded(text).strip()
     whole = _QUOTED.fullmatch(folded)
     # One quotation and nothing else is what the client wants to say.
     inner = folded[1:-1] if whole else _QUOTED.sub("_", folded)
@@ -167,13 +194,41 @@ def _without_accents(text: str) -> str:
 _LANGUAGES = (*LATIN, *OTHERS)
 
 
-def _any(patterns: Iterator[str]) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?:{_without_accents(pattern)})" for pattern in patterns))
+class _Patterns:
+    """Alternatives that are looked for at once.
+
+    Those that begin with `^` are tried at the beginning only, and those that begin with `\\b` at the edges of words:
+    as one alternation all of them would be tried at every character.
+    """
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        alternatives = [_without_accents(pattern) for pattern in patterns]
+        anchored = [one for one in alternatives if one.startswith("^")]
+        edges = [one.removeprefix(r"\b") for one in alternatives if one.startswith(r"\b")]
+        others = [one for one in alternatives if not one.startswith(("^", r"\b"))]
+        self._anchored = _alternation(anchored)
+        self._floating = [
+            pattern for pattern in (_alternation(edges, prefix=r"\b"), _alternation(others)) if pattern is not None
+        ]
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """A match anywhere, not always the leftmost."""
+        found = None if self._anchored is None else self._anchored.match(text)
+        return found or next((match for one in self._floating if (match := one.search(text))), None)
+
+    def match(self, text: str) -> re.Match[str] | None:
+        """A match at the beginning, not always that of the first alternative."""
+        found = None if self._anchored is None else self._anchored.match(text)
+        return found or next((match for one in self._floating if (match := one.match(text))), None)
 
 
-_POLITE = _any(pattern for language in _LANGUAGES for pattern in language.polite)
-_DRAWS = _any(pattern for language in _LANGUAGES for pattern in language.draws)
-_NAMES = _any(pattern for language in _LANGUAGES for pattern in language.phrases)
-_ASKS = _any(pattern for language in _LANGUAGES for pattern in language.asks)
-_FORBIDS = _any(pattern for language in _LANGUAGES for pattern in language.forbids)
-_REFERS = _any(pattern for language in _LANGUAGES for pattern in language.refers)
+def _alternation(patterns: Sequence[str], prefix: str = "") -> re.Pattern[str] | None:
+    return re.compile(prefix + "(?:" + "|".join(f"(?:{one})" for one in patterns) + ")") if patterns else None
+
+
+_POLITE = _Patterns(pattern for language in _LANGUAGES for pattern in language.polite)
+_DRAWS = _Patterns(pattern for language in _LANGUAGES for pattern in language.draws)
+_NAMES = _Patterns(pattern for language in _LANGUAGES for pattern in language.phrases)
+_ASKS = _Patterns(pattern for language in _LANGUAGES for pattern in language.asks)
+_FORBIDS = _Patterns(pattern for language in _LANGUAGES for pattern in language.forbids)
+_REFERS = _Patterns(pattern for language in _LANGUAGES for pattern in language.refers)
