@@ -49,6 +49,14 @@ class Sample:
     question: str
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a file that can be looked at; a folder that is closed to this user holds none for it."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def data_hash(prompts: Sequence[str], samples: Sequence[Sample]) -> str:
     """SHA-256 in hexadecimal of what a calibration was measured on."""
     digest = hashlib.sha256()
@@ -132,9 +140,13 @@ class Calibration:
             "ratios": json.dumps(dict(self.ratios)),
             "provenance": json.dumps(dict(self.provenance)),
         }
-        save_file(tensors, partial, metadata)
-        partial.chmod(READABLE)
-        partial.replace(path)
+        try:
+            save_file(tensors, partial, metadata)
+            partial.chmod(READABLE)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)  # what is there of it may fill the disk
+            raise
 
     def keep(self, places: Iterable[Path]) -> Path | None:
         """Saves it at the first place that can be written; where none can, it will be measured again."""

@@ -5,6 +5,8 @@ Not thread-safe: one thread owns an engine. It knows no HTTP and no queue limits
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +24,12 @@ from flashu_core.calibration import (
     activation_norms,
     data_hash,
     importances,
+    is_there,
 )
 from flashu_core.checkpoint import Checkpoint, load_configured
 from flashu_core.config import EngineConfig
 from flashu_core.costs import UnitCosts
+from flashu_core.direct import Direct
 from flashu_core.drawing import Drawer, Drawing
 from flashu_core.errors import CalibrationError, CancelledError, DeadlineExceededError, FlashUError
 from flashu_core.forecast import describe
@@ -48,6 +52,8 @@ from flashu_core.types import (
     UnitReport,
 )
 from flashu_core.warming import warm_up
+
+_log = logging.getLogger("flashu.engine")
 
 
 class Engine:
@@ -99,6 +105,7 @@ class Engine:
         self._submitted = 0
         self._on_begin: Callable[[int], None] = lambda _: None
         self._on_unit: Callable[[UnitReport], None] = lambda _: None
+        self._direct = Direct(self._drawer, self._asker, lambda unit: self._on_unit(unit))
         self.costs: UnitCosts | None = None
 
     @classmethod
@@ -113,7 +120,7 @@ class Engine:
         checkpoint = load_configured(source, config)
         engine = cls(checkpoint, config)
         for path in engine.calibration_files:
-            if config.calibrated and path.exists():
+            if config.calibrated and is_there(path):
                 engine.use(Calibration.load(path, digest=checkpoint.digest, shape=engine._shape))
                 break
         return engine
@@ -127,9 +134,11 @@ class Engine:
     def calibration_files(self) -> list[Path]:
         """Where this checkpoint's calibration may be: beside it, else in the user's cache."""
         folder = self._checkpoint.folder
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        beside = [] if folder is None else [folder / FILE]
-        return [*beside, home / "flashu" / f"{self._checkpoint.digest}.safetensors"]
+        places = [] if folder is None else [folder / FILE]
+        with contextlib.suppress(RuntimeError):  # a user without a home has no cache
+            home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            places.append(home / "flashu" / f"{self._checkpoint.digest}.safetensors")
+        return places
 
     @property
     def calibrated(self) -> bool:
@@ -151,15 +160,16 @@ class Engine:
         if self.calibrated:
             raise CalibrationError("this engine is calibrated already; load the checkpoint anew to do it again")
         model = self._checkpoint.model
+        direct = self._direct
         with activation_norms(model) as norms:
             drawn = [
-                self.generate(GenerateRequest(prompt=text, seed=seed)).images[0] for seed, text in enumerate(prompts)
+                direct.generate(GenerateRequest(prompt=text, seed=seed)).images[0] for seed, text in enumerate(prompts)
             ]
             scores: dict[Task, torch.Tensor] = {"generate": importances(model, norms())}
         asked = samples if samples is not None else [Sample(image, text) for image in drawn for text in QUESTIONS]
         with activation_norms(model) as norms:
             for sample in asked:
-                self.ask(UnderstandRequest(question=sample.question, image=sample.image, max_new_tokens=16))
+                direct.ask(UnderstandRequest(question=sample.question, image=sample.image, max_new_tokens=16))
             scores["vqa"] = importances(model, norms())
         return self.as_calibration(scores, prompts, asked)
 
@@ -209,8 +219,17 @@ class Engine:
         """Calibrates where nobody did, and keeps the result where it may write; returns where that was."""
         if self.calibrated:
             return None
+        _log.info("%s has no calibration; measuring which neurons matter", self.info.name)
+        begun = self._clock()
         calibration = self.calibrate()
-        place = calibration.keep(self.calibration_files) if self.config.calibrated else None
+        _log.info("calibrated in %.1f s", self._clock() - begun)
+        place = None
+        if self.config.calibrated:
+            place = calibration.keep(self.calibration_files)
+            if place is None:
+                _log.warning("the calibration cannot be written anywhere and will be measured again at the next start")
+            else:
+                _log.info("the calibration is kept in %s", place)
         self.use(calibration)
         return place
 
@@ -221,9 +240,9 @@ class Engine:
         Raises:
             FlashUError: the accelerator has too little memory for a few requests together.
         """
-        self.prepare()
         try:
-            self.costs = warm_up(self._drawer, self._asker, max_batch=self.config.max_batch, on_unit=self._on_unit)
+            self.prepare()
+            self.costs = warm_up(self._direct, max_batch=self.config.max_batch)
         except torch.OutOfMemoryError as error:
             raise FlashUError("the accelerator ran out of memory while warming up; lower max_batch") from error
 

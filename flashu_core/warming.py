@@ -6,25 +6,14 @@ often depends on how fast the model is; the least seconds of each kind count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from flashu_core.asking import Asker
 from flashu_core.costs import UnitCost, UnitCosts
-from flashu_core.drawing import Drawer
+from flashu_core.direct import Direct, outcome
 from flashu_core.plan import StepPlan
-from flashu_core.timing import Spans, wait_for
-from flashu_core.types import (
-    Event,
-    Finished,
-    GenerateRequest,
-    GenerateResult,
-    Pixels,
-    Stage,
-    UnderstandRequest,
-    UnitReport,
-)
+from flashu_core.timing import Spans
+from flashu_core.types import GenerateRequest, GenerateResult, Pixels, UnderstandRequest
 
 FEW = 4  # requests together, for what a row adds
 ROUNDS = 3
@@ -36,24 +25,19 @@ HEAD_INTERVAL = 2
 TOKENS = 4
 
 
-def warm_up(
-    drawer: Drawer,
-    asker: Asker,
-    *,
-    max_batch: int,
-    on_unit: Callable[[UnitReport], None] = lambda _: None,
-    budget_s: float = BUDGET_S,
-) -> UnitCosts:
+def warm_up(direct: Direct, *, max_batch: int, budget_s: float = BUDGET_S) -> UnitCosts:
     """Runs both tasks on every policy and returns what their units cost on this machine.
 
     Args:
-        drawer, asker: the stages of one engine.
+        direct: runs the units of one engine.
         max_batch: requests that run together at most.
-        on_unit: told of every unit that ends.
         budget_s: seconds after which no new round begins.
+
+    Raises:
+        FlashUError: this model draws or answers nothing.
     """
-    parts = drawer.parts
-    meter = _Meter(drawer, asker, on_unit)
+    parts = direct.drawer.parts
+    meter = _Meter(direct)
     ends = parts.clock() + budget_s
     rounds = [rows for _ in range(ROUNDS) for rows in dict.fromkeys((1, min(FEW, max_batch)))]
     for index, rows in enumerate(rounds):
@@ -71,13 +55,12 @@ def warm_up(
 class _Meter:
     """The least seconds of each kind of unit, by its rows."""
 
-    drawer: Drawer
-    asker: Asker
-    on_unit: Callable[[UnitReport], None]
+    direct: Direct
     seconds: dict[str, dict[int, float]] = field(default_factory=dict)
 
     def draw(self, policy: str, images: int) -> Pixels:
-        own = self.drawer.parts.policies[policy].generate
+        drawer = self.direct.drawer
+        own = drawer.parts.policies[policy].generate
         request = GenerateRequest(
             prompt="warm-up",
             images=images,
@@ -85,41 +68,41 @@ class _Meter:
             policy=policy,
             overrides={"head_interval": min(own.head_interval, HEAD_INTERVAL)},
         )
-        drawing = self.drawer.accept(0, request, 0)
-        taken, _, _ = self._time("prefix", images, partial(self.drawer.read_prompts, [drawing]))
+        drawing = drawer.accept(0, request, 0)
+        taken, _, _ = self.direct.unit("prefix", images, partial(drawer.read_prompts, [drawing]))
         self._add("prefix", images, taken)
         while drawing.state is not None and not drawing.state.done:
             plan = drawing.state.plan
-            taken, spans, _ = self._time("evaluate", images, partial(self.drawer.evaluate, [drawing]))
+            taken, spans, _ = self.direct.unit("evaluate", images, partial(drawer.evaluate, [drawing]))
             self._add_evaluation(plan, images, taken, spans)
-        taken, _, events = self._time("vae_decode", images, partial(self.drawer.decode, [drawing]))
+        taken, _, events = self.direct.unit("vae_decode", images, partial(drawer.decode, [drawing]))
         self._add("vae_decode", images, taken)
-        (finished,) = events
-        assert isinstance(finished, Finished)
-        assert isinstance(finished.result, GenerateResult)
-        return finished.result.images[0]
+        result = outcome(events)
+        assert isinstance(result, GenerateResult)
+        return result.images[0]
 
     def answer(self, policy: str, picture: Pixels | None, requests: int) -> None:
         """Of text alone, where there is no picture; that runs what such an answer needs, and counts as no cost."""
+        asker = self.direct.asker
         askings = []
         for seed in range(requests):
             # So hot that tokens are drawn at random: an answer that ends at once would leave nothing to measure.
             request = UnderstandRequest(
                 question="warm-up", image=picture, max_new_tokens=TOKENS, temperature=10.0, policy=policy
             )
-            askings.append(self.asker.accept(seed, request, seed))
+            askings.append(asker.accept(seed, request, seed))
         for asking in askings:
-            taken, _, _ = self._time("prefill", 1, partial(self.asker.prefill, [asking]))
+            taken, _, _ = self.direct.unit("prefill", 1, partial(asker.prefill, [asking]))
             if picture is not None:
                 self._add("prefill", 1, taken)
         while running := [one for one in askings if one.state is not None and not one.state.done]:
             batch = [one for one in running if one.entry.key == running[0].entry.key]
-            taken, _, _ = self._time("decode", len(batch), partial(self.asker.decode, batch))
+            taken, _, _ = self.direct.unit("decode", len(batch), partial(asker.decode, batch))
             if picture is not None:
                 self._add("decode", len(batch), taken)
 
     def costs(self, *, pixels: int) -> UnitCosts:
-        parts, found = self.drawer.parts, {name: UnitCost.through(by) for name, by in self.seconds.items()}
+        parts, found = self.direct.drawer.parts, {name: UnitCost.through(by) for name, by in self.seconds.items()}
         full, computed = found["backbone_full"], found["head_computed"]
         return UnitCosts(
             prefix=found["prefix"],
@@ -140,18 +123,6 @@ class _Meter:
                 for name, tasks in parts.model.config.policies.items()
             },
         )
-
-    def _time(
-        self, stage: Stage, rows: int, work: Callable[[Spans], Sequence[Event]]
-    ) -> tuple[float, Spans, Sequence[Event]]:
-        device = self.drawer.parts.model.device
-        spans = Spans(device)
-        begun = self.drawer.parts.clock()
-        events = work(spans)
-        wait_for(device)
-        taken = self.drawer.parts.clock() - begun
-        self.on_unit(UnitReport(stage=stage, rows=rows, seconds=taken))
-        return taken, spans, events
 
     def _add_evaluation(self, plan: StepPlan, images: int, taken: float, spans: Spans) -> None:
         """Splits an evaluation's seconds between the head with the guidance, and all that comes before."""

@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     max_queue: int = Field(default=256, ge=0, le=10_000)
     """Requests of a task that may wait, whatever they cost."""
     load_timeout_s: float = Field(default=1800.0, gt=0, le=86_400)
-    """Seconds that loading and warming up may take, a download included."""
+    """Seconds that loading may take, a download included; each unit of calibrating and warming up starts them anew."""
     hang_timeout_s: float = Field(default=10.0, gt=0, le=3600)
     """Seconds without progress after which a busy worker is replaced; twice its longest unit where that is more."""
     max_restarts: int = Field(default=5, ge=0, le=1000)

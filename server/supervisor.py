@@ -28,7 +28,7 @@ class Patience:
     """How long the process may take, and how often it may die.
 
     Attributes:
-        load_s: seconds to load and warm up, a download included.
+        load_s: seconds to load, a download included; each unit of calibrating and warming up starts them anew.
         unit_s: seconds that one unit of work may always take; twice the longest unit seen where that is more.
         stop_s: seconds to end in order when it is told to; after that it is killed.
         restarts: within `window_s` seconds; after one more death it is given up.
@@ -205,18 +205,17 @@ class Supervisor:
     async def _watch(self, child: Child) -> None:
         """Kills a process that makes no progress. Time in which this process itself stood still does not count."""
         looked = self._moved = self._clock()
-        began = looked
         while True:
             await asyncio.sleep(_LOOK_S)
             now = self._clock()
             if (away := now - looked - _LOOK_S) > _LOOK_S:
                 self._moved += away
-                began += away
             looked = now
+            silent = now - self._moved
             if self._ready_since is None:
-                silent, most, what = now - began, self._patience.load_s, "loaded"
+                most, what = self._patience.load_s, "loaded"
             elif rows := self._client.rows:
-                silent, most, what = now - self._moved, self._pace.allowance(rows), "ended a unit of work"
+                most, what = self._pace.allowance(rows), "ended a unit of work"
             else:
                 continue
             if silent > most:

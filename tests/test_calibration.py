@@ -9,7 +9,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from flashu_core import CalibrationError, Engine, EngineConfig, GenerateRequest, UnderstandRequest
+from flashu_core import (
+    CalibrationError,
+    Engine,
+    EngineConfig,
+    FlashUError,
+    GenerateRequest,
+    UnderstandRequest,
+    UnitReport,
+)
 from flashu_core.calibration import Calibration, Sample, activation_norms, data_hash, importances
 from flashu_core.checkpoint import Checkpoint
 from flashu_core.samples import read_samples
@@ -94,6 +102,43 @@ def test_it_survives_the_disk(engine: Engine, tmp_path: Path) -> None:
     assert again.provenance == found.provenance
     assert [path.name for path in place.parent.iterdir()] == [place.name]
     assert found.keep([nowhere]) is None
+
+
+def test_whoever_watches_requests_hears_of_units_only(engine: Engine) -> None:
+    begun: list[int] = []
+    units: list[UnitReport] = []
+    engine.watch(on_begin=begun.append, on_unit=units.append)
+    waiting = engine.submit(GenerateRequest(prompt="a", points=3))
+    measured(engine)
+    assert begun == []  # nor does a client's request advance meanwhile
+    assert [unit.stage for unit in units[:3]] == ["prefix", "evaluate", "evaluate"]
+    assert {unit.stage for unit in units} == {"prefix", "evaluate", "vae_decode", "prefill", "decode"}
+    engine.step()
+    assert begun == [waiting]
+
+
+def test_a_model_without_numbers_is_refused_with_that_reason(engine: Engine) -> None:
+    engine._parts.model.backbone.layers[0].get_submodule("mlp.down_proj").weight.fill_(torch.nan)
+    with pytest.raises(FlashUError, match="numbers"):
+        engine.warm_up()
+
+
+def test_what_could_not_be_written_whole_leaves_nothing_behind(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "in-the-way.safetensors").mkdir()
+    (tmp_path / "in-the-way.safetensors" / "file").touch()
+    assert measured(engine).keep([tmp_path / "in-the-way.safetensors"]) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["in-the-way.safetensors"]
+
+
+def test_a_user_without_a_home_has_no_cache(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert engine.calibration_files == []
+    assert engine.prepare() is None
+    assert engine.calibrated
 
 
 def test_what_does_not_fit_is_refused(engine: Engine, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,8 +81,9 @@ class Live:
 
 
 @contextlib.contextmanager
-def _serving(engine: Toy | None, **settings: object) -> Iterator[Live]:
-    program = PROGRAM if engine is None else engine.program
+def _serving(engine: Toy | None, *, program: Sequence[str] = PROGRAM, **settings: object) -> Iterator[Live]:
+    if engine is not None:
+        program = engine.program
     app = create_app(Settings(**{"hang_timeout_s": 600, **settings}), program=program)  # type: ignore[arg-type]
     services: Services = app.state.services
     # The protocol is named because asyncio sends small answers at once (TCP_NODELAY) only where it is.
