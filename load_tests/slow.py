@@ -17,7 +17,7 @@ from typing import Literal, get_args
 Trickle = Literal["headers", "body"]
 TRICKLES: tuple[Trickle, ...] = get_args(Trickle)
 CUT_READER = "answer_unread"  # the server's name for it
-_HEAD = "POST /v1/vqa HTTP/1.1\r\nHost: slow\r\nContent-Type: application/json\r\n"
+_HEAD = "POST /v1/vqa HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 _BODY = 1_000_000
 _READERS = 25  # one of so many: each makes the server write megabytes, which is load and not slowness
 _PIPELINED = 400  # so many answers that no buffer on the way holds them; only those that fit are ever made
@@ -95,6 +95,6 @@ class SlowClients:
             one.setblocking(False)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
             await loop.sock_connect(one, address)
-            await loop.sock_sendall(one, b"GET /openapi.json HTTP/1.1\r\nHost: slow\r\n\r\n" * _PIPELINED)
+            await loop.sock_sendall(one, b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * _PIPELINED)
             while await loop.sock_recv(one, 1):
                 await asyncio.sleep(self.byte_every_s)

@@ -27,6 +27,7 @@ from server.api.services import Services
 from server.boundary import RequestBoundary
 from server.child import PROGRAM
 from server.connections import ConnectionLimits, guarded_protocol
+from server.encodings import ContentEncoding
 from server.errors import HANDLED, problem_of
 from server.image_pool import ImagePool
 from server.keys import METRICS, PAGE, PROBES, ApiKeys, KeyRing, open_to_all
@@ -34,6 +35,8 @@ from server.limits import BodyLimits
 from server.logs import RequestLog, configure_logging
 from server.messages import Load
 from server.metrics import Metrics
+from server.origins import AllowedHosts, Cors, TrustedHosts, origins_of
+from server.paths import Paths
 from server.quotas import Ledger, Quotas
 from server.record import record_of
 from server.remote import RemoteImages, RemoteLimits
@@ -77,20 +80,32 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        servers=[{"url": settings.root_path}] if settings.root_path else None,
         # FastAPI's own would export raw paths, query strings and the words of exceptions; server.tracing does not.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     services = Services(settings=settings, worker=worker, images=images, remote=_remote(settings), metrics=metrics)
     app.state.services = services
-    app.include_router(native_routes(services))
-    app.include_router(openai_routes(services))
-    app.include_router(chat_routes(services))
-    app.include_router(probe_routes(services))
-    app.include_router(playground_routes())
+    routers = (
+        native_routes(services),
+        openai_routes(services),
+        chat_routes(services),
+        probe_routes(services),
+        playground_routes(),
+    )
+    for router in routers:
+        app.include_router(router)
+    # From the innermost to the outermost.
     app.add_middleware(BodyLimits, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+    app.add_middleware(ContentEncoding)
     _guard(app, settings)
     app.add_middleware(RequestBoundary, metrics=metrics)
-    _observe(app)  # added last, so outermost
+    origins = origins_of(settings.cors_origins)
+    if origins:
+        app.add_middleware(Cors, origins=origins)
+    routes = [*app.routes, *(route for router in routers for route in router.routes)]
+    app.add_middleware(Paths, routes=routes, root_path=settings.root_path)
+    _observe(app)
 
     async def answer(request: Request, error: Exception) -> Response:
         problem = problem_of(error)
@@ -147,6 +162,12 @@ def _guard(app: FastAPI, settings: Settings) -> None:
     ledger = Ledger(requests=settings.rate_limit, work=settings.work_limit)
     if ledger:
         app.add_middleware(Quotas, ledger=ledger, open_routes=open_routes)
+    loopback = not open_to_all(settings.host)
+    hosts = AllowedHosts.of(settings.allowed_hosts, loopback=loopback)
+    check_origin = loopback if settings.check_origin is None else settings.check_origin
+    if hosts is not None or check_origin:
+        origins = origins_of(settings.cors_origins)
+        app.add_middleware(TrustedHosts, hosts=hosts, check_origin=check_origin, origins=origins, open_routes=PROBES)
     ring = KeyRing(settings.api_keys.get_secret_value(), settings.api_key_file)
     if ring:
         app.add_middleware(ApiKeys, ring=ring, open_routes=open_routes)

@@ -18,10 +18,11 @@ from flashu_core import CancelledError, DeadlineExceededError, FlashUError, Inva
 
 CLIENT_GONE = 499  # nginx's number for a client that left; nobody reads the answer, the metrics do
 # Every status that a request for work can fail with.
-FAILURES = (400, 401, 404, 408, 413, 415, 429, CLIENT_GONE, 500, 503, 504)
+FAILURES = (400, 401, 403, 404, 408, 413, 415, 429, CLIENT_GONE, 500, 503, 504)
 # Codes of work that was refused or dropped, however well it was asked for.
 REFUSALS = (
     *("invalid_api_key", "rate_limit_exceeded", "body_timeout", "body_too_large"),
+    *("host_not_allowed", "origin_not_allowed"),
     *("queue_full", "loading", "restarting", "stalled", "draining", "failed"),
     *("worker_lost", "cancelled", "deadline_exceeded"),
 )
@@ -89,11 +90,12 @@ class InvalidApiKeyError(ServerError):
 
 
 class RateLimitedError(ServerError):
-    """The key has used what it may; `retry_after` is in seconds."""
+    """The key has used what it may; `retry_after` is in seconds, `headers` tell more about the limit."""
 
-    def __init__(self, message: str, *, retry_after: int) -> None:
+    def __init__(self, message: str, *, retry_after: int, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.headers = headers or {}
 
 
 class OverloadedError(ServerError):
@@ -159,6 +161,36 @@ class BodyTimeoutError(ServerError):
         super().__init__(f"the body did not arrive within {seconds:g} s; send it faster")
 
 
+class MalformedBodyError(ServerError):
+    """The body cannot be decoded."""
+
+
+class UnsupportedEncodingError(ServerError):
+    """The body has a Content-Encoding that is not decoded here.
+
+    Attributes:
+        allowed: those that are.
+    """
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        self.allowed = allowed
+        super().__init__(f"the Content-Encoding is not supported; send {' or '.join(allowed)}, or none")
+
+
+class HostNotAllowedError(ServerError):
+    """The request names a host that this server does not have."""
+
+    def __init__(self) -> None:
+        super().__init__("the Host is not one of this server's; use its address, or list the name in allowed_hosts")
+
+
+class OriginNotAllowedError(ServerError):
+    """The request comes from a page of another origin."""
+
+    def __init__(self) -> None:
+        super().__init__("pages of this Origin may not send requests here; list it in cors_origins to allow them")
+
+
 class UnsupportedMediaTypeError(ServerError):
     """The body is of a type the route does not read."""
 
@@ -220,12 +252,22 @@ def problem_of(error: Exception) -> Problem:
             return Problem(413, "body_too_large", str(error), headers={"Connection": "close"})
         case BodyTimeoutError():
             return Problem(408, "body_timeout", str(error), headers={"Connection": "close"})
+        case MalformedBodyError():
+            return Problem(400, "malformed_body", str(error))
+        case UnsupportedEncodingError():
+            accepted = {"Accept-Encoding": ", ".join(error.allowed)}  # RFC 9110, 12.5.3
+            return Problem(415, "unsupported_content_encoding", str(error), headers=accepted)
+        case HostNotAllowedError():
+            return Problem(403, "host_not_allowed", str(error))
+        case OriginNotAllowedError():
+            return Problem(403, "origin_not_allowed", str(error))
         case UnsupportedMediaTypeError():
             return Problem(415, "unsupported_media_type", str(error))
         case InvalidApiKeyError():
             return Problem(401, "invalid_api_key", str(error), headers={"WWW-Authenticate": "Bearer"})
         case RateLimitedError():
-            return Problem(429, "rate_limit_exceeded", str(error), headers={"Retry-After": str(error.retry_after)})
+            headers = {"Retry-After": str(error.retry_after), **error.headers}
+            return Problem(429, "rate_limit_exceeded", str(error), headers=headers)
         case OverloadedError():
             return Problem(503, "queue_full", str(error), headers={"Retry-After": str(error.retry_after)})
         case UnavailableError():

@@ -20,16 +20,30 @@ from flashu_core import ConfigurationError
 from server.errors import RateLimitedError, problem_of
 from server.record import record_of
 
+_FREE = frozenset({"GET", "HEAD", "OPTIONS"})
 _BUCKETS = 4096  # of client addresses; about a kilobyte each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What is left to somebody of the request limit closest to its end; `reset_s` seconds until more is."""
+    """What is left to somebody of the request limit closest to its end.
+
+    Attributes:
+        reset_s: seconds until there is certainly room for one more: what `Retry-After` says where none is left.
+    """
 
     limit: int
     remaining: int
-    reset_s: float
+    reset_s: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Under OpenAI's names."""
+        return {
+            "x-ratelimit-limit-requests": str(self.limit),
+            "x-ratelimit-remaining-requests": str(self.remaining),
+            "x-ratelimit-reset-requests": f"{self.reset_s}s",
+        }
 
 
 class Ledger:
@@ -83,22 +97,24 @@ class Ledger:
 
     async def _standing(self, limit: RateLimitItem, kind: str, who: str) -> Standing:
         stats = await self._window.get_window_stats(limit, kind, who)
-        reset = max(stats.reset_time - time.time(), 0.0)
-        return Standing(limit=limit.amount, remaining=stats.remaining, reset_s=reset)
+        # At the turn of a window the last one still weighs as much as it held; one share later there is room.
+        reset = max(stats.reset_time - time.time(), 0.0) + limit.get_expiry() / limit.amount
+        return Standing(limit=limit.amount, remaining=stats.remaining, reset_s=max(math.ceil(reset), 1))
 
     async def _exceeded(self, limit: RateLimitItem, kind: str, who: str) -> RateLimitedError:
-        # At the turn of a window the last one still weighs as much as it held; one share later there is room.
-        share = limit.get_expiry() / limit.amount
-        wait = math.ceil((await self._standing(limit, kind, who)).reset_s + share)
+        standing = await self._standing(limit, kind, who)
+        wait = standing.reset_s
         what = "requests" if kind == "requests" else "evaluations and tokens"
         return RateLimitedError(
             f"this key may use {limit.amount} {what} in {limit.get_expiry()} s; retry in {wait} s",
-            retry_after=max(wait, 1),
+            retry_after=wait,
+            headers=standing.headers if kind == "requests" else {},
         )
 
 
 class Quotas:
-    """Asks the ledger before every request but those to `open_routes`, and tells what is left in OpenAI's headers.
+    """Asks the ledger before every request that may make work, and tells what is left in OpenAI's headers. What only
+    reads (the list of models, a picture that is kept) is free, and so are `open_routes`.
 
     It stands behind the keys: a name it counts is one that an operator gave, never one that a client made up.
     """
@@ -110,7 +126,7 @@ class Quotas:
         self._salt = secrets.token_bytes(16)  # so that nobody can choose whose bucket to share
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in self._open_routes:
+        if scope["type"] != "http" or scope["method"] in _FREE or scope["path"] in self._open_routes:
             await self._app(scope, receive, send)
             return
         record = record_of(scope)
@@ -125,10 +141,7 @@ class Quotas:
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start" and standing is not None:
-                headers = MutableHeaders(scope=message)
-                headers["x-ratelimit-limit-requests"] = str(standing.limit)
-                headers["x-ratelimit-remaining-requests"] = str(standing.remaining)
-                headers["x-ratelimit-reset-requests"] = f"{math.ceil(standing.reset_s)}s"
+                MutableHeaders(scope=message).update(standing.headers)
             await send(message)
 
         try:

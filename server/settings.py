@@ -56,6 +56,15 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
+    root_path: str = Field(default="", pattern=r"^(/[A-Za-z0-9._~-]+)*$", max_length=256)
+    """Prefix under which a reverse proxy publishes the server, as /flashu; the proxy may cut it off or leave it on."""
+    allowed_hosts: str = Field(default="", max_length=4096)
+    """Names that requests may have in Host, between commas, `.example.org` for all below it, `*` for any; by default
+    any, and only local names where host is a loopback address."""
+    check_origin: bool | None = None
+    """Whether POSTs from pages of other origins are refused; by default where host is a loopback address."""
+    cors_origins: str = Field(default="", max_length=4096)
+    """Origins whose pages may call the server (CORS), between commas, as https://app.example.org; by default none."""
     device: str = "auto"
     """Where the model runs: auto, cpu, cuda, ..."""
     dtype: Dtype = "auto"

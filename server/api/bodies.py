@@ -3,6 +3,7 @@ the byte and time limits are the middleware's."""
 
 from __future__ import annotations
 
+import codecs
 from typing import Any, Literal, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
@@ -17,6 +18,8 @@ from server.errors import InvalidFieldError, InvalidJsonError, UnsupportedMediaT
 
 JSON = "application/json"
 FORM = "multipart/form-data"
+# Byte order marks, and ASCII in two or four bytes: JSON in UTF-8 begins with none of them.
+_OTHER_UNICODE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"\0", b"{\0", b"[\0")
 _MOST_JSON_VALUES = 100_000  # no body of ours has so many; ten million small lists would fill the memory
 _MOST_JSON_MEMBERS = 10_000  # each may be an error, told at length by pydantic
 _MOST_FORM_FIELDS = 32
@@ -46,7 +49,9 @@ async def read_json(request: Request, schema: type[Body]) -> Body:
     Raises:
         InvalidJsonError, InvalidFieldError
     """
-    data = await request.body()
+    data = (await request.body()).removeprefix(codecs.BOM_UTF8)
+    if data.startswith(_OTHER_UNICODE):
+        raise InvalidJsonError("the body is JSON in UTF-16 or UTF-32; send it in UTF-8")
     if data.count(b",") + data.count(b"[") + data.count(b"{") > _MOST_JSON_VALUES:
         raise _too_many_values()
     try:

@@ -12,7 +12,7 @@ from server.answers import ErrorBody
 from server.api.event_stream import MEDIA_TYPE
 
 ERRORS: Mapping[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (400, 401, 408, 413, 415, 429, 500, 503, 504)
+    status: {"model": ErrorBody} for status in (400, 401, 403, 408, 413, 415, 429, 500, 503, 504)
 }
 
 

@@ -121,7 +121,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Toy]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serving() -> Callable[..., contextlib.AbstractContextManager[Live]]:
     return _serving
 

@@ -102,6 +102,22 @@ def test_what_is_no_json_of_ours(body: bytes, shared: Any) -> None:
     assert time.monotonic() - begun < 1
 
 
+def test_a_byte_order_mark_is_ignored(shared: Any) -> None:
+    body = '{"prompt": "ä"}'.encode("utf-8-sig")
+    assert body.startswith(b"\xef\xbb\xbf")
+    response = shared.client.post("/v1/generate", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 200
+    assert shared.engine.seen[-1].text == "ä"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_other_unicode_is_named(encoding: str, shared: Any) -> None:
+    body = '{"prompt": "a"}'.encode(encoding)
+    response = shared.client.post("/v1/generate", content=body, headers={"content-type": "application/json"})
+    assert "UTF-8" in check(response, 400, "invalid_json")["message"]
+    assert "UTF-16" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("body", [b"[]", b"null", b"5", b'"a"', b"1e999"])
 def test_json_that_is_no_object(body: bytes, shared: Any) -> None:
     response = shared.client.post("/v1/generate", content=body, headers={"content-type": "application/json"})

@@ -152,7 +152,7 @@ def test_a_line_for_each_request(toy: Any, serving: Any, log: Lines) -> None:
     assert (answered["task"], answered["route"]) == ("vqa", "/v1/vqa")
     assert (lost["status"], lost["route"]) == (404, None)
     assert (odd["status"], odd["method"]) == (405, "OTHER")
-    assert (stranger["status"], stranger["key"], stranger["route"]) == (401, None, None)
+    assert (stranger["status"], stranger["key"], stranger["route"]) == (401, None, "/v1/models")
     assert (stranger["error"], drawn["error"]) == ("invalid_api_key", None)
 
 
@@ -231,3 +231,18 @@ def test_nothing_of_a_clients_is_written(log_format: Any, toy: Any, serving: Any
     for canary in canaries:
         assert canary not in written
         assert canary not in metrics
+
+
+def test_what_was_refused_before_its_route_is_logged_with_it(toy: Any, serving: Any, log: Lines) -> None:
+    with serving(toy(), api_keys=KEY, rate_limit="1/day") as live:
+        live.wait_until_ready()
+        posts = [
+            ("/v1/generate/?a=1", {}, 401),
+            ("/v1/vqa", BEARER, 400),
+            ("/v1/vqa", BEARER, 429),
+            (f"/{WORD}", {}, 401),
+        ]
+        for path, headers, status in posts:
+            assert live.client.post(path, headers=headers, json=[]).status_code == status
+    logged = [(line["route"], line["status"]) for line in log.requests()]
+    assert logged == [("/v1/generate", 401), ("/v1/vqa", 400), ("/v1/vqa", 429), (None, 401)]

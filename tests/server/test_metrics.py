@@ -211,7 +211,8 @@ def test_every_error_has_its_series() -> None:
         *(errors.InvalidJsonError("x"), errors.InvalidApiKeyError(), errors.RateLimitedError("x", retry_after=1)),
         *(errors.OverloadedError("x"), errors.WorkerLostError(ran=True), errors.InternalError()),
         *(errors.BodyTooLargeError(1), errors.BodyTimeoutError(1), errors.UnsupportedMediaTypeError(("x",))),
-        *(errors.UnknownModelError("x"), errors.ClientGoneError()),
+        *(errors.UnknownModelError("x"), errors.ClientGoneError(), errors.MalformedBodyError("x")),
+        *(errors.UnsupportedEncodingError(("x",)), errors.HostNotAllowedError(), errors.OriginNotAllowedError()),
         *(errors.UnavailableError(reason) for reason in ("loading", "restarting", "stalled", "draining", "failed")),
     ]
     assert {type(error) for error in problems} == set(ServerError.__subclasses__()) - {errors.InvalidFieldError}
@@ -219,7 +220,7 @@ def test_every_error_has_its_series() -> None:
     answers = [problem_of(error) for error in problems]
     assert {answer.status for answer in answers} == set(FAILURES)
     # Refused or dropped: for a key, for a limit, for want of room or time.
-    assert {answer.code for answer in answers if answer.status in (401, 408, 413, 429, 503, 504)} == set(REFUSALS)
+    assert {answer.code for answer in answers if answer.status in (401, 403, 408, 413, 429, 503, 504)} == set(REFUSALS)
 
 
 def test_durations_are_of_what_was_answered_to_its_end(toy: Any, serving: Any) -> None:

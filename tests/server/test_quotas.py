@@ -83,7 +83,7 @@ async def test_addresses_share_a_bounded_number_of_counters() -> None:
             statuses.append(message["status"])
 
     def scope(address: str) -> dict[str, Any]:
-        return {"type": "http", "path": "/v1/models", "client": (address, 1), "headers": []}
+        return {"type": "http", "path": "/v1/vqa", "method": "POST", "client": (address, 1), "headers": []}
 
     ledger = Ledger(requests="3/day")
     quotas = Quotas(app, ledger=ledger, open_routes=frozenset({"/livez"}))
@@ -121,12 +121,12 @@ def test_a_key_at_ten_times_its_share_does_not_starve_another(live: Any) -> None
 
 
 def test_what_a_refused_client_is_told(live: Any) -> None:
-    first = live.client.get("/v1/models", headers=bearer(ALICE))
+    first = live.client.post("/v1/vqa", json=[], headers=bearer(ALICE))
     assert first.headers["x-ratelimit-limit-requests"] == "30"
     assert first.headers["x-ratelimit-remaining-requests"] == "29"
     assert first.headers["x-ratelimit-reset-requests"].endswith("s")
     for _ in range(90):
-        refused = live.client.get("/v1/models", headers=bearer(ALICE))
+        refused = live.client.post("/v1/vqa", json=[], headers=bearer(ALICE))
         if refused.status_code == 429:
             break
     assert refused.status_code == 429
@@ -139,7 +139,7 @@ def test_what_a_refused_client_is_told(live: Any) -> None:
         openai.OpenAI(base_url=f"http://127.0.0.1:{live.port}/v1", api_key=ALICE, max_retries=0) as client,
         pytest.raises(openai.RateLimitError),
     ):
-        client.models.list()
+        client.images.generate(prompt="a")
 
 
 def test_wrong_keys_neither_count_nor_cost_memory(toy: Any, serving: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,9 +147,12 @@ def test_wrong_keys_neither_count_nor_cost_memory(toy: Any, serving: Any, monkey
     monkeypatch.setattr("server.app.Ledger", lambda **limits: ledgers.append(Ledger(**limits)) or ledgers[-1])
     with serving(toy(), api_keys=KEYS, rate_limit="30/hour") as live:
         for index in range(200):
-            assert live.client.get("/v1/models", headers=bearer(f"sk-made-up-{index}")).status_code == 401
+            assert live.client.post("/v1/vqa", json=[], headers=bearer(f"sk-made-up-{index}")).status_code == 401
         assert ledgers[-1].size == 0
-        assert live.client.get("/v1/models", headers=bearer(ALICE)).headers["x-ratelimit-remaining-requests"] == "29"
+        assert (
+            live.client.post("/v1/vqa", json=[], headers=bearer(ALICE)).headers["x-ratelimit-remaining-requests"]
+            == "29"
+        )
 
 
 def test_work_of_a_request_is_charged_to_its_key(toy: Any, serving: Any) -> None:
@@ -163,6 +166,31 @@ def test_work_of_a_request_is_charged_to_its_key(toy: Any, serving: Any) -> None
 
 def test_without_keys_addresses_are_counted(toy: Any, serving: Any) -> None:
     with serving(toy(), rate_limit="5/day") as live:
-        seen = [live.client.get("/v1/models").status_code for _ in range(12)]
+        seen = [live.client.post("/v1/vqa", json=[]).status_code for _ in range(12)]
         assert seen.count(429) >= 2
         assert live.client.get("/metrics").status_code == 200
+
+
+def test_what_only_reads_is_free(toy: Any, serving: Any) -> None:
+    with serving(toy(), rate_limit="1/day") as live:
+        live.wait_until_ready()
+        for path in ("/v1/models", "/v1/models/", "/version", "/openapi.json", "/nowhere"):
+            for method in ("GET", "HEAD", "OPTIONS"):
+                answer = live.client.request(method, path)
+                assert answer.status_code != 429
+                assert "x-ratelimit-limit-requests" not in answer.headers
+        assert live.client.post("/v1/generate", json={"prompt": "a"}).status_code == 200
+        assert live.client.post("/v1/generate", json={"prompt": "a"}).status_code == 429
+        assert live.client.get("/v1/models").status_code == 200
+
+
+def test_both_headers_agree_on_when_there_is_room(toy: Any, serving: Any) -> None:
+    with serving(toy(), rate_limit="2/hour") as live:
+        live.wait_until_ready()
+        answers = [live.client.post("/v1/generate", json={"prompt": "a"}) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429, 429]
+    resets = [int(answer.headers["x-ratelimit-reset-requests"].removesuffix("s")) for answer in answers]
+    for answer, reset in zip(answers[2:], resets[2:], strict=True):
+        assert int(answer.headers["retry-after"]) == reset
+        assert answer.headers["x-ratelimit-remaining-requests"] == "0"
+    assert max(resets) - min(resets) <= 60  # of one moment, not of two ways to reckon
