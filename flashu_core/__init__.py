@@ -15,6 +15,7 @@ from flashu_core.errors import (
     FlashUError,
     InvalidRequestError,
     KernelUnavailableError,
+    PromptTooLongError,
 )
 from flashu_core.picture import cover
 from flashu_core.types import (
@@ -64,6 +65,7 @@ __all__ = [
     "Pixels",
     "Preview",
     "Progress",
+    "PromptTooLongError",
     "Request",
     "Result",
     "Stage",

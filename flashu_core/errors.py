@@ -20,6 +20,10 @@ class InvalidRequestError(FlashUError):
         self.parameter = parameter
 
 
+class PromptTooLongError(InvalidRequestError):
+    """A text has more tokens than the model takes."""
+
+
 class ConfigurationError(FlashUError):
     """A configuration value is out of range or unknown."""
 

@@ -6,7 +6,7 @@ here; embedding it is the pathways' work.
 
 from __future__ import annotations
 
-from flashu_core.errors import InvalidRequestError
+from flashu_core.errors import InvalidRequestError, PromptTooLongError
 from flashu_core.tokenizer import Tokenizer
 
 _SYSTEM = "system\nYou are a helpful assistant.<|im_end|>"
@@ -18,7 +18,7 @@ def generation_prefix(tokenizer: Tokenizer, text: str, *, limit: int, parameter:
     """`bos text image_start`: what precedes the image block. Empty text gives guidance's null prompt.
 
     Raises:
-        InvalidRequestError: the text has more than `limit` tokens.
+        PromptTooLongError: the text has more than `limit` tokens.
     """
     special = tokenizer.special
     return [special.bos, *_encode(tokenizer, text, limit, parameter), special.image_start]
@@ -33,7 +33,7 @@ def understanding_suffix(tokenizer: Tokenizer, question: str, *, limit: int) -> 
     """`image_end question assistant`: what follows the image block.
 
     Raises:
-        InvalidRequestError: the question has more than `limit` tokens.
+        PromptTooLongError: the question has more than `limit` tokens.
     """
     return [tokenizer.special.image_end, *question_suffix(tokenizer, question, limit=limit)]
 
@@ -48,7 +48,7 @@ def question_suffix(tokenizer: Tokenizer, question: str, *, limit: int) -> list[
     """`question assistant`.
 
     Raises:
-        InvalidRequestError: the question has more than `limit` tokens.
+        PromptTooLongError: the question has more than `limit` tokens.
     """
     return [*_encode(tokenizer, question, limit, "question"), *tokenizer.encode_template(_ASSISTANT)]
 
@@ -56,7 +56,7 @@ def question_suffix(tokenizer: Tokenizer, question: str, *, limit: int) -> list[
 def _encode(tokenizer: Tokenizer, text: str, limit: int, parameter: str) -> list[int]:
     # A token stands for at most some tens of bytes: text far beyond the limit is refused without encoding it.
     if len(text) > limit * 64:
-        raise InvalidRequestError(
+        raise PromptTooLongError(
             f"the {parameter} has {len(text)} characters; at most {limit} tokens are allowed: shorten it",
             parameter=parameter,
         )
@@ -69,7 +69,7 @@ def _encode(tokenizer: Tokenizer, text: str, limit: int, parameter: str) -> list
         ) from error
     ids = tokenizer.encode(text)
     if len(ids) > limit:
-        raise InvalidRequestError(
+        raise PromptTooLongError(
             f"the {parameter} has {len(ids)} tokens; at most {limit} are allowed: shorten it", parameter=parameter
         )
     return ids

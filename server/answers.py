@@ -15,11 +15,29 @@ class _Out(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
+class ImageSeen(_Out):
+    """The picture of a conversation that was looked at."""
+
+    message: int
+    """Index of its message."""
+    role: str
+
+
 class Routing(_Out):
     """Which task a request was taken for, and why."""
 
     task: Task
     reason: str
+    image: ImageSeen | None = None
+    """Of a chat: the picture that was looked at, where one was."""
+
+
+class WarningOut(_Out):
+    """A field that had no effect."""
+
+    param: str | None
+    """Its name; null in the last entry where more were ignored than are listed."""
+    message: str
 
 
 class _Answer(_Out):

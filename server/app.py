@@ -108,8 +108,9 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
     _observe(app)
 
     async def answer(request: Request, error: Exception) -> Response:
-        problem = problem_of(error)
-        record_of(request.scope).fail(problem)
+        record = record_of(request.scope)
+        problem = problem_of(error, record.names)
+        record.fail(problem)
         return problem.response()
 
     for kind in HANDLED:

@@ -3,7 +3,7 @@ this server's own and those of pydantic and starlette; it decides nothing else a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Literal
@@ -14,7 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
-from flashu_core import CancelledError, DeadlineExceededError, FlashUError, InvalidRequestError
+from flashu_core import (
+    CancelledError,
+    DeadlineExceededError,
+    FlashUError,
+    InvalidRequestError,
+    PromptTooLongError,
+)
+from server.schemas import TEXT_CHARACTERS
+from server.suggestions import likeliest
 
 CLIENT_GONE = 499  # nginx's number for a client that left; nobody reads the answer, the metrics do
 # Every status that a request for work can fail with.
@@ -37,7 +45,13 @@ _PARAMETERS = {  # the engine's names of what the routes call otherwise
 }
 _NOT_AGAIN = {"x-should-retry": "false"}  # OpenAI's clients would run the same work once more
 _KINDS = {401: "authentication_error", 429: "rate_limit_error"}
-_CODES = {"missing": "missing_field", "extra_forbidden": "unknown_field"}
+_CONTEXT_LENGTH = "context_length_exceeded"
+_CODES = {
+    "missing": "missing_field",
+    "union_tag_not_found": "missing_field",
+    "extra_forbidden": "unknown_field",
+}
+_UNION_ERRORS = ("union_tag_invalid", "union_tag_not_found")
 _STATUS_CODES = {
     400: "invalid_value",
     404: "not_found",
@@ -61,25 +75,43 @@ class InvalidFieldError(ServerError):
     Args:
         error: all that pydantic found. One of it is enough, and there may be as many as the body has keys.
         sent: the body as it came; by it a field's name is told from that of an alternative that pydantic tried.
+        known: the fields that there are.
 
     Attributes:
         param: where in the body, as `acceleration.skip_ratio`; None where it is about all of it.
         code: stable, for programs.
     """
 
-    def __init__(self, error: ValidationError, sent: object) -> None:
-        found = error.errors(include_url=False, include_context=False)
-        tried = [(_path(each, sent), each) for each in found if each["loc"][:1] == found[0]["loc"][:1]]
-        # Of alternatives the one that came furthest is most likely what was meant.
-        path, chosen = max(tried, key=lambda one: len(one[0]))
+    def __init__(self, error: ValidationError, sent: object, known: Collection[str] = ()) -> None:
+        found = error.errors(include_url=False)[0]
+        kind = found["type"]
+        path = _path(found, sent)
         self.param = ".".join(path) or None
-        self.code = _CODES.get(chosen["type"], "invalid_value")
-        message = _words(chosen["type"], chosen["msg"]) + _value(chosen["input"])
+        self.code = _CODES.get(kind, "invalid_value")
+        if kind == "string_too_long" and found["ctx"]["max_length"] == TEXT_CHARACTERS:
+            self.code = _CONTEXT_LENGTH
+        message = _words(found) + (_value(found["input"]) if kind not in _UNION_ERRORS else "")
+        if kind == "extra_forbidden" and len(path) == 1:
+            right = likeliest(path[0], known)
+            message = f"there is no such field; did you mean {right}?" if right else message
         if self.param is not None:
             message = f"{self.param}: {message}"
-        elif chosen["type"] == "model_type":
+        elif kind == "model_type":
             message = f"the body {message}"
         super().__init__(message)
+
+
+class UnsupportedValueError(ServerError):
+    """A field asks for what this model cannot do, and an answer without it would not be what was asked for.
+
+    Args:
+        param: the field, as `messages.0.content`; may be of a client's making.
+        reason: what the model cannot do, and what to send instead.
+    """
+
+    def __init__(self, param: str, reason: str) -> None:
+        self.param = _shown(param)
+        super().__init__(f"{self.param}: not supported by this model: {reason}")
 
 
 class InvalidApiKeyError(ServerError):
@@ -230,16 +262,23 @@ class Problem:
         return JSONResponse(self.body(), self.status, headers=dict(self.headers))
 
 
-def problem_of(error: Exception) -> Problem:
-    """The answer to a request that ended in `error`; anything unknown is a 500 of fixed words."""
+def problem_of(error: Exception, names: Mapping[str, str] = _PARAMETERS) -> Problem:
+    """The answer to a request that ended in `error`; anything unknown is a 500 of fixed words.
+
+    Args:
+        names: what the route calls parameters of the engine's, where it differs.
+    """
     match error:
         case InvalidFieldError():
             return Problem(400, error.code, str(error), error.param)
+        case UnsupportedValueError():
+            return Problem(400, "unsupported_value", str(error), error.param)
         case ValidationError():
             return problem_of(InvalidFieldError(error, None))
         case InvalidRequestError():
+            code = _CONTEXT_LENGTH if isinstance(error, PromptTooLongError) else "invalid_value"
             name = error.parameter
-            return Problem(400, "invalid_value", str(error), _PARAMETERS.get(name, name) if name else None)
+            return Problem(400, code, str(error), {**_PARAMETERS, **names}.get(name, name) if name else None)
         case DeadlineExceededError():
             return Problem(504, "deadline_exceeded", str(error), "timeout_s", headers=_NOT_AGAIN)
         case CancelledError():
@@ -311,16 +350,22 @@ def _path(found: ErrorDetails, sent: object) -> list[str]:
         elif sent is not None and not (index == last and found["type"] == "missing"):
             continue  # names an alternative
         path.append(_shown(part))
+    if found["type"] in _UNION_ERRORS:
+        path.append(found["ctx"]["discriminator"].strip("'"))
     return path
 
 
-def _words(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "there is no such field; remove it"
-    if kind == "union_tag_invalid":  # pydantic's own words repeat what was sent
-        return "its kind is not one that this route reads"
-    if kind == "model_type":
-        return "must be a JSON object"
+def _words(found: ErrorDetails) -> str:
+    message = found["msg"]
+    match found["type"]:
+        case "extra_forbidden":
+            return "there is no such field; remove it"
+        case "union_tag_not_found":
+            return "field required"
+        case "union_tag_invalid":  # pydantic's own words repeat what was sent
+            return f"must be one of {found['ctx']['expected_tags']}"
+        case "model_type" | "model_attributes_type":
+            return "must be a JSON object"
     return message[:1].lower() + message[1:]
 
 

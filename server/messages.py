@@ -25,6 +25,7 @@ from flashu_core import (
     ModelInfo,
     Preview,
     Progress,
+    PromptTooLongError,
     Request,
     Text,
     UnderstandRequest,
@@ -158,6 +159,7 @@ TAGS: Final[Mapping[str, type]] = {
 ERRORS: Final[Mapping[str, type[FlashUError]]] = {
     "error": FlashUError,
     "invalid_request": InvalidRequestError,
+    "prompt_too_long": PromptTooLongError,
     "configuration": ConfigurationError,
     "checkpoint": CheckpointError,
     "calibration": CalibrationError,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from server.answers import Routing, Usage
+from server.answers import Routing, Usage, WarningOut
 from server.schemas import OutputFormat
 
 
@@ -15,6 +15,8 @@ class _WorkDone(BaseModel):
     acceleration: str | dict[str, str | float]
     timings_ms: dict[str, float]
     schedule: dict[str, int]
+    warnings: list[WarningOut] | None = None
+    """Fields that had no effect; left out where there were none. The header `X-Flashu-Warnings` names them too."""
 
 
 class ImageData(BaseModel):

@@ -1,57 +1,73 @@
-"""Bodies of the OpenAI-compatible routes, turned into the native ones. It knows which of OpenAI's fields mean something
-here: those that would change nothing are taken only at the value that says so, all others are refused by name."""
+"""Bodies of the OpenAI-compatible routes, turned into the native ones. It knows the fields that have an effect here;
+those that have none are in `openai_fields`, messages in `conversation`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
-from server.routing import Modality, Unrouted
+from server.conversation import (
+    MAX_MESSAGES,
+    Message,
+    Picture,
+    UserMessage,
+    kind_of_content,
+    pictures_of,
+    review_messages,
+)
+from server.errors import UnsupportedValueError
+from server.openai_fields import CHAT, IMAGES, NoEffect, OpenBody
+from server.routing import Unrouted
 from server.schemas import (
+    MAX_NEW_TOKENS,
     SIZE,
-    Acceleration,
-    Body,
+    AccelerationField,
     FilledText,
     GenerateBody,
     OutputFormat,
-    PolicyName,
     Priority,
     Seed,
     Text,
     Timeout,
     VqaFields,
 )
+from server.warnings import Warnings
 
-_MOST_MESSAGES = 256
-_MOST_PARTS = 64
-NewTokens = Annotated[int, Field(ge=1, le=4096)]
-Nothing = Annotated[float, Field(ge=0, le=0)]
-EndUser = Annotated[str, StringConstraints(max_length=512)]
+RANDOM_SEED = -1  # as other servers of pictures have it
+NewTokens = Annotated[int, Field(ge=1)]
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Stops = Annotated[
+    Annotated[Stop, Tag("text")] | Annotated[list[Stop], Field(max_length=4), Tag("list")],
+    Discriminator(kind_of_content, custom_error_type="stop", custom_error_message="must be text or a list of texts"),
+]
 
 
-class _OpenAIBody(Body):
-    """What this server adds to OpenAI's bodies, and the fields that both have."""
+def _random(value: Any) -> Any:
+    return None if value == RANDOM_SEED and not isinstance(value, bool) else value
 
-    user: EndUser | None = None
-    """Taken, neither used nor kept."""
-    safety_identifier: EndUser | None = None
-    """Taken, neither used nor kept."""
+
+AnySeed = Annotated[Seed | None, BeforeValidator(_random, json_schema_input_type=Seed | Literal[-1] | None)]
+
+
+class OpenAIBody(OpenBody):
+    """What this server adds to OpenAI's bodies, and the fields that they share."""
+
     stream: bool | None = None
     """Whether to answer with events while the work goes on."""
-    seed: Seed | None = None
-    """Of the first picture (the next ones count up), or of an answer's draws; null draws one."""
+    seed: AnySeed = None
+    """Of the first picture (the next ones count up), or of an answer's draws; -1 and null draw one."""
     negative_prompt: Text = ""
     """What a picture is guided away from."""
-    steps: Annotated[int, Field(ge=2, le=1000)] | None = None
+    num_inference_steps: Annotated[int, Field(ge=2, le=1000)] | None = None
     """Points of a picture's time grid; null takes the model's default."""
-    guidance: Annotated[float, Field(ge=0, le=100)] | None = None
+    guidance_scale: Annotated[float, Field(ge=0, le=100)] | None = None
     """Strength of a picture's guidance; null takes the model's default."""
-    acceleration: PolicyName | Acceleration | None = None
+    acceleration: AccelerationField | None = None
     """Name of the acceleration policy, or an object with `policy` and parameters of it to change."""
     priority: Priority = 0
     """Lower runs first."""
@@ -65,8 +81,8 @@ class _OpenAIBody(Body):
             prompt=prompt,
             negative_prompt=self.negative_prompt,
             size=None if self.size == "auto" else self.size,
-            num_inference_steps=self.steps,
-            guidance_scale=self.guidance,
+            num_inference_steps=self.num_inference_steps,
+            guidance_scale=self.guidance_scale,
             seed=self.seed,
             acceleration=self.acceleration,
             stream=bool(self.stream),
@@ -76,8 +92,10 @@ class _OpenAIBody(Body):
         )
 
 
-class ImagesBody(_OpenAIBody):
+class ImagesBody(OpenAIBody):
     """`POST /v1/images/generations`."""
+
+    no_effect: ClassVar[Mapping[str, NoEffect]] = IMAGES
 
     prompt: FilledText
     """What the picture shows; blank is refused."""
@@ -93,14 +111,6 @@ class ImagesBody(_OpenAIBody):
     """Quality of jpeg and webp; null is 100."""
     partial_images: Annotated[int, Field(ge=0, le=3)] | None = None
     """How many previews a stream shows on the way; of one picture only."""
-    quality: Literal["auto", "standard"] | None = None
-    """One quality only: use `steps`, `guidance` and `acceleration`."""
-    background: Literal["auto", "opaque"] | None = None
-    """Pictures are opaque."""
-    moderation: Literal["auto", "low"] | None = None
-    """Taken; nothing is moderated."""
-    style: None = None
-    """No such choice: describe the style in the prompt."""
 
     def as_native(self) -> GenerateBody:
         """The native body."""
@@ -113,94 +123,41 @@ class ImagesBody(_OpenAIBody):
         )
 
 
-class TextPart(Body):
-    type: Literal["text"]
-    text: Text
+class StreamOptions(OpenBody):
+    no_effect: ClassVar[Mapping[str, NoEffect]] = {
+        "include_obfuscation": NoEffect(reason="streams are not padded"),
+        "continuous_usage_stats": NoEffect(reason="tokens are counted at the end"),
+    }
 
-
-class ImageAddress(Body):
-    url: Annotated[str, StringConstraints(min_length=1)]
-    """A data URL."""
-    detail: Literal["auto", "low", "high"] | None = None
-    """Taken; pictures are always read at the model's own size."""
-
-
-class ImagePart(Body):
-    type: Literal["image_url"]
-    image_url: ImageAddress
-
-
-Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
-
-
-class UserMessage(Body):
-    role: Literal["user"]
-    content: Text | Annotated[list[Part], Field(max_length=_MOST_PARTS)]
-    name: str | None = None
-
-    @property
-    def text(self) -> str:
-        """All its text."""
-        if isinstance(self.content, str):
-            return self.content
-        return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
-
-    @property
-    def images(self) -> list[str]:
-        """The addresses of its pictures."""
-        if isinstance(self.content, str):
-            return []
-        return [part.image_url.url for part in self.content if isinstance(part, ImagePart)]
-
-
-class OtherMessage(Body):
-    """What was said by others; clients send it back as they got it, with fields of their own."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    role: Literal["system", "developer", "assistant"]
-
-
-class StreamOptions(Body):
     include_usage: bool | None = None
-    include_obfuscation: Literal[False] | None = None
+    """Whether a last chunk has the counts of tokens."""
 
 
-class TextFormat(Body):
-    type: Literal["text"]
-
-
-class ChatBody(_OpenAIBody):
+class ChatBody(OpenAIBody):
     """`POST /v1/chat/completions`. The last turn is what is drawn or answered: the model's template has one turn. A
-    question without a picture is about the last one that the user sent before; what others said is not read."""
+    question is about the last picture of the conversation, whoever's message it is in; other turns' text is not
+    read."""
+
+    no_effect: ClassVar[Mapping[str, NoEffect]] = CHAT
 
     model: ModelName
     """The loaded model's name."""
-    messages: Annotated[
-        list[Annotated[UserMessage | OtherMessage, Field(discriminator="role")]],
-        Field(min_length=1, max_length=_MOST_MESSAGES),
-    ]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     """The last one must be the user's."""
-    modalities: Annotated[list[Modality], Field(max_length=2)] | None = None
-    """`["image"]` draws, `["text"]` answers; with both or none the text decides."""
+    modalities: Annotated[list[Literal["text", "image", "audio"]], Field(max_length=3)] | None = None
+    """`["image"]` draws, `["text"]` answers; with both or none the text decides. Audio is refused."""
     max_tokens: NewTokens | None = None
-    """Length of an answer at most; null is 128."""
+    """Length of an answer at most; null is 128. More than the model has room for is cut to that."""
     max_completion_tokens: NewTokens | None = None
     """The same under its newer name."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     """0 and null take the likeliest token."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of probability that tokens are drawn from; null is 1."""
-    n: Annotated[int, Field(ge=1, le=1)] | None = None
-    """One choice only."""
-    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    stop: Stops | None = None
     """Texts before the first of which an answer ends."""
     stream_options: StreamOptions | None = None
-    frequency_penalty: Nothing | None = None
-    presence_penalty: Nothing | None = None
-    logprobs: Literal[False] | None = None
-    response_format: TextFormat | None = None
-    store: Literal[False] | None = None
+    """Of streams only."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -209,27 +166,35 @@ class ChatBody(_OpenAIBody):
             raise PydanticCustomError("last_turn", "the last message must be the user's")
         if not last.text.strip():
             raise PydanticCustomError("blank", "the last message has no text; say what to draw or to answer")
-        if len(last.images) > 1:
-            raise PydanticCustomError("one_image", "the last message has several pictures; send one")
         if self.max_tokens and self.max_completion_tokens and self.max_tokens != self.max_completion_tokens:
             raise PydanticCustomError("tokens", "max_tokens and max_completion_tokens differ; send one of them")
-        if self.stream_options is not None and not self.stream:
-            raise PydanticCustomError("stream_options", "stream_options are for streams; set stream to true")
         return self
 
-    @property
-    def _turns(self) -> list[UserMessage]:
-        return [message for message in self.messages if isinstance(message, UserMessage)]
+    def review(self, warnings: Warnings) -> None:
+        """Warns of messages that are not read, and of a length that is cut.
+
+        Raises:
+            UnsupportedValueError
+        """
+        if self.modalities and "audio" in self.modalities:
+            raise UnsupportedValueError("modalities", "it says nothing aloud; send text, image or both")
+        review_messages(self.messages, warnings)
+        for name in ("max_tokens", "max_completion_tokens"):
+            if (getattr(self, name) or 0) > MAX_NEW_TOKENS:
+                warnings.add(name, f"cut to {MAX_NEW_TOKENS}, the model's limit")
+        if self.stream_options is not None and not self.stream:
+            warnings.add("stream_options", "ignored: they are for streams")
 
     @property
     def text(self) -> str:
         """The last turn's text."""
-        return self._turns[-1].text
+        last = self.messages[-1]
+        return last.text if isinstance(last, UserMessage) else ""
 
     @property
-    def image(self) -> str | None:
-        """The address of the picture that the last turn may be about: its own, or the last one before."""
-        pictures = [address for turn in self._turns for address in turn.images]
+    def picture(self) -> Picture | None:
+        """The picture that the last turn may be about: the conversation's last."""
+        pictures = pictures_of(self.messages)
         return pictures[-1] if pictures else None
 
     @property
@@ -244,7 +209,11 @@ class ChatBody(_OpenAIBody):
 
     def unrouted(self) -> Unrouted:
         """What the task is decided by."""
-        return Unrouted(text=self.text, image=self.image is not None, modalities=self.modalities or ())
+        return Unrouted(
+            text=self.text,
+            image=self.picture is not None,
+            modalities=[modality for modality in self.modalities or () if modality != "audio"],
+        )
 
     def as_generate(self) -> GenerateBody:
         """The native body of a drawing."""
@@ -254,7 +223,7 @@ class ChatBody(_OpenAIBody):
         """The native body of a question."""
         return VqaFields(
             question=self.text,
-            max_new_tokens=self.max_completion_tokens or self.max_tokens or 128,
+            max_new_tokens=min(self.max_completion_tokens or self.max_tokens or 128, MAX_NEW_TOKENS),
             temperature=self.temperature or 0.0,
             top_p=1.0 if self.top_p is None else self.top_p,
             seed=self.seed,

@@ -22,6 +22,7 @@ class Record:
         tokens: of the answer.
         timings_ms: milliseconds per component, and `queue`.
         trace: hexadecimal id of the request's trace.
+        names: what the route calls parameters of the engine's, where it differs.
         error_status: of what the request failed with; of a stream, which has begun with 200, too.
         error_code: likewise, for programs.
     """
@@ -33,6 +34,7 @@ class Record:
     tokens: int | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     trace: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
     error_status: int | None = None
     error_code: str | None = None
 

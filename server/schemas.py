@@ -5,13 +5,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
 from flashu_core import GenerateRequest, Pixels, Task, UnderstandRequest
 
 TEXT_CHARACTERS = 32_768  # far over what any model's prompt holds; keeps megabytes away from the tokenizer
+MAX_NEW_TOKENS = 4096
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 
@@ -45,6 +55,22 @@ class Acceleration(BaseModel):
     """Whose parameters are changed; null takes the server's default."""
 
 
+def _kind_of_acceleration(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "name"
+    return "object" if isinstance(value, (dict, Acceleration)) else None
+
+
+AccelerationField = Annotated[
+    Annotated[PolicyName, Tag("name")] | Annotated[Acceleration, Tag("object")],
+    Discriminator(
+        _kind_of_acceleration,
+        custom_error_type="acceleration",
+        custom_error_message="must be the name of a policy, or an object with policy and parameters of it",
+    ),
+]
+
+
 class Body(BaseModel):
     """What all bodies have in common: nothing unknown, nothing converted."""
 
@@ -65,7 +91,7 @@ class WorkFields(Body):
 
     seed: Seed | None = None
     """Of the first picture (the next ones count up), or of an answer's draws; null draws one."""
-    acceleration: PolicyName | Acceleration | None = None
+    acceleration: AccelerationField | None = None
     """Name of the acceleration policy, or an object with `policy` and parameters of it to change; null takes the
     server's default."""
     stream: bool = False
@@ -148,7 +174,7 @@ class GenerateBody(DrawingFields):
 class AnswerFields(WorkFields):
     """How to answer, without the question."""
 
-    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 128
+    max_new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] = 128
     """Length of the answer at most."""
     temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
     """0 takes the likeliest token."""

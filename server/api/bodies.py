@@ -15,6 +15,8 @@ from starlette.requests import Request
 
 from flashu_core import InvalidRequestError
 from server.errors import InvalidFieldError, InvalidJsonError, UnsupportedMediaTypeError
+from server.openai_fields import OpenBody, reviewed
+from server.warnings import Warnings
 
 JSON = "application/json"
 FORM = "multipart/form-data"
@@ -26,6 +28,7 @@ _MOST_FORM_FIELDS = 32
 _MOST_FIELD_BYTES = 256 * 1024
 
 Body = TypeVar("Body", bound=BaseModel)
+AnyOpenBody = TypeVar("AnyOpenBody", bound=OpenBody)
 
 
 def media_type(request: Request, *allowed: str) -> str:
@@ -61,10 +64,31 @@ async def read_json(request: Request, schema: type[Body]) -> Body:
         raise InvalidJsonError("the body is not valid JSON (UTF-8, no NaN or Infinity, nested by little)") from None
     if _members(value) > _MOST_JSON_MEMBERS:
         raise _too_many_values()
+    value = _plain(value)
     try:
         return schema.model_validate(value)
     except ValidationError as error:
-        raise InvalidFieldError(error, value) from None
+        raise InvalidFieldError(error, value, schema.model_fields) from None
+
+
+async def read_open_json(request: Request, schema: type[AnyOpenBody]) -> tuple[AnyOpenBody, Warnings]:
+    """The JSON body as `schema`, and warnings of what has no effect.
+
+    Raises:
+        InvalidJsonError, InvalidFieldError, UnsupportedValueError
+    """
+    body = await read_json(request, schema)
+    return body, reviewed(body)
+
+
+def _plain(value: Any) -> Any:
+    """The same JSON in the form that schemas take: without the members of objects that are null, for typed clients send
+    null for what is absent; and with whole numbers as such, for some languages write all numbers with a point."""
+    if isinstance(value, dict):
+        return {name: _plain(member) for name, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _too_many_values() -> InvalidJsonError:
@@ -123,7 +147,7 @@ async def read_form(
     try:
         body = schema.model_validate_strings(fields)
     except ValidationError as error:
-        raise InvalidFieldError(error, fields) from None
+        raise InvalidFieldError(error, fields, schema.model_fields) from None
     if content is None and required:
         raise InvalidRequestError(f"{file} is missing; send the picture as a file in this field", parameter=file)
     return body, content

@@ -17,16 +17,18 @@ from starlette.requests import Request
 
 from flashu_core import GenerateRequest, UnderstandRequest
 from server.api import work
-from server.api.bodies import JSON, media_type, read_json
+from server.api.bodies import JSON, media_type, read_open_json
 from server.api.disconnect import unless_gone
 from server.api.documents import ERRORS, answers, body_schema, takes
 from server.api.event_stream import DONE, EventStream, server_event
 from server.api.openai import check_model, work_done
 from server.api.services import Services
+from server.conversation import Picture
 from server.openai_answers import ChatAnswer
 from server.openai_schemas import ChatBody
 from server.record import Record, record_of
 from server.routing import Route, classify
+from server.warnings import Warnings
 
 # A chat says nothing of files: every client reads png, and nothing is lost.
 _ENCODING = work.Encoding("png", 100)
@@ -34,12 +36,24 @@ _ENCODING = work.Encoding("png", 100)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Completion:
-    """What all chunks of one answer have in common."""
+    """What all chunks of one answer have in common.
+
+    Attributes:
+        image: the picture that was looked at, as `routing` tells it.
+        warnings: of what had no effect.
+    """
 
     id: str
     created: int
     model: str
     route: Route
+    image: dict[str, str | int] | None
+    warnings: Warnings
+
+    @property
+    def routing(self) -> dict[str, Any]:
+        told = self.route._asdict()
+        return told if self.image is None else {**told, "image": self.image}
 
     def head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
@@ -54,10 +68,14 @@ class _Completion:
                 **self.head("chat.completion"),
                 "choices": [choice],
                 "usage": usage,
-                "routing": self.route._asdict(),
+                "routing": self.routing,
                 **done,
-            }
+            },
+            headers=self.warnings.headers(),
         )
+
+    def stream(self, chunks: AsyncGenerator[bytes, None]) -> Response:
+        return EventStream(chunks, headers=self.warnings.headers())
 
     def chunk(self, delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
@@ -66,8 +84,11 @@ class _Completion:
     def counts(self, usage: dict[str, int] | None) -> bytes:
         return self._chunk([], usage=usage)
 
+    def done(self, request: GenerateRequest | UnderstandRequest, done: work.Drawn | work.Answered) -> dict[str, Any]:
+        return work_done(request, done, self.warnings)
+
     def last(self, finish: str, done: dict[str, Any]) -> bytes:
-        return self.chunk({}, finish, routing=self.route._asdict(), **done)
+        return self.chunk({}, finish, routing=self.routing, **done)
 
     def _chunk(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
         return server_event(json.dumps({**self.head("chat.completion.chunk"), "choices": choices, **more}))
@@ -85,11 +106,18 @@ def chat_routes(services: Services) -> APIRouter:
     async def chat(request: Request) -> Response:
         """Draws or answers what the last turn asks for, as OpenAI's route of that name."""
         media_type(request, JSON)
-        body = await read_json(request, ChatBody)
+        body, warnings = await read_open_json(request, ChatBody)
         route = classify(body.unrouted())
         request.state.task = route.task
+        picture = body.picture if route.task == "vqa" else None
+        record_of(request.scope).names = _names(body, picture)
         completion = _Completion(
-            id=f"chatcmpl-{uuid.uuid4().hex}", created=int(time.time()), model=body.model, route=route
+            id=f"chatcmpl-{uuid.uuid4().hex}",
+            created=int(time.time()),
+            model=body.model,
+            route=route,
+            image=None if picture is None else {"message": picture.message, "role": picture.role},
+            warnings=warnings,
         )
         if route.task == "generate":
             return await _draw(services, request, body, completion)
@@ -104,9 +132,9 @@ async def _draw(services: Services, request: Request, body: ChatBody, completion
     work.admit(services, "generate", drawing.policy, priority=drawing.priority, size=native.pixels())
     check_model(services, body.model)
     if body.stream:
-        return EventStream(_drawing_chunks(services, record_of(request.scope), drawing, completion))
+        return completion.stream(_drawing_chunks(services, record_of(request.scope), drawing, completion))
     drawn = await unless_gone(request, work.draw(services, record_of(request.scope), drawing, _ENCODING))
-    return completion.whole({"content": None, "images": _images(drawn)}, "stop", None, work_done(drawing, drawn))
+    return completion.whole({"content": None, "images": _images(drawn)}, "stop", None, completion.done(drawing, drawn))
 
 
 async def _drawing_chunks(
@@ -120,7 +148,7 @@ async def _drawing_chunks(
                 begun = True
             if isinstance(event, work.Drawn):
                 yield completion.chunk({"images": _images(event)})
-                yield completion.last("stop", work_done(drawing, event))
+                yield completion.last("stop", completion.done(drawing, event))
     yield DONE
 
 
@@ -132,17 +160,18 @@ async def _answer(services: Services, request: Request, body: ChatBody, completi
     work.admit(services, "vqa", asking.policy, priority=asking.priority)
     check_model(services, body.model)
     decoded_ms = None
-    if body.image is not None:
-        image, decoded_ms = await unless_gone(request, work.decode(services, body.image))
+    picture = body.picture
+    if picture is not None:
+        image, decoded_ms = await unless_gone(request, work.decode(services, picture.address))
         asking = native.to_request(image, ends, default, stop=body.stops)
     if body.stream:
-        return EventStream(
+        return completion.stream(
             _answer_chunks(services, record_of(request.scope), asking, decoded_ms, completion, body.wants_usage)
         )
     answered = await unless_gone(request, work.answer(services, record_of(request.scope), asking, decoded_ms))
     result = answered.result
     message = {"content": result.answer}
-    return completion.whole(message, result.finish_reason, _usage(answered), work_done(asking, answered))
+    return completion.whole(message, result.finish_reason, _usage(answered), completion.done(asking, answered))
 
 
 async def _answer_chunks(
@@ -162,10 +191,19 @@ async def _answer_chunks(
             if isinstance(event, str):
                 yield completion.chunk({"content": event})
                 continue
-            yield completion.last(event.result.finish_reason, work_done(asking, event))
+            yield completion.last(event.result.finish_reason, completion.done(asking, event))
             if wants_usage:
                 yield completion.counts(_usage(event))
     yield DONE
+
+
+def _names(body: ChatBody, picture: Picture | None) -> dict[str, str]:
+    """What a chat calls the engine's parameters."""
+    names = {"prompt": "messages", "question": "messages"}
+    names["max_new_tokens"] = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
+    if picture is not None:
+        names["image"] = picture.param
+    return names
 
 
 def _images(drawn: work.Drawn) -> list[dict[str, Any]]:

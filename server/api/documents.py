@@ -36,7 +36,7 @@ def answers(events: Mapping[str | None, type[BaseModel] | None], *, files: bool 
 def _event(name: str | None, data: type[BaseModel] | None) -> dict[str, Any]:
     payload: dict[str, Any] = {"type": "string"}
     if data is not None:
-        payload |= {"contentMediaType": "application/json", "contentSchema": body_schema(data)}
+        payload |= {"contentMediaType": "application/json", "contentSchema": _whole(data)}
     # Without a name it is a "message", says the standard.
     properties = {"event": {"const": name or "message"}, "data": payload}
     return {"type": "object", "properties": properties, "required": ["event", "data"] if name else ["data"]}
@@ -48,19 +48,52 @@ def takes(content: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def body_schema(body: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a body, whole: its references would not resolve inside the document."""
+    """The JSON schema of a body, in which null stands for what is absent."""
+    return _nullable(_whole(body))  # type: ignore[no-any-return]
+
+
+def form_schema(fields: type[BaseModel], *, file: str, required: bool) -> dict[str, Any]:
+    """The schema of a multipart form: fields and one file."""
+    schema = _whole(fields)
+    schema["properties"][file] = {"type": "string", "format": "binary"}
+    if required:
+        schema["required"] = [*schema.get("required", []), file]
+    return schema
+
+
+def _whole(body: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema without references: they would not resolve inside the document."""
     schema = body.model_json_schema()
     definitions = schema.pop("$defs", {})
     return _resolved(schema, definitions)  # type: ignore[no-any-return]
 
 
-def form_schema(fields: type[BaseModel], *, file: str, required: bool) -> dict[str, Any]:
-    """The schema of a multipart form: fields and one file."""
-    schema = body_schema(fields)
-    schema["properties"][file] = {"type": "string", "format": "binary"}
-    if required:
-        schema["required"] = [*schema.get("required", []), file]
+_NULL = {"type": "null"}
+
+
+def _nullable(part: Any) -> Any:
+    """The schema with null allowed for every member of an object that is not required."""
+    if isinstance(part, list):
+        return [_nullable(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    schema = {name: _nullable(value) for name, value in part.items()}
+    if schema.get("type") == "object":
+        required = schema.get("required", [])
+        properties = schema.get("properties", {})
+        schema["properties"] = {name: one if name in required else _or_null(one) for name, one in properties.items()}
+        if isinstance(schema.get("additionalProperties"), dict):
+            schema["additionalProperties"] = _or_null(schema["additionalProperties"])
     return schema
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    if not schema.keys() & {"type", "anyOf", "oneOf", "enum", "const"}:  # allows anything
+        return schema
+    if _NULL in schema.get("anyOf", ()):
+        return schema
+    about: dict[str, Any] = {name: schema[name] for name in ("title", "description", "default") if name in schema}
+    return {**about, "anyOf": [{name: value for name, value in schema.items() if name not in about}, _NULL]}
 
 
 def _resolved(part: Any, definitions: Mapping[str, Any]) -> Any:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -39,14 +39,22 @@ class EventStream(Response):
 
     Args:
         events: whole events in bytes; closed in any case.
+        headers: more of them.
     """
 
     media_type = MEDIA_TYPE
     charset = "utf-8"
 
-    def __init__(self, events: AsyncGenerator[bytes, None], *, ping_s: float = 15.0, send_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        *,
+        headers: Mapping[str, str] | None = None,
+        ping_s: float = 15.0,
+        send_s: float = 60.0,
+    ) -> None:
         # No buffering by nginx; no caching by anyone.
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})})
         del self.headers["content-length"]
         self._events = events
         self._ping_s = ping_s
@@ -74,7 +82,7 @@ class EventStream(Response):
                     except Exception as error:
                         if not started:
                             raise
-                        problem = problem_of(error)
+                        problem = problem_of(error, record.names)
                         record.fail(problem)
                         await self._send(send, _failure(problem, error))
                         piece = None

@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from flashu_core import GenerateRequest, UnderstandRequest
 from server.api import work
-from server.api.bodies import JSON, media_type, read_json
+from server.api.bodies import JSON, media_type, read_open_json
 from server.api.disconnect import unless_gone
 from server.api.documents import ERRORS, answers, body_schema, takes
 from server.api.event_stream import EventStream, server_event
@@ -24,6 +24,7 @@ from server.errors import UnknownModelError
 from server.openai_answers import ImagesAnswer, Model, ModelList
 from server.openai_schemas import ImagesBody
 from server.record import Record, record_of
+from server.warnings import Warnings
 
 
 def openai_routes(services: Services) -> APIRouter:
@@ -42,19 +43,21 @@ def openai_routes(services: Services) -> APIRouter:
     async def images(request: Request) -> Response:
         """Draws pictures from a prompt, as OpenAI's route of that name."""
         media_type(request, JSON)
-        sent = await read_json(request, ImagesBody)
+        sent, warnings = await read_open_json(request, ImagesBody)
         body = sent.as_native()
         drawing = body.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
         work.admit(services, "generate", drawing.policy, priority=drawing.priority, size=body.pixels())
         check_model(services, sent.model)
         encoding = work.Encoding(body.output_format, body.output_compression)
         if body.stream:
-            return EventStream(_events(services, record_of(request.scope), drawing, encoding))
+            events = _events(services, record_of(request.scope), drawing, encoding, warnings)
+            return EventStream(events, headers=warnings.headers())
         drawn = await unless_gone(request, work.draw(services, record_of(request.scope), drawing, encoding))
         data = [{"b64_json": file, "seed": seed} for file, seed in zip(drawn.base64(), drawn.result.seeds, strict=True)]
         about = _about(encoding, drawn.size)
         about["created"] = about.pop("created_at")
-        return JSONResponse({**about, "data": data, "usage": None, **work_done(drawing, drawn)})
+        done = work_done(drawing, drawn, warnings)
+        return JSONResponse({**about, "data": data, "usage": None, **done}, headers=warnings.headers())
 
     unready: dict[int | str, dict[str, Any]] = {503: ERRORS[503]}
 
@@ -83,17 +86,20 @@ def check_model(services: Services, name: str | None) -> None:
         raise UnknownModelError(known)
 
 
-def work_done(request: GenerateRequest | UnderstandRequest, done: work.Drawn | work.Answered) -> dict[str, Any]:
+def work_done(
+    request: GenerateRequest | UnderstandRequest, done: work.Drawn | work.Answered, warnings: Warnings
+) -> dict[str, Any]:
     """What this server adds to OpenAI's answers."""
-    return {
+    added = {
         "acceleration": work.applied_policy(request),
         "timings_ms": done.timings,
         "schedule": dict(done.result.schedule),
     }
+    return {**added, "warnings": warnings.as_json()} if warnings else added
 
 
 async def _events(
-    services: Services, record: Record, drawing: GenerateRequest, encoding: work.Encoding
+    services: Services, record: Record, drawing: GenerateRequest, encoding: work.Encoding, warnings: Warnings
 ) -> AsyncGenerator[bytes, None]:
     width, height = drawing.width, drawing.height
     default = services.worker.info().sizes[0]
@@ -105,7 +111,7 @@ async def _events(
                 case work.Partial(index=index, b64_json=file):
                     yield _event("partial_image", {**about, "b64_json": file, "partial_image_index": index})
                 case work.Drawn():
-                    done = work_done(drawing, event)
+                    done = work_done(drawing, event, warnings)
                     for file, seed in zip(event.base64(), event.result.seeds, strict=True):
                         yield _event("completed", {**about, "b64_json": file, "usage": None, "seed": seed, **done})
                 case _:

@@ -126,7 +126,7 @@ def test_json_that_is_no_object(body: bytes, shared: Any) -> None:
 
 def test_five_megabytes_of_prompt(shared: Any) -> None:
     before = len(shared.engine.seen)
-    error = check(shared.client.post("/v1/generate", json={"prompt": "word " * 10**6}), 400, "invalid_value")
+    error = check(shared.client.post("/v1/generate", json={"prompt": "word " * 10**6}), 400, "context_length_exceeded")
     assert error["param"] == "prompt"
     assert "word" not in error["message"]
     assert len(shared.engine.seen) == before

@@ -123,7 +123,7 @@ def drive(client: Any) -> Iterator[dict[str, Any]]:
     yield client.post("/v1/infer", json={"prompt": "what colour is it?", "image": picture}).json()
     chat = {"model": "shapes-64", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
     assert client.post("/v1/chat/completions", json=chat).status_code == 200
-    image = {"model": "shapes-64", "prompt": "a circle", "steps": 5}
+    image = {"model": "shapes-64", "prompt": "a circle", "num_inference_steps": 5}
     assert client.post("/v1/images/generations", json=image).status_code == 200
     assert client.post("/v1/generate", json={"prompt": ""}).status_code == 400
     for path in ("/livez", "/readyz", "/health", "/version", "/v1/models"):
@@ -213,6 +213,7 @@ def test_every_error_has_its_series() -> None:
         *(errors.BodyTooLargeError(1), errors.BodyTimeoutError(1), errors.UnsupportedMediaTypeError(("x",))),
         *(errors.UnknownModelError("x"), errors.ClientGoneError(), errors.MalformedBodyError("x")),
         *(errors.UnsupportedEncodingError(("x",)), errors.HostNotAllowedError(), errors.OriginNotAllowedError()),
+        errors.UnsupportedValueError("x", "y"),
         *(errors.UnavailableError(reason) for reason in ("loading", "restarting", "stalled", "draining", "failed")),
     ]
     assert {type(error) for error in problems} == set(ServerError.__subclasses__()) - {errors.InvalidFieldError}

@@ -12,7 +12,7 @@ import openai
 import pytest
 from PIL import Image
 
-FEW = {"steps": 4}
+FEW = {"num_inference_steps": 4}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_every_field_of_a_picture(client: openai.OpenAI) -> None:
         background="opaque",
         moderation="low",
         user="somebody",
-        extra_body={"seed": 1, "guidance": 2.0, "negative_prompt": "blue", "acceleration": "flashu", **FEW},
+        extra_body={"seed": 1, "guidance_scale": 2.0, "negative_prompt": "blue", "acceleration": "flashu", **FEW},
     )
     assert answer.data is not None
     assert [pixels(image.b64_json).shape for image in answer.data] == [(64, 64, 3)] * 2
@@ -91,7 +91,7 @@ def test_every_field_of_a_picture(client: openai.OpenAI) -> None:
 
 
 def test_a_picture_in_a_stream(client: openai.OpenAI) -> None:
-    extra = {"seed": 3, "steps": 9}
+    extra = {"seed": 3, "num_inference_steps": 9}
     plain = client.images.generate(prompt="a red circle", extra_body=extra)
     events = list(client.images.generate(prompt="a red circle", stream=True, partial_images=2, extra_body=extra))
     *partial, last = events
@@ -110,16 +110,16 @@ def test_a_picture_in_a_stream(client: openai.OpenAI) -> None:
     ("fields", "param"),
     [
         ({"response_format": "url"}, "response_format"),
-        ({"quality": "hd"}, "quality"),
-        ({"style": "vivid"}, "style"),
         ({"background": "transparent"}, "background"),
         ({"size": "1024x1024"}, "size"),
         ({"size": "64*64"}, "size"),
         ({"n": 9}, "n"),
         ({"prompt": " "}, "prompt"),
         ({"output_format": "gif"}, "output_format"),
-        ({"extra_body": {"what": 1}}, "what"),
-        ({"extra_body": {"steps": 1}}, "steps"),
+        ({"extra_body": {"image": "AAAA"}}, "image"),
+        ({"extra_body": {"num_inference_steps": 1}}, "num_inference_steps"),
+        ({"extra_body": {"seed": -2}}, "seed"),
+        ({"extra_body": {"seed": 2**63}}, "seed"),
         ({"extra_body": {"acceleration": "warp"}}, "acceleration"),
         ({"stream": True, "partial_images": 1, "n": 2}, None),
     ],
@@ -143,7 +143,11 @@ def test_a_question_about_a_picture(client: openai.OpenAI, model: str, real: Any
     assert (choice.message.role, choice.finish_reason) == ("assistant", native["finish_reason"])
     assert answer.usage is not None and answer.usage.model_dump(exclude_unset=True) == native["usage"]
     assert (answer.object, answer.model) == ("chat.completion", model)
-    assert (answer.model_extra or {})["routing"] == {"task": "vqa", "reason": "an image was given"}
+    assert (answer.model_extra or {})["routing"] == {
+        "task": "vqa",
+        "reason": "an image was given",
+        "image": {"message": 0, "role": "user"},
+    }
     short = client.chat.completions.create(
         model=model, messages=[user("what is this?", url)], max_completion_tokens=1, temperature=0.7, top_p=0.9, seed=2
     )
@@ -248,25 +252,28 @@ def test_a_picture_in_a_chat_stream(client: openai.OpenAI, model: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"n": 2}, "n"),
+        ({"n": 2}, "n: not supported by this model: it writes one answer"),
         ({"messages": [user("what?", "https://example.com/a.png")]}, "is an address"),
         ({"messages": [user("what?", "data:text/plain;base64,AAAA")]}, "data URL"),
-        ({"messages": [user("what?", data_url(), data_url())]}, "several pictures"),
+        ({"messages": [user("what?", data_url(), data_url())]}, "one picture at a time"),
         ({"messages": [user(" ", data_url())]}, "no text"),
         ({"messages": []}, "at least 1"),
         ({"messages": [{"role": "assistant", "content": "a"}]}, "last message must be the user's"),
-        ({"messages": [{"role": "tool", "content": "a", "tool_call_id": "1"}]}, "kind is not one"),
+        ({"messages": [{"role": "tool", "content": "a", "tool_call_id": "1"}]}, "last message must be the user's"),
+        ({"messages": [{"role": "cook", "content": "a"}]}, "messages.0.role: must be one of 'user', 'system'"),
         ({"extra_body": {"size": "64*64"}}, "size: "),
-        ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]}, "messages"),
+        ({"messages": [user("what?"), {"role": "user", "content": [{"type": "input_audio"}]}]}, "no text"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_audio"}]}]},
+            "messages.0.content.1.type: not supported by this model",
+        ),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": 5, "max_completion_tokens": 6}, "differ"),
         ({"temperature": 3}, "temperature"),
         ({"frequency_penalty": 1}, "frequency_penalty"),
-        ({"stop": ["a"] * 5}, "stop"),
-        ({"tools": []}, "tools"),
-        ({"modalities": ["audio"]}, "modalities"),
-        ({"stream_options": {"include_usage": True}}, "stream"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"stop": ["a"] * 5}, "stop: list should have at most 4 items"),
+        ({"modalities": ["audio"]}, "modalities: not supported by this model"),
+        ({"response_format": {"type": "json_object"}}, "response_format: not supported by this model"),
     ],
 )
 def test_turns_that_are_refused(fields: dict[str, Any], words: str, client: openai.OpenAI, model: str) -> None:
@@ -308,7 +315,7 @@ def test_a_stream_that_fails_in_the_middle_raises(client: openai.OpenAI, model: 
                 model=model,
                 messages=[{"role": "user", "content": "draw a cat"}],
                 stream=True,
-                extra_body={"steps": 1000, "timeout_s": timeout_s},
+                extra_body={"num_inference_steps": 1000, "timeout_s": timeout_s},
             )
             for chunk in stream:
                 chunks.append(chunk)
@@ -325,7 +332,7 @@ def test_leaving_a_stream_frees_the_place(client: openai.OpenAI, model: str, rea
             model=model,
             messages=[{"role": "user", "content": "draw a cat"}],
             stream=True,
-            extra_body={"steps": 1000},
+            extra_body={"num_inference_steps": 1000},
         )
         next(iter(stream))
         stream.close()

@@ -58,8 +58,8 @@ def test_any_text(text: str, real: Any, picture: str) -> None:
         ("/v1/generate", {"prompt": text, "num_inference_steps": 2}),
         ("/v1/vqa", {"question": text, "image": picture, "max_new_tokens": 2}),
         ("/v1/infer", {"prompt": text, "task": "vqa", **small}),
-        ("/v1/images/generations", {"prompt": text, "steps": 2}),
-        ("/v1/chat/completions", {"model": model, "messages": turn, "modalities": ["image"], "steps": 2}),
+        ("/v1/images/generations", {"prompt": text, "num_inference_steps": 2}),
+        ("/v1/chat/completions", {"model": model, "messages": turn, "modalities": ["image"], "num_inference_steps": 2}),
         ("/v1/chat/completions", {"model": model, "messages": turn, "modalities": ["text"], "max_tokens": 2}),
     ]
     for route, body in bodies:
