@@ -67,6 +67,11 @@ class Asker:
         self._before_picture = understand.System(prompt.understanding_prefix(parts.tokenizer))
         self._before_question = understand.System(prompt.question_prefix(parts.tokenizer), picture=False)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what was read for all requests."""
+        return self._before_picture.nbytes + self._before_question.nbytes
+
     def accept(self, identity: int, request: UnderstandRequest, seed: int) -> Asking:
         """Settles a request's tokens.
 

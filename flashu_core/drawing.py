@@ -33,6 +33,8 @@ from flashu_core.types import (
     Stage,
 )
 
+NULL_WAYS = 64  # in which the empty prompt, two tokens, is kept as it was read
+
 
 @dataclass(slots=True)
 class Drawing:
@@ -90,7 +92,12 @@ class Drawer:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         # The empty prompt is shared by all requests, on more paths than one prompt alone takes.
-        self._null = generate.Prompt(self._ids("", "negative_prompt"), most=64)
+        self._null = generate.Prompt(self._ids("", "negative_prompt"), ways=NULL_WAYS)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what was read for all requests."""
+        return self._null.nbytes
 
     def accept(self, identity: int, request: GenerateRequest, seed: int) -> Drawing:
         """Settles a request's size, schedule and tokens.
@@ -111,12 +118,11 @@ class Drawer:
         self.parts.check_path(policy.ffn_ratio)
         points = policy.points_of(info.points) if request.points is None else request.points
         guidance = info.guidance if request.guidance is None else request.guidance
-        text = generate.Prompt(self._ids(request.prompt, "prompt"))
-        null = (
-            generate.Prompt(self._ids(request.negative_prompt, "negative_prompt"))
-            if request.negative_prompt
-            else self._null
-        )
+        ways = generate.WAYS if policy.ffn_ratio or policy.skip_ratio else 1
+        text, null = generate.Prompt(self._ids(request.prompt, "prompt"), ways), self._null
+        if request.negative_prompt:
+            null = generate.Prompt(self._ids(request.negative_prompt, "negative_prompt"), ways)
+        own = [text] if null is self._null else [text, null]
         schedule = make_schedule(policy.techniques, points=points, guidance=guidance)
         return Drawing(
             identity=identity,
@@ -130,8 +136,14 @@ class Drawer:
             previews=preview_evaluations(len(schedule), request.previews),
             text=text,
             null=null,
-            held=request.images * self._row_size(size, len(text.ids), len(null.ids)),
+            held=request.images * self._row_size(size, len(text.ids), len(null.ids))
+            + sum(prompt.ways * len(prompt.ids) * self._position_size for prompt in own),
         )
+
+    @property
+    def _position_size(self) -> int:
+        """Bytes of one position of one sequence in the caches of backbone and head."""
+        return self.parts.model.backbone_position_size + self.parts.model.head_position_size
 
     def _row_size(self, size: tuple[int, int], *prompts: int) -> int:
         """Bytes that one picture holds while it is drawn: in both branches the keys and values of its prompt and of
@@ -139,9 +151,8 @@ class Drawer:
         model = self.parts.model
         patch = self.parts.vae.config.compression * model.config.patch_size
         block = (size[0] // patch) * (size[1] // patch) + model.config.block_extra
-        position = model.backbone_position_size + model.head_position_size
         state = block * model.config.head.hidden_size * model.dtype.itemsize
-        return sum((prompt + block) * position + state for prompt in prompts)
+        return sum((prompt + block) * self._position_size + state for prompt in prompts)
 
     def _ids(self, text: str, parameter: str) -> list[int]:
         limit = self.parts.info.max_prompt_tokens

@@ -56,6 +56,11 @@ class KeyValueCache:
         return self.keys[0].shape[0]
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all layers."""
+        return sum(tensor.nbytes for tensor in (*self.keys, *self.values))
+
+    @property
     def capacity(self) -> int:
         """Positions there is room for in the first layer."""
         return self.keys[0].shape[2]

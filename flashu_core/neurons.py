@@ -16,10 +16,12 @@ from torch import Tensor
 from flashu_core.model.backbone import DecoderLayer
 from flashu_core.model.levers import Neurons
 from flashu_core.model.showo2 import Showo2
+from flashu_core.recent import Recent
 from flashu_core.types import Task
 
 MULTIPLE = 64  # neurons kept are a multiple of this
 ALIGNED = 8  # and slices start at a multiple of this
+GATHERED = 8  # paths of other ratios that are kept, an index for each of their neurons
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +29,7 @@ class NeuronPath:
     """Which neurons run in every layer.
 
     Attributes:
-        name: tells paths of one model apart.
+        name: tells paths of one model apart: paths of one name run the same neurons.
         layers: the neurons of each layer; None is all of them.
     """
 
@@ -104,13 +106,13 @@ class NeuronPaths:
     Attributes:
         scores: of each task, (layers, neurons), in the order the model has them.
         slices: for each task and layer where the neurons of its own ratio are.
-        ratios: those ratios; another one is gathered from the weights whenever it is used.
+        ratios: those ratios; another number of neurons is gathered from the weights whenever it is used.
     """
 
     scores: Mapping[Task, Tensor]
     slices: Mapping[Task, Sequence[slice]]
     ratios: Mapping[Task, float]
-    _gathered: dict[str, NeuronPath] = field(default_factory=dict)
+    _gathered: Recent[tuple[Task, int], NeuronPath] = field(default_factory=lambda: Recent(GATHERED))
 
     @classmethod
     def of(cls, model: Showo2, scores: Mapping[Task, Tensor], ratios: Mapping[Task, float]) -> NeuronPaths:
@@ -125,15 +127,24 @@ class NeuronPaths:
         return cls(moved, {task: [one.slices[task] for one in arranged] for task in scores}, dict(ratios))
 
     def path(self, task: Task, ratio: float, device: torch.device) -> NeuronPath:
-        """The path of a task that prunes the share `ratio`."""
-        if ratio == 0.0:
+        """The path of a task that prunes the share `ratio`.
+
+        Ratios that keep the same number of neurons are the same path: which neurons run depends on nothing else.
+        """
+        neurons = self.scores[task].shape[1]
+        count = kept_count(neurons, ratio)
+        if count == neurons:
             return FULL
-        name = f"{task} {ratio:g}"
-        if ratio == self.ratios[task]:
+        name = f"{task} {count}"
+        if count == kept_count(neurons, self.ratios[task]):
             return NeuronPath(name, self.slices[task])
-        if name not in self._gathered:
-            if len(self._gathered) >= 8:
-                del self._gathered[next(iter(self._gathered))]
-            indices = [kept(row, ratio).to(device) for row in self.scores[task]]
-            self._gathered[name] = NeuronPath(name, indices)
-        return self._gathered[name]
+        return self._gathered.get(
+            (task, count), lambda: NeuronPath(name, [kept(row, ratio).to(device) for row in self.scores[task]])
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the indices that are kept for other ratios than the tasks' own."""
+        return sum(
+            neurons.nbytes for path in self._gathered for neurons in path.layers or () if isinstance(neurons, Tensor)
+        )

@@ -130,12 +130,14 @@ def test_bytes_are_what_a_request_really_holds(tiny: Checkpoint) -> None:
     assert isinstance(drawing, Drawing) and isinstance(answering, Asking)
     while drawing.state is None or answering.state is None:
         engine.step()
+    assert engine.memory["caches"] == sum(expected)
     branches = [drawing.state.text.branch, drawing.state.null.branch]
     caches = [cache for branch in branches for cache in (branch.backbone, branch.head)]
     engine.step()
     block = caches[0].capacity - len(drawing.text.ids)
     state = 2 * 2 * block * tiny.model.config.head.hidden_size * 4
-    assert expected[0] == sum(_bytes(cache) for cache in caches) + state
+    assert expected[0] == sum(_bytes(cache) for cache in caches) + state + drawing.text.nbytes
+    assert engine.memory["shared"] == drawing.null.nbytes + engine._asker.nbytes > 0
     # The bound counts the place of a time token that this way of reading pictures may not need.
     position = tiny.model.backbone_position_size
     assert _bytes(answering.state.cache) <= expected[1] <= _bytes(answering.state.cache) + 2 * position

@@ -16,7 +16,7 @@ from torch import Tensor
 from flashu_core.checkpoint import Checkpoint
 from flashu_core.model.ffn import GatedFFN
 from flashu_core.model.showo2 import Showo2
-from flashu_core.neurons import ALIGNED, FULL, MULTIPLE, NeuronPaths, arrange, kept, kept_count
+from flashu_core.neurons import ALIGNED, FULL, GATHERED, MULTIPLE, NeuronPaths, arrange, kept, kept_count
 from flashu_core.types import Task
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +81,35 @@ def test_paths_share_the_weights_memory(model: Showo2) -> None:
             ):
                 assert view.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr()
     assert paths.path("vqa", 0.0, model.device) is FULL
+
+
+def test_a_path_depends_on_how_many_neurons_stay_and_on_nothing_else(model: Showo2) -> None:
+    """Not on a ratio's digits: what one request names must not be what another one runs."""
+    size = model.config.backbone
+    assert size.ffn_size == 256
+    paths = NeuronPaths.of(model, scores(size.layers, size.ffn_size), RATIOS)
+    own = paths.path("generate", 0.2, model.device)
+    for ratio in (0.2000000001, 0.1999999999, 0.24):
+        path = paths.path("generate", ratio, model.device)
+        assert (path.name, path.layers) == (own.name, own.layers)
+    # 0.5 keeps 128 of 256 neurons, anything more 64 at the least.
+    half, more = (paths.path("generate", ratio, model.device) for ratio in (0.5, 0.5 + 1e-5))
+    assert half.name != more.name
+    assert half.layers is not None and more.layers is not None
+    assert [len(part) for part in half.layers] == [128] * size.layers  # type: ignore[arg-type]
+    assert [len(part) for part in more.layers] == [64] * size.layers  # type: ignore[arg-type]
+    assert paths.path("generate", 0.5, model.device) is half
+    assert paths.path("vqa", 0.5, model.device).name != half.name
+
+
+def test_paths_of_other_ratios_are_bounded(model: Showo2) -> None:
+    many = 64 * (2 * GATHERED + 2)
+    values = scores(model.config.backbone.layers, many)
+    paths = NeuronPaths(values, {task: [slice(0, 64)] * len(values[task]) for task in RATIOS}, RATIOS)
+    for step in range(1000):
+        paths.path("vqa", 0.9 * step / 1000, model.device)
+    assert len(paths._gathered) == GATHERED
+    assert 0 < paths.nbytes <= GATHERED * model.config.backbone.layers * many * 8
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from Linux' /proc")

@@ -7,7 +7,7 @@ once for both branches, then text and null branches together. A request's whole 
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -19,12 +19,14 @@ from flashu_core.model.levers import Levers, Trace
 from flashu_core.model.showo2 import Showo2
 from flashu_core.neurons import FULL, NeuronPath
 from flashu_core.plan import Schedule, StepPlan
+from flashu_core.recent import Recent
 from flashu_core.sampler import euler, guide
 from flashu_core.techniques.layer_skipping import most_similar
 from flashu_core.timing import Spans
 from flashu_core.types import Evaluation
 
 ALL_LAYERS: frozenset[int] = frozenset()
+WAYS = 4  # in which a prompt's text is kept as it was read: all neurons, pruned, and pruned without two sets of layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,36 +41,45 @@ class Branch:
         capacity = self.backbone.length + block
         return Branch(self.backbone.fork(rows=rows, capacity=capacity), self.head.fork(rows=rows, capacity=capacity))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both."""
+        return self.backbone.nbytes + self.head.nbytes
+
 
 @dataclass(slots=True)
 class Prompt:
     """A prompt's ids (`bos text image_start`) and what was read of them.
 
-    Keys and values depend on the neurons and layers that ran, so there is a branch for each way; the `most` last used
+    Keys and values depend on the neurons and layers that ran, so there is a branch for each way; the `ways` last used
     are kept.
     """
 
     ids: Sequence[int]
-    most: int = 8
-    _read: OrderedDict[tuple[str, frozenset[int]], Branch] = field(default_factory=OrderedDict)
+    ways: int = WAYS
+    _read: Recent[tuple[str, frozenset[int]], Branch] = field(init=False)
 
-    @torch.inference_mode()
+    def __post_init__(self) -> None:
+        self._read = Recent(self.ways)
+
     def read(self, model: Showo2, path: NeuronPath = FULL, skipped: frozenset[int] = ALL_LAYERS) -> Branch:
         """The text's branch on that path, run through backbone and head on first use."""
-        key = (path.name, skipped)
-        branch = self._read.get(key)
-        if branch is None:
-            length = len(self.ids)
-            branch = Branch(model.backbone_cache(1, length), model.head_cache(1, length))
-            levers = Levers(neurons=path.layers, skipped=(skipped,))
-            hidden, _ = model.run_backbone(model.embed(self.ids), [branch.backbone], block=0, levers=levers)
-            model.run_head(hidden, None, [branch.head], block=0)
-            branch.backbone.keep(length)
-            branch.head.keep(length)
-            self._read[key] = branch
-            if len(self._read) > self.most:
-                self._read.popitem(last=False)
-        self._read.move_to_end(key)
+        return self._read.get((path.name, skipped), lambda: self._run(model, path, skipped))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what was read."""
+        return sum(branch.nbytes for branch in self._read)
+
+    @torch.inference_mode()
+    def _run(self, model: Showo2, path: NeuronPath, skipped: frozenset[int]) -> Branch:
+        length = len(self.ids)
+        branch = Branch(model.backbone_cache(1, length), model.head_cache(1, length))
+        levers = Levers(neurons=path.layers, skipped=(skipped,))
+        hidden, _ = model.run_backbone(model.embed(self.ids), [branch.backbone], block=0, levers=levers)
+        model.run_head(hidden, None, [branch.head], block=0)
+        branch.backbone.keep(length)
+        branch.head.keep(length)
         return branch
 
 

@@ -19,11 +19,13 @@ from flashu_core.model.levers import Drop, Levers
 from flashu_core.model.showo2 import Showo2
 from flashu_core.neurons import FULL, NeuronPath
 from flashu_core.plan import Schedule, StepPlan, make_answer_schedule
+from flashu_core.recent import Recent
 from flashu_core.sampler import draw_token
 from flashu_core.techniques.layer_skipping import most_similar
 from flashu_core.timing import Spans
 
 LAST = slice(-1, None)
+PATHS = 8  # on which what precedes a question is kept as it was read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,26 +43,32 @@ class System:
     """What precedes every picture (`bos system user image_start`), and its time token where that is causal; or what
     precedes every question that has no picture (`bos system user`).
 
-    Keys and values depend on the neurons that ran, so there is a cache for each path it was read on.
+    Keys and values depend on the neurons that ran, so there is a cache for each of the paths it was last read on.
     """
 
     ids: Sequence[int]
     picture: bool = True
-    _read: dict[str, KeyValueCache] = field(default_factory=dict)
+    _read: Recent[str, KeyValueCache] = field(default_factory=lambda: Recent(PATHS))
 
-    @torch.inference_mode()
     def read(self, model: Showo2, path: NeuronPath = FULL) -> KeyValueCache:
         """Its cache on that path, run through the backbone on first use."""
-        if path.name not in self._read:
-            embeddings = model.embed(self.ids)
-            if self.picture and model.config.time_token and model.config.understanding_block == "image":
-                embeddings = torch.cat([embeddings, _clean_time_token(model)], dim=1)
-            length = embeddings.shape[1]
-            cache = model.backbone_cache(1, length)
-            model.run_backbone(embeddings, [cache], block=0, levers=Levers(neurons=path.layers))
-            cache.keep(length)
-            self._read[path.name] = cache
-        return self._read[path.name]
+        return self._read.get(path.name, lambda: self._run(model, path))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what was read."""
+        return sum(cache.nbytes for cache in self._read)
+
+    @torch.inference_mode()
+    def _run(self, model: Showo2, path: NeuronPath) -> KeyValueCache:
+        embeddings = model.embed(self.ids)
+        if self.picture and model.config.time_token and model.config.understanding_block == "image":
+            embeddings = torch.cat([embeddings, _clean_time_token(model)], dim=1)
+        length = embeddings.shape[1]
+        cache = model.backbone_cache(1, length)
+        model.run_backbone(embeddings, [cache], block=0, levers=Levers(neurons=path.layers))
+        cache.keep(length)
+        return cache
 
 
 def _clean_time_token(model: Showo2) -> Tensor:

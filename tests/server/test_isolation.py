@@ -9,12 +9,15 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+
+from flashu_core.policies import GenerationPolicy, UnderstandingPolicy
 
 POLICIES = ["exact", "flashu"]
 WITHIN = 2  # of 255: what sums in another order make of a pixel
@@ -31,12 +34,12 @@ def picture() -> str:
 ENCODED = picture()
 
 
-def drawing(policy: str, **fields: Any) -> dict[str, Any]:
+def drawing(policy: str | dict[str, Any], **fields: Any) -> dict[str, Any]:
     body = {"prompt": "a large red circle", "seed": 7, "num_inference_steps": POINTS, "acceleration": policy}
     return {**body, **fields}
 
 
-def asking(policy: str, **fields: Any) -> dict[str, Any]:
+def asking(policy: str | dict[str, Any], **fields: Any) -> dict[str, Any]:
     body = {"question": "what is this?", "image": ENCODED, "max_new_tokens": 24, "acceleration": policy}
     return {**body, "temperature": 10.0, "seed": 4, **fields}
 
@@ -120,6 +123,38 @@ def test_others_that_fail_or_leave_change_nothing(policy: str, real: Any) -> Non
     assert difference(found[0], alone) <= WITHIN
     assert found[1].json()["answer"] == answer
     assert real.worker.pid == pid
+
+
+NEAR: dict[str, list[float]] = {
+    # Beside the policy's own value, where a cache that rounds its keys would take one for the other; and far from it.
+    "ffn_ratio": [0.2000000001, 0.1999999999, 0.1000000001, 0.0999999999, 0.5],
+    "hybrid_threshold": [0.3000000001, 0.2999999999, 0.9],
+    "skip_ratio": [0.2000000001, 0.1000000001, 0.6],
+    "skip_interval": [9, 11, 1],
+    "points": [0.7000000001, 0.3],
+    "low_guidance": [0.7500000001, 0.7499999999, 3.0],
+    "guidance_threshold": [0.3000000001, 0.9],
+    "head_interval": [4, 6, 1],
+    "token_ratio": [0.5000000001, 0.4999999999, 0.9],
+    "token_layer": [1, 3],
+}
+
+
+@pytest.mark.parametrize(("task", "policy"), [(drawing, GenerationPolicy), (asking, UnderstandingPolicy)])
+def test_what_others_change_of_their_policy_changes_nothing(task: Any, policy: type, real: Any) -> None:
+    """Whatever one request sets, before another or beside it, the other stays the same to the byte."""
+    victims = [task("flashu"), task({"policy": "flashu", "ffn_ratio": 0.3})]
+    expected = [post(real, victim).json() for victim in victims]
+    for parameter in (one.name for one in fields(policy)):
+        for value in NEAR[parameter]:
+            changed = task({"policy": "flashu", parameter: value}, seed=99)
+            if task is drawing and parameter == "points":
+                del changed["num_inference_steps"]
+            assert post(real, changed).status_code == 200, parameter
+        for victim, before in zip(victims, expected, strict=True):
+            found = post(real, victim).json()
+            for same in ("images", "answer", "schedule", "usage"):
+                assert found.get(same) == before.get(same), parameter
 
 
 def test_a_stopped_process_is_replaced_and_draws_the_same(serving: Any) -> None:

@@ -1,0 +1,38 @@
+"""A bounded cache. Whatever clients can choose must not decide how much is kept, and keys must be the very values that
+what is kept depends on, never a rounded or shortened form of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class Recent(Generic[Key, Value]):
+    """The values last used, by key.
+
+    Args:
+        limit: how many are kept.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._kept: OrderedDict[Key, Value] = OrderedDict()
+
+    def get(self, key: Key, make: Callable[[], Value]) -> Value:
+        """The value of that key, made where it is not kept."""
+        value = self._kept[key] if key in self._kept else make()
+        self._kept[key] = value
+        self._kept.move_to_end(key)
+        if len(self._kept) > self.limit:
+            self._kept.popitem(last=False)
+        return value
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __iter__(self) -> Iterator[Value]:
+        return iter(self._kept.values())
