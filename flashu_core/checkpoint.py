@@ -133,6 +133,7 @@ def load_configured(source: str | Path | None, config: EngineConfig) -> Checkpoi
 
     Raises:
         CheckpointError: it cannot be used.
+        ConfigurationError: this machine has no such device.
         KernelUnavailableError: this machine lacks the attention kernel asked for.
     """
     device = _choose_device(config.device)
@@ -161,9 +162,30 @@ def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, where: object) -
 
 
 def _choose_device(name: str) -> torch.device:
+    """The device of a setting, seen to be there.
+
+    Raises:
+        ConfigurationError: there is no such device on this machine, or torch was built without it.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigurationError(f"device is {name!r}; use auto, cpu, cuda, or cuda:1 for the second GPU") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            built = "finds no GPU" if torch.backends.cuda.is_built() else "was built without CUDA"
+            raise ConfigurationError(f"device is {name!r}, and torch {torch.__version__} {built}; use auto or cpu")
+        count = torch.cuda.device_count()
+        if device.index is not None and device.index >= count:
+            raise ConfigurationError(f"device is {name!r}, and there are {count} GPUs, from cuda:0 on; use one of them")
+        return device
+    try:
+        torch.zeros(1, device=device).tolist()
+    except (RuntimeError, NotImplementedError, AssertionError):
+        raise ConfigurationError(f"device is {name!r}, which torch cannot use here; use auto, cpu or cuda") from None
+    return device
 
 
 def _image_tensors(path: Path) -> dict[str, Stored]:

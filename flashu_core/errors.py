@@ -32,6 +32,10 @@ class CheckpointError(FlashUError):
     """A checkpoint is incomplete, damaged or of another shape; the message names the file and the tensor."""
 
 
+class CheckpointUnreachableError(CheckpointError):
+    """A checkpoint could not be fetched this time; a later try may succeed."""
+
+
 class CalibrationError(FlashUError):
     """A calibration is damaged or of another checkpoint, or could not be made."""
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from flashu_core.errors import CheckpointError
+from flashu_core.errors import CheckpointError, CheckpointUnreachableError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -33,7 +33,8 @@ def locate(source: str | Path, what: str, patterns: Sequence[str], *, file: bool
         The folder (or file) on this machine.
 
     Raises:
-        CheckpointError: there is none, or it cannot be downloaded.
+        CheckpointError: there is none.
+        CheckpointUnreachableError: it could not be downloaded this time.
     """
     path = Path(source).expanduser()
     if path.is_dir() or (file and path.is_file()):
@@ -71,11 +72,9 @@ def _download(repository: str, what: str, patterns: Sequence[str]) -> str:
     except (LocalEntryNotFoundError, HTTPError, OSError) as error:
         if constants.HF_HUB_OFFLINE:
             reason = "it is not (wholly) in the cache and HF_HUB_OFFLINE is set: unset it, or download it beforehand"
-        else:
-            reason = (
-                f"{constants.ENDPOINT} did not deliver it ({_first_line(error)}): check the network, or give a folder"
-            )
-        raise CheckpointError(f"no {what} {repository}: {reason}") from error
+            raise CheckpointError(f"no {what} {repository}: {reason}") from error
+        reason = f"{constants.ENDPOINT} did not deliver it ({_first_line(error)}): check the network, or give a folder"
+        raise CheckpointUnreachableError(f"no {what} {repository}: {reason}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,9 +3,19 @@ the process of the front end."""
 
 from __future__ import annotations
 
-import typer
+import os
+import signal
 
-from server.command import serve
+
+def main() -> None:
+    # The first process of a container ignores a signal that nobody handles, and the imports take a while.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    import typer
+
+    from server.command import serve
+
+    typer.run(serve)
+
 
 if __name__ == "__main__":
-    typer.run(serve)
+    main()

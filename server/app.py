@@ -10,6 +10,7 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -17,6 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from flashu_core import EngineConfig
+from flashu_core.hub import is_hub_id
+from flashu_core.streams import open_standard_streams
 from server import __version__
 from server.api.chat import chat_routes
 from server.api.native import native_routes
@@ -32,7 +35,8 @@ from server.errors import HANDLED, problem_of
 from server.image_pool import ImagePool
 from server.keys import METRICS, PAGE, PROBES, ApiKeys, KeyRing, open_to_all
 from server.limits import BodyLimits
-from server.logs import RequestLog, configure_logging
+from server.listening import address_of, listen
+from server.logs import RequestLog, configure_logging, dropped_lines, log_everything
 from server.messages import Load
 from server.metrics import Metrics
 from server.origins import AllowedHosts, Cors, TrustedHosts, origins_of
@@ -47,6 +51,7 @@ from server.worker import Room, Worker
 
 _log = logging.getLogger("flashu.server")
 _LAST_WORDS_S = 0.5
+NEVER_READY = 3
 
 
 def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastAPI:
@@ -58,6 +63,7 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
     worker = _worker(settings, program)
     metrics = Metrics()
     metrics.watch(worker)
+    metrics.watch_log(dropped_lines)
     worker.watch(metrics.unit_ended)
     images = ImagePool(threads=settings.image_threads)
 
@@ -120,7 +126,7 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
 
 def _worker(settings: Settings, program: Sequence[str]) -> Worker:
     load = Load(
-        model=settings.model,
+        model=_from_anywhere(settings.model),
         engine=EngineConfig(
             device=settings.device,
             dtype=settings.dtype,
@@ -135,10 +141,19 @@ def _worker(settings: Settings, program: Sequence[str]) -> Worker:
         policy=settings.acceleration,
         log_level=settings.log_level,
         log_format=settings.log_format,
+        threads=settings.threads,
     )
     room = Room(seconds=settings.max_queue_seconds, requests=settings.max_queue)
     patience = Patience(load_s=settings.load_timeout_s, unit_s=settings.hang_timeout_s, restarts=settings.max_restarts)
     return Worker(load, room, patience, program=program)
+
+
+def _from_anywhere(model: str | None) -> str | None:
+    """A folder's name as the worker's process can use it, which works elsewhere; a hub id as it is."""
+    if model is None:
+        return None
+    path = Path(model).expanduser()
+    return str(path.absolute()) if path.exists() or not is_hub_id(model) else model
 
 
 async def _expect_policies(worker: Worker, metrics: Metrics) -> None:
@@ -184,12 +199,18 @@ def _observe(app: FastAPI) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that tells the worker of SIGTERM at once, and the terminal when requests are taken. A second signal of
-    either kind ends it by force."""
+    """uvicorn that tells the worker of SIGTERM at once, says when requests are taken, and ends where they never will
+    be. A second signal of either kind ends it by force.
 
-    def __init__(self, config: uvicorn.Config, worker: Worker) -> None:
+    Attributes:
+        status: the process's exit status.
+    """
+
+    def __init__(self, config: uvicorn.Config, worker: Worker, *, printed: bool) -> None:
         super().__init__(config)
+        self.status = 0
         self._worker = worker
+        self._printed = printed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._announcing: asyncio.Task[None] | None = None
 
@@ -200,6 +221,10 @@ class _Server(uvicorn.Server):
         gc.freeze()
         self._loop = asyncio.get_running_loop()
         self._announcing = asyncio.create_task(self._announce())
+
+    def obey(self, *_: object) -> None:
+        """What a signal does before uvicorn listens to signals, which it also restores and raises again at its end."""
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: object) -> None:
         if self._loop is not None:  # not here and now: the signal may have interrupted anything
@@ -219,27 +244,39 @@ class _Server(uvicorn.Server):
     async def _announce(self) -> None:
         info = await self._worker.loaded()
         if info is not None:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            print(f"{info.name} is ready on http://{shown}:{port}", flush=True)
+            listening = [address_of(one) for server in self.servers for one in server.sockets]
+            _log.info("%s is ready", info.name, extra={"fields": {"addresses": ", ".join(listening)}})
+            if self._printed:
+                with contextlib.suppress(OSError, ValueError):  # nobody there to read it
+                    print(f"{info.name} is ready on {listening[0]}", flush=True)
+        elif self._worker.state == "failed":
+            self.status = NEVER_READY
+            self.should_exit = True
 
 
-def run(settings: Settings, *, program: Sequence[str] = PROGRAM) -> None:
+def run(settings: Settings, *, program: Sequence[str] = PROGRAM) -> int:
     """Serves until SIGTERM or SIGINT, then lets requests in flight end within `shutdown_timeout_s`.
 
     Args:
         program: the worker's process; tests give another one.
+
+    Returns:
+        The exit status: 0, or `NEVER_READY` where the model could not be loaded and another try would not help.
+
+    Raises:
+        ConfigurationError: a setting cannot be used, or the address cannot be listened on.
     """
+    open_standard_streams()
     configure_logging(settings.log_level, settings.log_format)
+    log_everything()
     app = create_app(settings, program=program)
     services: Services = app.state.services
+    sockets = listen(settings.host, settings.port)
     connections = ConnectionLimits(
         most=settings.max_connections, head_s=settings.head_timeout_s, stall_s=settings.write_timeout_s
     )
     options = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         http=guarded_protocol(connections, services.metrics.reject),  # h11, the only one whose cap on headers holds
         loop="asyncio",  # the one that is tested, whatever else is installed
         ws="none",
@@ -252,7 +289,8 @@ def run(settings: Settings, *, program: Sequence[str] = PROGRAM) -> None:
         timeout_keep_alive=5,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
-    # uvicorn raises the signals again when all is done; by then they have been obeyed, and the exit status is 0.
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    with contextlib.suppress(KeyboardInterrupt):
-        _Server(options, services.worker).run()
+    server = _Server(options, services.worker, printed=settings.log_format == "text")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, server.obey)
+    server.run(sockets=sockets)
+    return server.status

@@ -11,24 +11,34 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+from server.logs import pass_on
 from server.messages import FROM_WORKER, FromWorker
 from server.wire import Frame, receive
 
 # Without -P Python would look for the module in the working directory first, where anybody's `server` may be.
 PROGRAM = (sys.executable, *(["-P"] if sys.version_info >= (3, 11) else []), "-m", "server.engine_process")
 _HERE = str(Path(__file__).parents[1])
+# Absolute, for the process works elsewhere, and taken when the folder that they are relative to is surely there.
+_PATH = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+_QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # bars are no lines
 _MOMENT_S = 1.0
+_LINE_BYTES = 64 * 1024
 
 
 class Child:
     """A running process; `Child.start` makes it."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        output: asyncio.Task[None],
     ) -> None:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._output = output
 
     @classmethod
     async def start(cls, program: Sequence[str]) -> Child:
@@ -38,20 +48,27 @@ class Child:
             OSError: no process or pipe can be had.
         """
         ours, theirs = socket.socketpair()
-        with theirs:
+        # What it writes comes through here: one stream for both processes' lines, and it never waits for its reader.
+        read, write = os.pipe()
+        with theirs, os.fdopen(write, "wb") as written:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *program,
                     str(theirs.fileno()),
                     stdin=asyncio.subprocess.DEVNULL,
+                    stdout=written,
+                    stderr=written,
                     pass_fds=[theirs.fileno()],
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join([_HERE, *_path()])},
+                    cwd="/",  # the folder this one was started in may be gone
+                    env={**_QUIET, **os.environ, "PYTHONPATH": os.pathsep.join([_HERE, *_PATH])},
                 )
             except BaseException:
                 ours.close()
+                os.close(read)
                 raise
+        output = asyncio.create_task(_relay(read))
         reader, writer = await asyncio.open_unix_connection(sock=ours)
-        return cls(process, reader, writer)
+        return cls(process, reader, writer, output)
 
     @property
     def pid(self) -> int:
@@ -85,12 +102,30 @@ class Child:
             await asyncio.wait_for(self._process.wait(), _MOMENT_S)
         self.kill()
         status = await self._process.wait()
+        await asyncio.wait({self._output}, timeout=_MOMENT_S)
+        self._output.cancel()
         self._writer.transport.abort()  # not close(): nobody will read what was not sent
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
         return status
 
 
-def _path() -> list[str]:
-    given = os.environ.get("PYTHONPATH")
-    return [given] if given else []
+async def _relay(descriptor: int) -> None:
+    """Passes on the lines that come from a pipe, to its end."""
+    stream = asyncio.StreamReader()
+    pipe = os.fdopen(descriptor, "rb", buffering=0)  # the transport closes it
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), pipe
+    )
+    try:
+        rest = b""
+        while chunk := await stream.read(_LINE_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) > _LINE_BYTES:
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                pass_on(line.decode(errors="replace").rstrip())
+        if rest:
+            pass_on(rest.decode(errors="replace").rstrip())
+    finally:
+        transport.close()

@@ -1,70 +1,59 @@
-"""`flashu serve`: the command line of the server. It turns options into `Settings` and runs; what is not given comes
-from `FLASHU_*` variables or the defaults. The engine's command line finds it as an entry point."""
+"""`flashu serve`: the command line of the server, with an option for every setting. It turns options into `Settings`
+and runs; what is not given comes from `FLASHU_*` variables or the defaults. The engine's command line finds it as an
+entry point."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import inspect
+import sys
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
+from flashu_core import FlashUError
 from server.app import run
-from server.logs import LogFormat
-from server.settings import Attention, Dtype, Settings
+from server.settings import Settings, option_of, read_settings
+
+_API_KEY = "KEY or NAME:KEY that opens the routes; may come again. FLASHU_API_KEYS shows in no list of processes."
 
 
-def serve(
-    model: Annotated[
-        str | None, typer.Argument(help="A folder or hub id; the embedded model by default.", show_default=False)
-    ] = None,
-    *,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = None,
-    dtype: Annotated[Dtype | None, typer.Option(help="Type of the weights.")] = None,
-    attention: Annotated[Attention | None, typer.Option(help="Attention kernel.")] = None,
-    acceleration: Annotated[str | None, typer.Option(help="Policy of requests that name none.")] = None,
-    max_batch: Annotated[int | None, typer.Option(help="Sequences evaluated together at most.")] = None,
-    max_queue_seconds: Annotated[
-        float | None, typer.Option(help="Seconds a request may have to wait; one that would wait longer is refused.")
-    ] = None,
-    max_queue: Annotated[int | None, typer.Option(help="Requests of a task that may wait.")] = None,
-    load_timeout: Annotated[float | None, typer.Option(help="Seconds to load and warm up.")] = None,
-    hang_timeout: Annotated[float | None, typer.Option(help="Seconds without progress before a restart.")] = None,
-    api_key: Annotated[
-        list[str] | None,
-        typer.Option(help="KEY or NAME:KEY that opens the routes; may come again. FLASHU_API_KEYS shows in no list."),
-    ] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="File of such keys, one a line.")] = None,
-    rate_limit: Annotated[str | None, typer.Option(help="Requests per key, as 60/minute.")] = None,
-    log_format: Annotated[LogFormat | None, typer.Option(help="Lines of the log.")] = None,
-    shutdown_timeout: Annotated[int | None, typer.Option(help="Seconds for requests in flight at the end.")] = None,
-) -> None:
+def serve(**options: Any) -> None:
     """Serve pictures and answers over HTTP."""
-    given: dict[str, Any] = {
-        "model": model,
-        "host": host,
-        "port": port,
-        "device": device,
-        "dtype": dtype,
-        "attention": attention,
-        "acceleration": acceleration,
-        "max_batch": max_batch,
-        "max_queue_seconds": max_queue_seconds,
-        "max_queue": max_queue,
-        "load_timeout_s": load_timeout,
-        "hang_timeout_s": hang_timeout,
-        "api_keys": "\n".join(api_key) if api_key else None,
-        "api_key_file": api_key_file,
-        "rate_limit": rate_limit,
-        "log_format": log_format,
-        "shutdown_timeout_s": shutdown_timeout,
-    }
+    given = {name: value for name, value in options.items() if value not in (None, [])}
+    if "api_keys" in given:
+        given["api_keys"] = "\n".join(given["api_keys"])
     try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise typer.BadParameter(f"{name}: {first['msg']}") from None
-    run(settings)
+        status = run(read_settings(**given))
+    except FlashUError as error:
+        for line in str(error).splitlines():
+            print(f"flashu: {line}", file=sys.stderr)
+        status = 2
+    if status:
+        raise typer.Exit(status)
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    """A setting as a parameter that typer makes an option of, the model as the command's argument. Values and limits
+    are checked by the settings, which know them anyway."""
+    kind: Any = field.annotation
+    option = option_of(name)
+    text = (field.description or "").replace("`", "")
+    info: Any
+    if name == "model":
+        info = typer.Argument(help=text, show_default=False)
+    elif kind is SecretStr:
+        kind, info = list[str], typer.Option(option, help=_API_KEY, show_default=False)
+    elif kind is bool:
+        info = typer.Option(f"{option}/--no-{option.removeprefix('--')}", help=text, show_default=False)
+    else:
+        info = typer.Option(option, help=text, show_default=False)
+    keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD if name == "model" else inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, keyword, default=None, annotation=Annotated[kind | None, info])
+
+
+_PARAMETERS = [_parameter(name, field) for name, field in Settings.model_fields.items()]
+# What typer reads in place of the function's own.
+serve.__signature__ = inspect.Signature(_PARAMETERS, return_annotation=None)  # type: ignore[attr-defined]
+serve.__annotations__ = {parameter.name: parameter.annotation for parameter in _PARAMETERS}

@@ -21,17 +21,24 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from flashu_core import (
+    CalibrationError,
+    CheckpointError,
+    CheckpointUnreachableError,
     ConfigurationError,
     Event,
     Failed,
     Finished,
     FlashUError,
+    KernelUnavailableError,
     ModelInfo,
     Request,
     UnitCosts,
     UnitReport,
 )
-from server.logs import configure_logging
+from flashu_core.policies import POLICIES
+from flashu_core.streams import open_standard_streams
+from flashu_core.threads import configure_threads
+from server.logs import configure_logging, log_everything
 from server.messages import (
     TO_WORKER,
     Begun,
@@ -105,12 +112,14 @@ class EngineProcess:
             engine.watch(on_begin=self._begun, on_unit=lambda unit: self._unit_ended(unit, engine.memory))
             engine.warm_up()
         except FlashUError as error:
-            self._tell(LoadFailed(message=str(error)))
+            self._tell(LoadFailed(message=str(error), permanent=_is_permanent(error)))
             self._send()
             return 1
         except Exception as error:  # noqa: BLE001 - the process's boundary
             _log.exception("the model did not load")  # no client has come yet, so all of it may be said
-            self._tell(LoadFailed(message=f"{type(error).__name__}; the lines above have the details"))
+            # Memory that is short, a disk that is full: it may be otherwise the next time.
+            message = f"{type(error).__name__}; the lines above have the details"
+            self._tell(LoadFailed(message=message, permanent=False))
             self._send()
             return 1
         self._ready = True
@@ -239,11 +248,13 @@ def main(descriptor: int, load: Callable[[Load], EngineLike] | None = None) -> N
     # A terminal, or a service manager, signals all processes at once: the front end decides what that means here.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    open_standard_streams()
     _die_with_parent()
     # On a machine of few cores: the front end's milliseconds between two waits are not to queue behind our threads.
     os.nice(_NICENESS)
     faulthandler.enable()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_everything()
     status = EngineProcess(socket.socket(fileno=descriptor), load or load_engine).run()
     logging.shutdown()
     os._exit(status)  # the interpreter's own ending would wait for a device that may be broken
@@ -255,13 +266,18 @@ def load_engine(wanted: Load) -> Engine:
     Raises:
         FlashUError: it cannot be loaded, or has no such policy.
     """
+    if wanted.policy not in POLICIES:
+        raise ConfigurationError(f"acceleration is {wanted.policy!r}; use one of: {', '.join(POLICIES)}")
+    configure_threads(wanted.threads)
     from flashu_core import Engine  # the seconds that torch takes come after the pipe is listened to
 
-    engine = Engine.load(wanted.model, wanted.engine)
-    if wanted.policy not in engine.info.policies:
-        known = ", ".join(engine.info.policies)
-        raise ConfigurationError(f"acceleration is {wanted.policy!r}; use one of: {known}")
-    return engine
+    return Engine.load(wanted.model, wanted.engine)
+
+
+def _is_permanent(error: FlashUError) -> bool:
+    """Whether loading would fail the same way the next time; a hub may answer then, and memory be free."""
+    lasting = (CalibrationError, CheckpointError, ConfigurationError, KernelUnavailableError)
+    return isinstance(error, lasting) and not isinstance(error, CheckpointUnreachableError)
 
 
 def _die_with_parent() -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import queue
+import select
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +26,9 @@ LogFormat = Literal["json", "text"]
 _OURS = ("flashu", "uvicorn")
 _QUIET = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_STDERR = 2
 _request_log = logging.getLogger("flashu.request")
+_worker_log = logging.getLogger("flashu.engine.output")
 
 
 class RequestLog:
@@ -66,19 +72,21 @@ def method_of(scope: Scope) -> str:
     return method if method in _METHODS else "OTHER"
 
 
-def configure_logging(
-    level: str, log_format: LogFormat = "text", *, stream: IO[str] | None = None
-) -> logging.StreamHandler[Any]:
-    """Sends all logging of the process to `stream` (stderr), in place of what handlers there were.
+def configure_logging(level: str, log_format: LogFormat = "text", *, stream: IO[str] | None = None) -> logging.Handler:
+    """Sends all logging of the process to stderr, or to `stream`, in place of what handlers there were.
 
     Libraries are heard from warnings on: some log pieces of what they read at lower levels. uvicorn's access log is
     off, for it has raw paths and query strings. At level debug the messages of unexpected exceptions are shown too.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler: logging.Handler = BackgroundHandler(_STDERR) if stream is None else logging.StreamHandler(stream)
     messages = level == "debug"
     handler.setFormatter(JsonLines(messages=messages) if log_format == "json" else TextLines(messages=messages))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+        if isinstance(old, BackgroundHandler):
+            old.close()
+    root.addHandler(handler)
     root.setLevel(max(logging.WARNING, getattr(logging, level.upper())))
     for name in _OURS:
         logging.getLogger(name).setLevel(level.upper())
@@ -86,6 +94,90 @@ def configure_logging(
     access.handlers.clear()
     access.propagate = False
     return handler
+
+
+def log_everything() -> None:
+    """Makes lines of the log of all that Python itself writes to stderr: warnings and what nobody caught."""
+    logging.captureWarnings(True)
+    log = logging.getLogger("flashu.python")
+
+    def end(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        log.critical("the process ends by an exception", exc_info=(kind, error, traceback))
+
+    def thread_ended(ended: threading.ExceptHookArgs) -> None:
+        error = ended.exc_value or ended.exc_type()
+        log.error("a thread ended by an exception", exc_info=(ended.exc_type, error, ended.exc_traceback))
+
+    def unraisable(lost: sys.UnraisableHookArgs) -> None:
+        error = lost.exc_value or lost.exc_type()
+        log.error("an exception could not be raised", exc_info=(lost.exc_type, error, lost.exc_traceback))
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = end, thread_ended, unraisable
+
+
+def pass_on(line: str) -> None:
+    """A line that the worker's process wrote. What it logged is of our format already; anything else, such as what a
+    library in C complains of, becomes an event. Whatever its level was, the other process let it through."""
+    _worker_log.critical("%s", line, extra={"written": line})
+
+
+def dropped_lines() -> int:
+    """Lines that were lost because nobody read stderr in time."""
+    return sum(handler.dropped for handler in logging.getLogger().handlers if isinstance(handler, BackgroundHandler))
+
+
+class BackgroundHandler(logging.Handler):
+    """Writes to a descriptor from a thread, so that no event loop and no engine waits for whoever reads the log. Lines
+    beyond `max_lines` that wait are dropped and counted.
+
+    Attributes:
+        dropped: lines that were lost so far.
+    """
+
+    def __init__(self, descriptor: int, *, max_lines: int = 10_000, grace_s: float = 1.0) -> None:
+        super().__init__()
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._max_lines = max_lines
+        self._grace_s = grace_s
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_all, name="flashu-log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._lines.qsize() >= self._max_lines:
+            self.dropped += 1
+            return
+        try:
+            self._lines.put(self.format(record))
+        except (TypeError, ValueError):  # arguments that do not fit their message
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Gives what waits a moment to be written."""
+        self._lines.put(None)
+        self._thread.join(self._grace_s)
+        super().close()
+
+    def _write_all(self) -> None:
+        told = 0
+        while (line := self._lines.get()) is not None:
+            self._write(line)
+            if self.dropped > told and self._lines.empty():
+                lost, told = self.dropped - told, self.dropped
+                text = f"{lost} lines of the log were dropped: stderr was not read in time"
+                self._write(self.format(_request_log.makeRecord("flashu.log", logging.WARNING, "", 0, text, (), None)))
+
+    def _write(self, line: str) -> None:
+        left = memoryview((line + "\n").encode(errors="backslashreplace"))
+        try:
+            while left:
+                try:
+                    left = left[os.write(self._descriptor, left) :]
+                except BlockingIOError:  # somebody made the pipe non-blocking, for all who write to it
+                    select.select([], [self._descriptor], [])
+        except OSError:
+            self.dropped += 1  # there is no reader any more
 
 
 class JsonLines(logging.Formatter):
@@ -100,9 +192,12 @@ class JsonLines(logging.Formatter):
         self._messages = messages
 
     def format(self, record: logging.LogRecord) -> str:
+        written = getattr(record, "written", None)
+        if written is not None and _is_event(written):
+            return str(written)
         line: dict[str, Any] = {
             "time": _moment(record),
-            "level": record.levelname.lower(),
+            "level": "warning" if written is not None else record.levelname.lower(),
             "logger": record.name,
             "message": _message(record),
             **getattr(record, "fields", {}),
@@ -120,6 +215,8 @@ class TextLines(logging.Formatter):
         self._messages = messages
 
     def format(self, record: logging.LogRecord) -> str:
+        if (written := getattr(record, "written", None)) is not None:
+            return str(written)
         fields = getattr(record, "fields", {})
         shown = "".join(f" {name}={value}" for name, value in fields.items() if value is not None)
         lines = [f"{_moment(record)} {record.levelname} {record.name}: {_message(record)}{shown}"]
@@ -149,6 +246,14 @@ def _fields(scope: Scope, route: str | None, status: int | None, seconds: float)
         "tokens": record.tokens,
         "trace_id": record.trace,
     }
+
+
+def _is_event(line: str) -> bool:
+    """Whether a line is an object of JSON, as `JsonLines` makes them."""
+    try:
+        return line.startswith("{") and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _moment(record: logging.LogRecord) -> str:

@@ -44,6 +44,7 @@ class Load:
         model: a folder or hub id; None is the embedded model.
         policy: the default policy, which the loaded model must have.
         log_level, log_format: least severity that the process logs, and how its lines look.
+        threads: that it computes with; None leaves the number to the environment and the machine.
     """
 
     model: str | None
@@ -51,6 +52,7 @@ class Load:
     policy: str
     log_level: str
     log_format: Literal["json", "text"] = "text"
+    threads: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -89,9 +91,15 @@ class Loaded:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadFailed:
-    """The model cannot be loaded; the process ends."""
+    """The model cannot be loaded; the process ends.
+
+    Attributes:
+        permanent: another try would fail for the same reason: a folder that is missing, a file that is damaged, a
+            policy or device that does not exist.
+    """
 
     message: str
+    permanent: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ the engine measured on its device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -91,6 +91,17 @@ class _OfWorker(Collector):
         yield memory
 
 
+class _OfLog(Collector):
+    """Asks the log at every scrape."""
+
+    def __init__(self, dropped: Callable[[], int]) -> None:
+        self._dropped = dropped
+
+    def collect(self) -> Iterator[Metric]:
+        text = "Lines of the log that were lost because stderr was not read in time."
+        yield CounterMetricFamily("flashu_log_lines_dropped", text, self._dropped())
+
+
 class Metrics:
     """Every metric of one app. Series of labels that are known before their first event begin with 0: Prometheus's
     `rate` and `increase` see nothing of an event that its series begins with."""
@@ -133,6 +144,10 @@ class Metrics:
     def watch(self, worker: Watched) -> None:
         """Reads the worker's own counts at every scrape."""
         self.registry.register(_OfWorker(worker))
+
+    def watch_log(self, dropped: Callable[[], int]) -> None:
+        """Reads at every scrape how many lines the log has lost."""
+        self.registry.register(_OfLog(dropped))
 
     def expect(self, policies: Iterable[str]) -> None:
         """Begins the counts of answers under these policies, which are known when the model is loaded."""

@@ -3,38 +3,77 @@ their limits, not what is done with them."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from flashu_core import ConfigurationError
 
 PREFIX = "FLASHU_"
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Attention = Literal["sdpa", "flash-attn"]
-# Kubernetes and Docker links put these next to ours when a Service or container is called "flashu".
-_SERVICE_LINK = re.compile(r"(_SERVICE_(HOST|PORT)(_\w+)?|_PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)$")
+# What Kubernetes sets in every container of a namespace for a Service called NAME, and Docker for a link of that name:
+# NAME_SERVICE_HOST, NAME_PORT=tcp://10.0.0.1:80, NAME_PORT_80_TCP_ADDR, NAME_ENV_PATH, NAME_NAME=/web/name, ...
+_LINK = re.compile(r"(tcp|udp|sctp)://", re.IGNORECASE)
+_OF_LINK = re.compile(
+    r"(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|ADDR|(PORT_)?(START|END)|PORT))?)?|ENV_\w+|NAME)"
+)
 
 
-class _UnknownOptions(PydanticBaseSettingsSource):
-    """Hands over every `FLASHU_*` variable that is no field, so that a mistyped option is refused and not ignored:
+class SettingsError(ConfigurationError):
+    """Settings that cannot be used; each line names one, the reason and the remedy."""
+
+
+class _Environment(PydanticBaseSettingsSource):
+    """The `FLASHU_*` variables, without those that Kubernetes and Docker make for a service that is called flashu too.
+    One that is no field is handed over all the same, so that a mistyped name is refused and not ignored:
     pydantic-settings by itself looks only for names it knows."""
+
+    def __init__(self, settings_cls: type[BaseSettings], known: PydanticBaseSettingsSource) -> None:
+        super().__init__(settings_cls)
+        self._known = known
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        known = self.settings_cls.model_fields
-        return {
-            name: value
-            for name, value in os.environ.items()
-            if name.upper().startswith(PREFIX)
-            and name[len(PREFIX) :].lower() not in known
-            and not _SERVICE_LINK.search(name.upper())
+        fields = self.settings_cls.model_fields
+        ours = {name: value for name, value in os.environ.items() if name.upper().startswith(PREFIX)}
+        links = _links(ours)
+        known = {
+            name: value for name, value in self._known().items() if not (isinstance(value, str) and _LINK.match(value))
         }
+        unknown = {
+            name: value
+            for name, value in ours.items()
+            if name[len(PREFIX) :].lower() not in fields and not _of_link(name.upper(), links)
+        }
+        return known | unknown
+
+
+def _links(variables: Mapping[str, str]) -> frozenset[str]:
+    """Names of the services and links that variables were made for, as they begin these."""
+    found = set()
+    for name, value in variables.items():
+        prefix, _, last = name.upper().rpartition("_")
+        if last == "PORT" and _LINK.match(value):
+            found.add(prefix)
+        elif last == "HOST" and prefix.endswith("_SERVICE"):
+            found.add(prefix.removesuffix("_SERVICE"))
+        elif last == "NAME" and re.sub(r"\W", "_", value.rpartition("/")[2]).upper() == prefix:
+            found.add(prefix)
+    return frozenset(found)
+
+
+def _of_link(name: str, links: Collection[str]) -> bool:
+    return any(name.startswith(f"{link}_") and _OF_LINK.fullmatch(name[len(link) + 1 :]) for link in links)
 
 
 class Settings(BaseSettings):
@@ -71,6 +110,8 @@ class Settings(BaseSettings):
     """Type of the weights."""
     attention: Attention = "sdpa"
     """Attention kernel."""
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """Threads that compute on the CPU; by default OMP_NUM_THREADS, else the CPUs the server may use."""
     acceleration: str = Field(default="flashu", min_length=1, max_length=64)
     """Policy of requests that name none."""
     max_batch: int = Field(default=8, ge=1, le=256)
@@ -149,4 +190,36 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _UnknownOptions(settings_cls)
+        return init_settings, _Environment(settings_cls, env_settings)
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings of the environment and of what is given beside it, such as the options of a command line.
+
+    Raises:
+        SettingsError: some cannot be used; all of them are named.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        lines = [_told(one["loc"], one["type"], one["msg"]) for one in error.errors(include_url=False)]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + field.upper()
+
+
+def option_of(field: str) -> str:
+    """The option of `flashu serve` for a setting: its name, without the unit of a time."""
+    return "--api-key" if field == "api_keys" else "--" + field.removesuffix("_s").replace("_", "-")
+
+
+def _told(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    name = str(place[0]) if place else ""
+    if kind == "extra_forbidden":
+        known = [variable_of(field) for field in Settings.model_fields]
+        likely = difflib.get_close_matches(name.upper(), known, n=1)
+        return f"{name}: there is no such setting" + (f"; did you mean {likely[0]}?" if likely else "")
+    return f"{name} ({variable_of(name)} or {option_of(name)}): {message}"

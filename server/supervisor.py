@@ -149,10 +149,13 @@ class Supervisor:
             return None
         now = self._clock()
         healthy = 0.0 if self._ready_since is None else now - self._ready_since
-        pause = None if self.phase == "failed" else self._restarts.pause(now, healthy)
+        if self.phase == "failed":
+            return None
+        pause = self._restarts.pause(now, healthy)
         if pause is None:
             self.phase = "failed"
-            _log.error("the worker ended (%s) and is not started again; the server stays unready", status)
+            was = "is not started again" if self.info else "was never ready; it is not started again"
+            _log.error("the worker ended (%s) %d times and %s", status, self._patience.restarts + 1, was)
             return None
         self.phase = "restarting" if self.info else "loading"
         self.restarts += 1
@@ -195,9 +198,9 @@ class Supervisor:
                 self.last_progress = time.time()
                 self._settled.set()
                 self._client.ready(costs)
-            case LoadFailed(message=text):
-                _log.error("the model did not load: %s", text)
-                if self.info is None:  # it never did, and so it will not the next time
+            case LoadFailed(message=text, permanent=permanent):
+                _log.error("the model cannot be loaded: %s", text)
+                if permanent and self.info is None:  # it never was, and so it will not be the next time
                     self.phase = "failed"
             case _:
                 self._client.hear(message)

@@ -82,6 +82,7 @@ EXPECTED = {
     "flashu_requests_running": ("gauge", set()),
     "flashu_requests_waiting": ("gauge", set()),
     "flashu_backlog_seconds": ("gauge", set()),
+    "flashu_log_lines_dropped": ("counter", set()),
     "flashu_request_duration_seconds": ("histogram", {"task"}),
     "flashu_queue_time_seconds": ("histogram", {"task"}),
     "flashu_component_seconds": ("histogram", {"task", "policy", "component"}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from server.settings import Settings
+from server.settings import Settings, SettingsError, read_settings
 
 
 def test_the_environment_and_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,10 +22,56 @@ def test_unknown_and_bad_ones_are_refused_by_name(name: str, value: str, monkeyp
         Settings()
 
 
-def test_kubernetes_links_of_a_service_called_flashu_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT_80_TCP", "PORT_80_TCP_ADDR"):
-        monkeypatch.setenv(f"FLASHU_{name}", "10.0.0.1")
-    assert Settings().port == 8000
+LINKS = {
+    "SERVICE_HOST": "10.0.0.1",
+    "SERVICE_PORT": "80",
+    "SERVICE_PORT_HTTP": "80",
+    "PORT": "tcp://10.0.0.1:80",
+    "PORT_80_TCP": "tcp://10.0.0.1:80",
+    "PORT_80_TCP_PROTO": "tcp",
+    "PORT_80_TCP_PORT": "80",
+    "PORT_80_TCP_ADDR": "10.0.0.1",
+    "PORT_80_TCP_PORT_START": "80",
+    "PORT_80_TCP_END": "tcp://10.0.0.1:90",
+    "PORT_9_SCTP": "sctp://10.0.0.1:9",
+    "NAME": "/web/{alias}",
+    "ENV_GPG_KEY": "A0",
+}
+
+
+@pytest.mark.parametrize("alias", ["flashu", "flashu-server", "flashu_rate_limit"])
+def test_variables_that_kubernetes_and_docker_make_for_a_service_are_left_alone(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = alias.upper().replace("-", "_")
+    for name, value in LINKS.items():
+        monkeypatch.setenv(f"{prefix}_{name}", value.format(alias=alias))
+    assert Settings() == Settings.model_construct()
+
+
+def test_a_setting_beside_such_variables_counts_and_a_mistyped_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASHU_SERVER_PORT", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("FLASHU_PORT", "9000")
+    assert Settings().port == 9000
+    monkeypatch.setenv("FLASHU_SERVER_PROT", "tcp")
+    with pytest.raises(SettingsError, match="FLASHU_SERVER_PROT: there is no such setting"):
+        read_settings()
+
+
+def test_a_mistyped_name_is_told_with_the_likely_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASHU_PROT", "1")
+    with pytest.raises(SettingsError, match=r"FLASHU_PROT: there is no such setting; did you mean FLASHU_PORT\?"):
+        read_settings()
+
+
+def test_all_that_is_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASHU_PORT", "99999")
+    with pytest.raises(SettingsError) as error:
+        read_settings(dtype="x")
+    port, dtype = sorted(str(error.value).splitlines(), reverse=True)
+    assert port.startswith("port (FLASHU_PORT or --port): ")
+    assert dtype.startswith("dtype (FLASHU_DTYPE or --dtype): ")
+    assert "99999" not in port
 
 
 def test_every_field_says_what_it_is() -> None:

@@ -314,7 +314,7 @@ async def test_loading_has_a_limit_of_its_own(toy: Any) -> None:
         assert (worker.state, worker.restarts) == ("failed", 1)
 
 
-async def test_a_model_that_does_not_load_is_not_tried_again(toy: Any, capfd: Any) -> None:
+async def test_a_model_that_can_never_load_is_not_tried_again(toy: Any) -> None:
     engine = toy()
     engine.hold("no-loading")
     async with working(engine, wait=False) as worker:
@@ -324,6 +324,24 @@ async def test_a_model_that_does_not_load_is_not_tried_again(toy: Any, capfd: An
             worker.info()
         assert worker.restarts == 0
     assert worker.state == "failed"
+
+
+async def test_a_model_that_does_not_load_this_time_is_tried_again(toy: Any) -> None:
+    engine = toy()
+    engine.hold("no-memory")
+    async with working(engine, wait=False) as worker:
+        await until(lambda: len(engine.logged("no memory")) == 2)
+        engine.release("no-memory")
+        assert (await worker.loaded(), worker.state) == (worker.info(), "ready")
+        assert worker.restarts >= 2
+
+
+async def test_a_model_that_never_loads_is_given_up(toy: Any) -> None:
+    engine = toy()
+    engine.hold("no-memory")
+    async with working(engine, wait=False, restarts=1) as worker:
+        assert await worker.loaded() is None
+        assert (worker.state, worker.restarts) == ("failed", 1)
 
 
 async def test_draining_lets_all_end_and_takes_no_more(toy: Any) -> None:

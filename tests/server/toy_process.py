@@ -1,6 +1,7 @@
 """The worker's program with a small honest engine in place of the model: it draws seeded noise, names a picture's mean
 colour, and does to its process what some prompts say. It runs as `python toy_process.py FOLDER STEP_S DESCRIPTOR`; the
-folder is how a test holds it (`hold`, `hold-harm`, `hold-loading`, `no-loading`) and reads what it did (`log`)."""
+folder is how a test holds it (`hold`, `hold-harm`, `hold-loading`, `no-loading`, `no-memory`) and reads what it did
+(`log`)."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from flashu_core import (
     CancelledError,
+    ConfigurationError,
     DeadlineExceededError,
     Evaluation,
     Event,
@@ -97,6 +99,9 @@ class ToyEngine:
     def warm_up(self) -> None:
         self._wait_while("hold-loading")
         if (self._folder / "no-loading").exists():
+            raise ConfigurationError("acceleration is 'warp'; use exact")
+        if (self._folder / "no-memory").exists():
+            self._log("no memory")
             raise OSError(SECRET)
         self._unit()
         self._log("warm")
