@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from pydantic import SecretStr
@@ -37,7 +37,7 @@ def serve(**options: Any) -> None:
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """A setting as a parameter that typer makes an option of, the model as the command's argument. Values and limits
     are checked by the settings, which know them anyway."""
-    kind: Any = field.annotation
+    kind: Any = next((one for one in get_args(field.annotation) if one is bool), field.annotation)
     option = option_of(name)
     text = (field.description or "").replace("`", "")
     info: Any

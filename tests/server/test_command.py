@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import typer
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 import server.command
@@ -39,24 +41,13 @@ def call(given: list[str], monkeypatch: pytest.MonkeyPatch) -> Settings:
 def example(name: str) -> Any:
     """Another value of a setting than its default."""
     default = Settings.model_fields[name].get_default()
-    match name:
-        case "dtype":
-            return "float16"
-        case "attention":
-            return "flash-attn"
-        case "log_format":
-            return "json"
-        case "log_level":
-            return "debug"
-        case "api_key_file":
-            return Path("/keys")
-        case "threads" | "max_running":
-            return 3
-    if isinstance(default, bool):
-        return not default
-    if isinstance(default, (int, float)):
+    if isinstance(default, (int, float)) and not isinstance(default, bool):
         return type(default)(default + 1)
-    return "60/minute" if "limit" in name else "other.example"
+    for value in (True, False, 3, "json", "debug", "float16", "flash-attn", "60/minute", "/prefix", "a.example"):
+        with contextlib.suppress(ValidationError):
+            if (found := getattr(Settings(**{name: value}), name)) != default:
+                return found
+    raise AssertionError(f"add an example of {name}")
 
 
 @pytest.mark.parametrize("name", [name for name in Settings.model_fields if name not in ("model", "api_keys")])
