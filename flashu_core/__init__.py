@@ -19,6 +19,7 @@ from flashu_core.errors import (
     PromptTooLongError,
 )
 from flashu_core.picture import cover
+from flashu_core.picture_file import PictureLimits, decode_picture, picture_formats
 from flashu_core.types import (
     Evaluation,
     Event,
@@ -64,6 +65,7 @@ __all__ = [
     "InvalidRequestError",
     "KernelUnavailableError",
     "ModelInfo",
+    "PictureLimits",
     "Pixels",
     "Preview",
     "Progress",
@@ -79,6 +81,8 @@ __all__ = [
     "UnitCosts",
     "UnitReport",
     "cover",
+    "decode_picture",
+    "picture_formats",
 ]
 
 

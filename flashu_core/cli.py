@@ -22,7 +22,7 @@ from rich.table import Table
 
 from flashu_core.config import MODELS, AttentionName, DtypeName, EngineConfig
 from flashu_core.errors import CalibrationError, FlashUError, InvalidRequestError
-from flashu_core.picture import read_picture
+from flashu_core.picture_file import read_picture
 from flashu_core.plan import make_schedule
 from flashu_core.policies import POLICIES, find_policy, override
 from flashu_core.types import Event, GenerateRequest, Pixels, Progress, Text, UnderstandRequest

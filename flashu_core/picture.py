@@ -1,29 +1,14 @@
-"""Pictures as people have them: files of this machine, and uint8 arrays brought to a size. It needs no torch, so that a
-process that only hands pictures to an engine starts without it."""
+"""Pictures brought to a size: uint8 arrays. It needs no torch, so that a process that only hands pictures to an engine
+starts without it."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from flashu_core.types import Pixels
-
-
-def read_picture(path: Path) -> Pixels:
-    """A picture file of this machine as uint8 (H, W, 3), turned as its camera says, without transparency.
-
-    Raises:
-        OSError, ValueError: it cannot be read as a picture, or is too large to be one.
-    """
-    try:
-        with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} has too many pixels to be a picture") from error
-
 
 # A strip is cut to so many times what will be seen of it before it is scaled: scaled whole it could be gigabytes.
 _MOST_BEYOND = 8

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from flashu_core.calibration import Sample
-from flashu_core.errors import CalibrationError
-from flashu_core.picture import read_picture
+from flashu_core.errors import CalibrationError, InvalidRequestError
+from flashu_core.picture_file import read_picture
 
 
 def read_samples(path: Path) -> list[Sample]:
@@ -37,5 +37,5 @@ def _sample(path: Path, number: int, line: str) -> Sample:
         if not isinstance(file, str) or not isinstance(question, str):
             raise CalibrationError(f"{path}, line {number}: image and question must be texts")
         return Sample(read_picture(path.parent / file), question)
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, InvalidRequestError) as error:
         raise CalibrationError(f"{path}, line {number}: {error!r}; it must name a picture and a question") from error

@@ -32,7 +32,7 @@ from server.child import PROGRAM
 from server.connections import ConnectionLimits, guarded_protocol
 from server.encodings import ContentEncoding
 from server.errors import HANDLED, problem_of
-from server.image_pool import ImagePool
+from server.image_pool import ImageLimits, ImagePool
 from server.keys import METRICS, PAGE, PROBES, ApiKeys, KeyRing, open_to_all
 from server.limits import BodyLimits
 from server.listening import address_of, listen
@@ -65,18 +65,19 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
     metrics.watch(worker)
     metrics.watch_log(dropped_lines)
     worker.watch(metrics.unit_ended)
-    images = ImagePool(threads=settings.image_threads)
+    images = _images(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker.start()
+        images.start()
         expecting = asyncio.create_task(_expect_policies(worker, metrics))
         try:
             yield
         finally:
             expecting.cancel()
             await worker.stop()
-            images.close()
+            await images.stop()
 
     # No documentation pages: they load scripts from elsewhere. The document itself is at /openapi.json.
     app = FastAPI(
@@ -160,6 +161,17 @@ async def _expect_policies(worker: Worker, metrics: Metrics) -> None:
     info = await worker.loaded()
     if info is not None:
         metrics.expect(info.policies)
+
+
+def _images(settings: Settings) -> ImagePool:
+    limits = ImageLimits(
+        max_pixels=settings.max_pixels,
+        min_side=settings.min_side,
+        max_memory=settings.image_memory_mib * 2**20,
+        max_file_bytes=max(settings.max_body_bytes, settings.remote_image_max_bytes),
+        timeout_s=settings.image_decode_timeout_s,
+    )
+    return ImagePool(limits, processes=settings.image_processes, max_wait_s=settings.max_queue_seconds)
 
 
 def _remote(settings: Settings) -> RemoteImages | None:

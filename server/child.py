@@ -1,4 +1,4 @@
-"""One process of the engine as the front end holds it: started with one end of a socket pair, spoken to in frames, and
+"""A child process as the front end holds it: started with one end of a socket pair, spoken to in frames, and
 killed. It knows how to reach it, not what it should do."""
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from server.logs import pass_on
 from server.messages import FROM_WORKER, FromWorker
@@ -23,6 +24,8 @@ _PATH = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "
 _QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}  # bars are no lines
 _MOMENT_S = 1.0
 _LINE_BYTES = 64 * 1024
+
+T = TypeVar("T")
 
 
 class Child:
@@ -41,8 +44,11 @@ class Child:
         self._output = output
 
     @classmethod
-    async def start(cls, program: Sequence[str]) -> Child:
+    async def start(cls, program: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
         """Starts `program` with the descriptor of its end of the pipe as its last argument.
+
+        Args:
+            environment: variables beside those of this process.
 
         Raises:
             OSError: no process or pipe can be had.
@@ -60,7 +66,7 @@ class Child:
                     stderr=written,
                     pass_fds=[theirs.fileno()],
                     cwd="/",  # the folder this one was started in may be gone
-                    env={**_QUIET, **os.environ, "PYTHONPATH": os.pathsep.join([_HERE, *_PATH])},
+                    env={**_QUIET, **os.environ, **(environment or {}), "PYTHONPATH": os.pathsep.join([_HERE, *_PATH])},
                 )
             except BaseException:
                 ours.close()
@@ -86,9 +92,23 @@ class Child:
         Raises:
             WireError: it sent what is no message.
         """
-        with contextlib.suppress(ConnectionError):  # it died with something of ours unread
-            while (message := await receive(self._reader, FROM_WORKER)) is not None:
-                yield message
+        while (message := await self.receive(FROM_WORKER)) is not None:
+            yield message
+
+    async def receive(self, kinds: Sequence[type[T]]) -> T | None:
+        """The next message, one of `kinds`, or None when the process has closed its end.
+
+        Raises:
+            WireError: it sent what is no message.
+        """
+        try:
+            return await receive(self._reader, kinds)
+        except ConnectionError:  # it died with something of ours unread
+            return None
+
+    async def exited(self) -> None:
+        """Waits until the process has ended."""
+        await self._process.wait()
 
     def kill(self) -> None:
         """Ends it, even where it is stopped or in an endless loop."""

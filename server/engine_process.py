@@ -6,7 +6,6 @@ Run as `python -m server.engine_process DESCRIPTOR`, which only `server.child` d
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import faulthandler
 import logging
@@ -52,13 +51,13 @@ from server.messages import (
     ToWorker,
     UnitEnded,
 )
-from server.wire import PREFIX, Bytes, WireError, decode, encode, lengths
+from server.process_limits import die_with_parent
+from server.wire import Bytes, WireError, encode, receive_blocking
 
 if TYPE_CHECKING:
     from flashu_core import Engine
 
 _log = logging.getLogger("flashu.engine")
-_PR_SET_PDEATHSIG = 1
 _NICENESS = 5
 _SMALL = 64 * 1024  # bytes that are rather copied than sent alone
 
@@ -207,7 +206,7 @@ class EngineProcess:
         """Takes commands until the front end closes the pipe or dies, and then ends the process whatever it does."""
         status = 1
         try:
-            while (message := self._receive()) is not None:
+            while (message := receive_blocking(self._pipe, TO_WORKER)) is not None:
                 if isinstance(message, Shutdown) and not self._ready:
                     break
                 self._commands.put(message)
@@ -216,27 +215,6 @@ class EngineProcess:
             _log.error("the front end sent a broken frame: %s", error)
         finally:
             os._exit(status)
-
-    def _receive(self) -> ToWorker | None:
-        prefix = self._read(PREFIX.size)
-        if prefix is None:
-            return None
-        header, pictures = (self._read(length) for length in lengths(prefix))
-        return None if header is None or pictures is None else decode(header, pictures, TO_WORKER)
-
-    def _read(self, length: int) -> bytearray | None:
-        """That many bytes, which may be written to, or None where the pipe ends before."""
-        data = bytearray(length)
-        left = memoryview(data)
-        while left:
-            try:
-                count = self._pipe.recv_into(left)
-            except OSError:
-                return None
-            if count == 0:
-                return None
-            left = left[count:]
-        return data
 
 
 def main(descriptor: int, load: Callable[[Load], EngineLike] | None = None) -> NoReturn:
@@ -249,7 +227,7 @@ def main(descriptor: int, load: Callable[[Load], EngineLike] | None = None) -> N
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     open_standard_streams()
-    _die_with_parent()
+    die_with_parent()  # for the case that nobody reads the pipe: native code can hold the interpreter for long
     # On a machine of few cores: the front end's milliseconds between two waits are not to queue behind our threads.
     os.nice(_NICENESS)
     faulthandler.enable()
@@ -278,12 +256,6 @@ def _is_permanent(error: FlashUError) -> bool:
     """Whether loading would fail the same way the next time; a hub may answer then, and memory be free."""
     lasting = (CalibrationError, CheckpointError, ConfigurationError, KernelUnavailableError)
     return isinstance(error, lasting) and not isinstance(error, CheckpointUnreachableError)
-
-
-def _die_with_parent() -> None:
-    """Where Linux has it, for the case that nobody reads the pipe: native code can hold the interpreter for long."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _places(error: BaseException) -> str:

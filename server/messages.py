@@ -1,5 +1,5 @@
-"""What the front end and the process of the engine tell each other: frozen messages, and the tag that each travels
-under. It knows what is said, not how it is written (`wire`) nor who acts on it."""
+"""What the front end and its processes, the engine's and those for pictures, tell each other: frozen messages, and the
+tag that each travels under. It knows what is said, not how it is written (`wire`) nor who acts on it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from flashu_core import (
     InvalidRequestError,
     KernelUnavailableError,
     ModelInfo,
+    Pixels,
     Preview,
     Progress,
     PromptTooLongError,
@@ -131,10 +132,68 @@ class UnitEnded:
     memory: Mapping[str, int]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class DecodeImage:
+    """A picture to decode.
+
+    Attributes:
+        file: its bytes, or where `is_text` base64 or a data URL of them, in ASCII.
+        max_pixels, min_side: of the picture.
+        max_memory: bytes that decoding may take, as far as the picture's header tells.
+        width, height: what the model reads; a much larger picture comes in that size.
+        cpu_s: seconds of CPU time after which the process is killed.
+    """
+
+    file: bytes
+    is_text: bool
+    max_pixels: int
+    min_side: int
+    max_memory: int
+    width: int
+    height: int
+    cpu_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class EncodeImage:
+    """A picture to encode; `quality` 0-100 is of jpeg and webp."""
+
+    pixels: Pixels
+    output_format: Literal["png", "jpeg", "webp"]
+    quality: int
+    cpu_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ImageDecoded:
+    """The pixels of a picture."""
+
+    pixels: Pixels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ImageEncoded:
+    """The file of a picture."""
+
+    file: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ImageRefused:
+    """The picture cannot be decoded, and why, as its sender is told."""
+
+    error: FlashUError
+
+
 ToWorker = Load | Submit | Cancel | Shutdown
 FromWorker = Loaded | LoadFailed | Begun | Refused | UnitEnded | Progress | Preview | Text | Finished | Failed
 TO_WORKER: Final[tuple[type[ToWorker], ...]] = get_args(ToWorker)
 FROM_WORKER: Final[tuple[type[FromWorker], ...]] = get_args(FromWorker)
+
+ToImageProcess = DecodeImage | EncodeImage
+FromImageProcess = ImageDecoded | ImageEncoded | ImageRefused
+TO_IMAGE_PROCESS: Final[tuple[type[ToImageProcess], ...]] = get_args(ToImageProcess)
+FROM_IMAGE_PROCESS: Final[tuple[type[FromImageProcess], ...]] = get_args(FromImageProcess)
 
 # Everything that may be in a message. A new event is a line here and a member of its union above.
 TAGS: Final[Mapping[str, type]] = {
@@ -152,6 +211,11 @@ TAGS: Final[Mapping[str, type]] = {
     "text": Text,
     "finished": Finished,
     "failed": Failed,
+    "decode_image": DecodeImage,
+    "encode_image": EncodeImage,
+    "image_decoded": ImageDecoded,
+    "image_encoded": ImageEncoded,
+    "image_refused": ImageRefused,
     "engine_config": EngineConfig,
     "model_info": ModelInfo,
     "unit_cost": UnitCost,

@@ -142,14 +142,16 @@ class Settings(BaseSettings):
     """Bytes of a request's body at most."""
     body_timeout_s: float = Field(default=30.0, gt=0, le=3600)
     """Seconds a client has to send the whole body."""
-    max_pixels: int = Field(default=16_000_000, ge=64, le=2**28)
+    max_pixels: int = Field(default=64_000_000, ge=64, le=2**28)
     """Pixels of a sent picture at most (width times height)."""
     min_side: int = Field(default=8, ge=1, le=4096)
     """Width and height of a sent picture at least."""
     image_decode_timeout_s: float = Field(default=10.0, gt=0, le=300)
     """Seconds that decoding one sent picture may take."""
-    image_threads: int = Field(default=2, ge=1, le=64)
-    """Threads that decode and encode pictures."""
+    image_processes: int = Field(default=2, ge=1, le=64)
+    """Processes that decode pictures; half as many, at least one, encode them."""
+    image_memory_mib: int = Field(default=512, ge=64, le=65_536)
+    """MiB that decoding one sent picture may take, beside its file."""
     api_keys: SecretStr = SecretStr("")
     """Keys that open the routes, `KEY` or `NAME:KEY`, between commas; without any the server is open to all."""
     api_key_file: Path | None = None

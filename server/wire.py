@@ -1,5 +1,6 @@
-"""How messages are written: frames of a JSON header and, behind it, the pictures' raw bytes. A message's form follows
-from the types of its fields, and both sides hold to it: what is not of that form is a `WireError`, whatever the bytes.
+"""How messages are written: frames of a JSON header and, behind it, the raw bytes of pictures and files. A message's
+form follows from the types of its fields, and both sides hold to it: what is not of that form is a `WireError`, whatever
+the bytes.
 
 A frame is two lengths (big-endian, 32 bits: of the header, of the pictures), the header in UTF-8, and the pictures one
 after another in the order in which the header names their shapes. Nothing here runs code of what it reads, and no
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import socket
 import struct
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,7 +41,7 @@ class WireError(Exception):
 
 
 class _Pictures:
-    """The raw bytes of a frame's pictures, taken from the front."""
+    """The raw bytes of a frame's pictures and files, taken from the front."""
 
     def __init__(self, data: Bytes) -> None:
         self.data = data
@@ -52,6 +54,13 @@ class _Pictures:
         array = np.frombuffer(self.data, np.uint8, size, self.taken).reshape(shape)
         self.taken += size
         return array
+
+    def take_file(self, size: int) -> bytes:
+        if size > len(self.data) - self.taken:
+            raise WireError(f"a file needs {size} bytes; {len(self.data) - self.taken} are left")
+        file = bytes(memoryview(self.data)[self.taken : self.taken + size])
+        self.taken += size
+        return file
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +147,34 @@ async def receive(stream: asyncio.StreamReader, kinds: Sequence[type[T]]) -> T |
         raise WireError("the stream ended within a message") from None
 
 
+def receive_blocking(pipe: socket.socket, kinds: Sequence[type[T]]) -> T | None:
+    """As `receive`, of a socket; None also where it ended within a message, for then the other side is gone.
+
+    Raises:
+        WireError: what came is no message.
+    """
+    prefix = _read_blocking(pipe, PREFIX.size)
+    if prefix is None:
+        return None
+    header, pictures = (_read_blocking(pipe, length) for length in lengths(prefix))
+    return None if header is None or pictures is None else decode(header, pictures, kinds)
+
+
+def _read_blocking(pipe: socket.socket, length: int) -> bytearray | None:
+    """That many bytes, which may be written to, or None where the pipe ends before."""
+    data = bytearray(length)
+    left = memoryview(data)
+    while left:
+        try:
+            count = pipe.recv_into(left)
+        except OSError:
+            return None
+        if count == 0:
+            return None
+        left = left[count:]
+    return data
+
+
 def _check_lengths(header: int, pictures: int) -> None:
     if header > MOST_HEADER_BYTES:
         raise WireError(f"a header of {header} bytes is over the limit of {MOST_HEADER_BYTES}; send less text")
@@ -218,11 +255,25 @@ def _read_error(value: Any, pictures: _Pictures) -> FlashUError:
     return kind(message)
 
 
+def _write_file(value: Any, pictures: list[memoryview]) -> Any:
+    if not isinstance(value, bytes):
+        raise WireError(f"a {type(value).__name__} stands where a file's bytes belong")
+    pictures.append(memoryview(value))
+    return len(value)
+
+
+def _read_file(value: Any, pictures: _Pictures) -> Any:
+    if not _is_integer(value) or value < 0:
+        raise WireError(f"a {type(value).__name__} stands where a file's length belongs")
+    return pictures.take_file(value)
+
+
 _PLAIN: Mapping[Any, _Form] = {
     str: _checked(_is_text, "text (without lone surrogates)"),
     int: _checked(_is_integer, "a whole number of 64 bits"),
     float: _checked(_is_number, "a finite number"),
     bool: _checked(lambda value: isinstance(value, bool), "true or false"),
+    bytes: _Form(_write_file, _read_file),
     FlashUError: _Form(_write_error, _read_error),
 }
 

@@ -162,7 +162,7 @@ async def _answer(services: Services, request: Request, body: ChatBody, completi
     decoded_ms = None
     picture = body.picture
     if picture is not None:
-        image, decoded_ms = await unless_gone(request, work.decode(services, picture.address))
+        image, decoded_ms = await unless_gone(request, work.decode(services, picture.address, ends))
         asking = native.to_request(image, ends, default, stop=body.stops)
     if body.stream:
         return completion.stream(

@@ -1,11 +1,10 @@
-"""What the routes work with, made once per app: the settings, the worker, the picture threads and the metrics."""
+"""What the routes work with, made once per app: the settings, the worker, the image processes and the metrics."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from server.image_pool import ImagePool
-from server.images import ImageLimits
 from server.metrics import Metrics
 from server.remote import RemoteImages
 from server.settings import Settings
@@ -19,7 +18,3 @@ class Services:
     images: ImagePool
     remote: RemoteImages | None  # None where pictures may not be named by address
     metrics: Metrics
-
-    @property
-    def image_limits(self) -> ImageLimits:
-        return ImageLimits(max_pixels=self.settings.max_pixels, min_side=self.settings.min_side)

@@ -1,5 +1,5 @@
 """The work behind the routes, native and OpenAI's alike: what is checked before it, the worker's results made into
-files and timings, at once or on the way. It knows the worker and the picture threads, no bodies and no answers."""
+files and timings, at once or on the way. It knows the worker and the image processes, no bodies and no answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from functools import partial
 
 from flashu_core import (
     Finished,
@@ -25,14 +24,11 @@ from flashu_core import (
     Text,
     UnderstandRequest,
     UnderstandResult,
-    cover,
 )
 from server.api.services import Services
-from server.images import decode_image, encode_image, is_address, read_base64
+from server.data_urls import is_address
 from server.record import Record
 from server.schemas import OutputFormat
-
-_LARGE = 16  # times as many pixels as the model reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,32 +98,22 @@ def admit(
         raise InvalidRequestError(f"size {size[0]}x{size[1]} is not one this model draws: {known}", parameter="size")
 
 
-async def decode(services: Services, picture: str | bytes) -> tuple[Pixels, float]:
+async def decode(services: Services, picture: str | bytes, deadline: float) -> tuple[Pixels, float]:
     """The pixels of a sent file, base64, data URL or, where they are allowed, address, and the milliseconds that took
     (fetching is not among them). Of a large picture they are those that the model reads, made as it would make them
     itself: what waits in a queue is to be small.
 
+    Args:
+        deadline: of the request, in monotonic seconds.
+
     Raises:
-        InvalidRequestError, OverloadedError
+        InvalidRequestError, OverloadedError, UnavailableError, DeadlineExceededError
     """
     if services.remote is not None and isinstance(picture, str) and is_address(picture):
         picture = await services.remote.fetch_image(picture)
     begun = time.perf_counter()
-    limits, seconds = services.image_limits, services.settings.image_decode_timeout_s
-    width, height = services.worker.info().sizes[0]
-
-    def pixels(sent: str | bytes) -> Pixels:
-        decoded = decode_image(read_base64(sent) if isinstance(sent, str) else sent, limits)
-        large = decoded.shape[0] * decoded.shape[1] > _LARGE * width * height
-        return cover(decoded, height, width) if large else decoded
-
-    try:
-        image = await services.images.run(partial(pixels, picture), seconds)
-    except asyncio.TimeoutError:
-        raise InvalidRequestError(
-            f"image took longer than {seconds:g} s to decode; send a smaller one", parameter="image"
-        ) from None
-    return image, _since(begun)
+    pixels = await services.images.decode(picture, services.worker.info().sizes[0], deadline)
+    return pixels, _since(begun)
 
 
 async def draw(services: Services, record: Record, request: GenerateRequest, encoding: Encoding) -> Drawn:
@@ -137,7 +123,7 @@ async def draw(services: Services, record: Record, request: GenerateRequest, enc
         ServerError, FlashUError: as the worker's `run`.
     """
     result = await services.worker.run(request)
-    return await _drawn(services, record, result, encoding)
+    return await _drawn(services, record, request, result, encoding)
 
 
 async def draw_events(
@@ -150,9 +136,9 @@ async def draw_events(
                 case Progress():
                     yield event
                 case Preview(index=index, image=image):
-                    yield Partial(index, as_base64(await _encode(services, image, encoding)))
+                    yield Partial(index, as_base64(await _encode(services, request, image, encoding)))
                 case Finished(result=result):
-                    yield await _drawn(services, record, result, encoding)
+                    yield await _drawn(services, record, request, result, encoding)
                 case _:
                     pass
 
@@ -192,11 +178,13 @@ def as_base64(file: bytes) -> str:
     return base64.b64encode(file).decode()
 
 
-async def _drawn(services: Services, record: Record, result: Result, encoding: Encoding) -> Drawn:
+async def _drawn(
+    services: Services, record: Record, request: GenerateRequest, result: Result, encoding: Encoding
+) -> Drawn:
     if not isinstance(result, GenerateResult):
         raise TypeError(f"the engine answered a drawing with {type(result).__name__}")
     begun = time.perf_counter()
-    files = tuple([await _encode(services, image, encoding) for image in result.images])
+    files = tuple(await asyncio.gather(*(_encode(services, request, image, encoding) for image in result.images)))
     timings = {**result.timings, "image_encode": _since(begun)}
     services.metrics.work_done(result, timings)
     record.take("generate", result, timings)
@@ -213,8 +201,9 @@ def _answered(services: Services, record: Record, result: Result, decoded_ms: fl
     return Answered(result, timings)
 
 
-async def _encode(services: Services, image: Pixels, encoding: Encoding) -> bytes:
-    return await services.images.run(partial(encode_image, image, encoding.output_format, encoding.quality))
+async def _encode(services: Services, request: GenerateRequest, image: Pixels, encoding: Encoding) -> bytes:
+    ends = deadline(services, None) if request.deadline is None else request.deadline
+    return await services.images.encode(image, encoding.output_format, encoding.quality, ends)
 
 
 def _since(begun: float) -> float:

@@ -1,0 +1,230 @@
+"""A few processes that each do one job after another, and a bounded queue before them. A process that takes too long is
+killed, one that died is replaced; a job is tried in one process only. It knows processes and time, no pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from server.child import Child
+from server.errors import OverloadedError, UnavailableError
+from server.wire import Frame, WireError
+
+_log = logging.getLogger("flashu.images")
+_FIRST_BACKOFF_S = 0.1
+_MAX_BACKOFF_S = 5.0
+REASONS = ("timeout", "died")
+
+Reply = TypeVar("Reply")
+
+
+class JobTimeoutError(Exception):
+    """The job took longer than it may; its process was killed."""
+
+
+class ProcessLostError(Exception):
+    """The process died while it did the job."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolLimits:
+    """What may wait for a process.
+
+    Attributes:
+        max_waiting: jobs.
+        max_waiting_bytes: their frames, in all.
+        max_wait_s: seconds that one may wait.
+    """
+
+    max_waiting: int = 256
+    max_waiting_bytes: int = 256 * 2**20
+    max_wait_s: float = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class _Job(Generic[Reply]):
+    frame: Frame
+    size: int
+    seconds: float
+    reply: asyncio.Future[Reply]
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def fail(self, error: Exception) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(error)
+        self.begun.set()
+
+
+class ProcessPool(Generic[Reply]):
+    """At most `size` jobs at once.
+
+    Args:
+        name: of what is done, for the log and metrics.
+        program: what to start; a descriptor is added to it.
+        kinds: the messages that a job is answered with.
+        environment: variables of the processes beside this one's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        size: int,
+        program: Sequence[str],
+        kinds: Sequence[type[Reply]],
+        limits: PoolLimits,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self._size = size
+        self._program = program
+        self._kinds = kinds
+        self._limits = limits
+        self._environment = environment
+        self._waiting: deque[_Job[Reply]] = deque()
+        self._running: set[_Job[Reply]] = set()
+        self._came = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
+        self.pids: set[int] = set()
+        self.replaced: dict[Literal["timeout", "died"], int] = {"timeout": 0, "died": 0}
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that no process has come to."""
+        return len(self._waiting)
+
+    def start(self) -> None:
+        """Starts the processes, within an event loop."""
+        self._tasks = [asyncio.create_task(self._keep_one()) for _ in range(self._size)]
+
+    async def run(self, frame: Frame, *, seconds: float, deadline: float) -> Reply:
+        """The reply to a job.
+
+        Args:
+            seconds: that it may take, from when a process begins with it; after that the process is killed.
+            deadline: monotonic second after which nobody wants the reply. What has begun then still ends in its time.
+
+        Raises:
+            OverloadedError: too much waits already, or it waited for too long.
+            UnavailableError: the pool is closed.
+            asyncio.TimeoutError: the deadline came first.
+            JobTimeoutError, ProcessLostError
+        """
+        if self._closed:
+            raise UnavailableError("draining")
+        size = sum(len(buffer) for buffer in frame)
+        waiting = sum(job.size for job in self._waiting)
+        if len(self._waiting) >= self._limits.max_waiting or waiting + size > self._limits.max_waiting_bytes:
+            raise self._overloaded()
+        job = _Job[Reply](frame, size, seconds, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        self._came.set()
+        now = time.monotonic()
+        try:
+            await asyncio.wait_for(job.begun.wait(), min(self._limits.max_wait_s, deadline - now))
+        except asyncio.TimeoutError:
+            if deadline - now > self._limits.max_wait_s:
+                raise self._overloaded() from None
+            raise
+        finally:
+            if not job.begun.is_set():
+                self._waiting.remove(job)
+                job.reply.cancel()
+        return await asyncio.wait_for(job.reply, deadline - time.monotonic())
+
+    async def stop(self) -> None:
+        """Ends all processes at once, whatever they do; whose jobs they do is told that the server shuts down."""
+        self.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def close(self) -> None:
+        """Takes no more jobs and gives up those that it has."""
+        self._closed = True
+        for job in (*self._waiting, *self._running):
+            job.fail(UnavailableError("draining"))
+        self._waiting.clear()
+
+    def _overloaded(self) -> OverloadedError:
+        return OverloadedError(f"too many pictures wait to be {self.name}d; retry later")
+
+    async def _keep_one(self) -> None:
+        backoff = 0.0
+        while True:
+            await asyncio.sleep(backoff)
+            served = False
+            try:
+                child = await Child.start(self._program, self._environment)
+            except OSError as error:
+                _log.error("no process that %ss pictures can be started (%s)", self.name, type(error).__name__)
+            else:
+                served = await self._use(child)
+            # What dies of each picture, or before any, is not to take the machine's time.
+            backoff = 0.0 if served else min(max(2 * backoff, _FIRST_BACKOFF_S), _MAX_BACKOFF_S)
+
+    async def _use(self, child: Child) -> bool:
+        """Gives jobs to a process for as long as it lives; returns whether it did any."""
+        self.pids.add(child.pid)
+        exited = asyncio.ensure_future(child.exited())
+        served = False
+        try:
+            while (job := await self._next(exited)) is not None:
+                if not await self._do(child, job):
+                    return served
+                served = True
+            self._lost(child, "died", "between two pictures")
+            return served
+        finally:
+            exited.cancel()
+            child.kill()
+            self.pids.discard(child.pid)
+            await child.end()
+
+    async def _next(self, exited: asyncio.Future[None]) -> _Job[Reply] | None:
+        """The job that waited longest, or None where the process has ended instead."""
+        while not exited.done():
+            if self._waiting:
+                return self._waiting.popleft()
+            self._came.clear()
+            came = asyncio.ensure_future(self._came.wait())
+            waited: set[asyncio.Future[Any]] = {came, exited}
+            try:
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                came.cancel()
+        return None
+
+    async def _do(self, child: Child, job: _Job[Reply]) -> bool:
+        """Has a job done; returns whether the process can do another."""
+        job.begun.set()
+        self._running.add(job)
+        try:
+            child.send(job.frame)
+            reply = await asyncio.wait_for(child.receive(self._kinds), job.seconds)
+        except asyncio.TimeoutError:
+            self._lost(child, "timeout", f"took more than {job.seconds:g} s for a picture and was killed")
+            job.fail(JobTimeoutError())
+            return False
+        except WireError:
+            reply = None
+        finally:
+            self._running.discard(job)
+        if reply is None:
+            self._lost(child, "died", "died of a picture")
+            job.fail(ProcessLostError())
+            return False
+        with contextlib.suppress(asyncio.InvalidStateError):  # nobody waits for it any more
+            job.reply.set_result(reply)
+        return True
+
+    def _lost(self, child: Child, reason: Literal["timeout", "died"], what: str) -> None:
+        self.replaced[reason] += 1
+        _log.warning("the process %d, which %ss pictures, %s; another one is started", child.pid, self.name, what)
