@@ -55,8 +55,7 @@ def pictures() -> dict[str, Message]:
         "30,000 x 30,000, declared": png(30_000, 30_000, b"\0" * 100),
         "30,000 x 30,000, sent": png(30_000, 30_000, bytes(30_000_000)),
         "more rows than declared": png(4_001, 4_000, bytes(300_000_000)),
-        "100 MB of text, zTXt": text_bomb(b"zTXt"),
-        "100 MB of text, iTXt": text_bomb(b"iTXt"),
+        "1000 scans of 4,000 x 4,000": scan_bomb(4_000, 1000),
         "10,000 frames": gif(10_000),
         "100,000 frames": gif(100_000),
     }
@@ -135,6 +134,25 @@ def text_bomb(kind: bytes) -> bytes:
     """A PNG of 8 x 8 with 100 MB of text in 100 kB, in a chunk zTXt or iTXt."""
     head = b"Comment\0\0" if kind == b"zTXt" else b"Comment\0\1\0en\0\0"
     return png(8, 8, bytes(25 * 8), extra=png_chunk(kind, head + zlib.compress(b"x" * 100_000_000)))
+
+
+def scan_bomb(side: int, scans: int) -> bytes:
+    """A grey progressive JPEG with so many empty scans, each of which costs a walk through all blocks."""
+    blocks = ((side + 7) // 8) ** 2
+    table = bytes([1, *[0] * 15])  # one code, of one bit
+    frame = struct.pack(">BHHB", 8, side, side, 1) + b"\x01\x11\x00"
+    head = _segment(0xDB, b"\0" + b"\x10" * 64) + _segment(0xC2, frame)
+    head += _segment(0xC4, b"\x00" + table + b"\x00") + _segment(0xC4, b"\x10" + table + b"\xe0")
+    first = _segment(0xDA, b"\x01\x01\x00\x00\x00\x00") + bytes((blocks + 7) // 8)
+    # Runs of blocks without coefficients: a code of one bit, and 14 bits of how many more than 16384.
+    runs = "0".join(["", *(["1" * 14] * (-(-blocks // 32767)))])
+    runs += "1" * (-len(runs) % 8)
+    empty = int(runs, 2).to_bytes(len(runs) // 8, "big").replace(b"\xff", b"\xff\0")
+    return b"\xff\xd8" + head + first + (_segment(0xDA, b"\x01\x01\x00\x01\x3f\x00") + empty) * scans + b"\xff\xd9"
+
+
+def _segment(marker: int, data: bytes) -> bytes:
+    return bytes((0xFF, marker)) + struct.pack(">H", len(data) + 2) + data
 
 
 def gif(frames: int) -> bytes:

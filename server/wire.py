@@ -1,6 +1,6 @@
 """How messages are written: frames of a JSON header and, behind it, the raw bytes of pictures and files. A message's
-form follows from the types of its fields, and both sides hold to it: what is not of that form is a `WireError`, whatever
-the bytes.
+form follows from the types of its fields, and both sides hold to it: what is not of that form is a `WireError`,
+whatever the bytes.
 
 A frame is two lengths (big-endian, 32 bits: of the header, of the pictures), the header in UTF-8, and the pictures one
 after another in the order in which the header names their shapes. Nothing here runs code of what it reads, and no

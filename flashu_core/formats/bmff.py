@@ -10,7 +10,7 @@ _AVIF = frozenset({b"avif", b"avis"})
 _HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
 _HIDDEN = b"skip"
 _MAX_BRANDS = 64
-_DEPTH = 10.0  # planes as decoded, and twice as many bytes of colours as they become
+_DEPTH = 5.5  # planes as decoded, and a copy of the colours that they become
 
 
 def bare_bmff(data: bytes, limits: FormatLimits) -> Bare | None:

@@ -8,7 +8,7 @@ from flashu_core.formats.bare import Bare, FormatLimits, Parts, damaged
 from flashu_core.formats.exif import orientation_of_exif, orientation_of_xmp
 
 _METADATA = 0x20 | 0x08 | 0x04  # flags of a colour profile, EXIF and XMP
-_DEPTH = 12.0  # Pillow's reader holds two canvases in RGBA and a copy
+_DEPTH = 12.5  # Pillow's reader holds two canvases in RGBA and a copy
 
 
 def bare_webp(data: bytes, limits: FormatLimits) -> Bare:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from load_tests.hostile import gif, png, text_bomb
+from load_tests.hostile import gif, png
 
 # Words of PIL's, of Python's and of files; none of them is among ours.
 INSIDE = re.compile(
@@ -77,15 +77,13 @@ def _no_harm(shared: Any) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: png(30_000, 30_000, b"\0" * 100), "30000x30000|far too large"),
-        (lambda: png(30_000, 30_000, bytes(30_000_000)), "30000x30000|far too large"),
-        (lambda: png(2**31 - 1, 2**31 - 1, b""), "PNG, JPEG, WEBP or GIF|far too large"),
-        (lambda: text_bomb(b"zTXt"), "PNG, JPEG, WEBP or GIF|damaged"),
-        (lambda: text_bomb(b"iTXt"), "PNG, JPEG, WEBP or GIF|damaged"),
+        (lambda: png(30_000, 30_000, b"\0" * 100), "30000x30000; .* 64000000 pixels"),
+        (lambda: png(30_000, 30_000, bytes(30_000_000)), "30000x30000; .* 64000000 pixels"),
+        (lambda: png(2**31 - 1, 2**31 - 1, b""), "2147483647x2147483647"),
         (lambda: gif(10_000), "more than 1000 frames"),
         (lambda: gif(100_000), "more than 1000 frames"),
     ],
-    ids=["declared", "sent", "largest", "zTXt", "iTXt", "frames", "many-frames"],
+    ids=["declared", "sent", "largest", "frames", "many-frames"],
 )
 def test_bombs(make: Callable[[], bytes], words: str, shared: Any) -> None:
     data = make()
@@ -157,7 +155,7 @@ def test_other_files_under_a_pictures_name(kind: str, shared: Any) -> None:
     by_url = shared.client.post("/v1/vqa", json={"question": "what?", "image": url})
     for response in (ask(shared, data), by_url, upload(shared, data), upload(shared, data, "../../etc/passwd", "a/b")):
         message = refused(response)
-        assert "PNG, JPEG, WEBP or GIF" in message and "passwd" not in message
+        assert "PNG, JPEG, WEBP, GIF" in message and "passwd" not in message
 
 
 # Odd
@@ -197,7 +195,7 @@ def test_a_cameras_orientation(orientation: int, shared: Any) -> None:
 def test_the_smallest_and_the_narrowest(shared: Any) -> None:
     assert "1x1; each side must have at least 8" in refused(ask(shared, file_of(Image.new("RGB", (1, 1)))))
     assert "1x10000" in refused(ask(shared, file_of(Image.new("RGB", (1, 10_000)))))
-    assert "1900000x8" in refused(ask(shared, file_of(Image.new("1", (1_900_000, 8), 1))))
+    assert "at most 65535" in refused(ask(shared, file_of(Image.new("1", (1_900_000, 8), 1))))
     assert seen(shared, file_of(Image.new("RGB", (8, 8_000), (5, 6, 7)))) == (8, 8_000, (5, 6, 7))
     # Far more than the model reads: it gets what it would make of it.
     assert seen(shared, file_of(Image.new("RGB", (4_000, 3_000), (5, 6, 7)))) == (64, 64, (5, 6, 7))
