@@ -25,7 +25,7 @@ from flashu_core.model import reference
 from flashu_core.model.showo2 import Showo2
 from flashu_core.neurons import NeuronPath, kept
 from flashu_core.pathways import generate, understand
-from flashu_core.plan import StepPlan, make_schedule
+from flashu_core.plan import Schedule, StepPlan, make_schedule
 from flashu_core.policies import GenerationPolicy
 from flashu_core.timing import Spans
 
@@ -113,7 +113,7 @@ def _forward(case: ModelCase, report: Report) -> None:
             text=texts[row % count],
             null=null,
             noise=noise[row % count][None],
-            schedule=(StepPlan(guidance=1.0 if row < count else 0.0),),
+            schedule=Schedule([StepPlan(guidance=1.0 if row < count else 0.0)]),
             times=torch.stack([time.double(), time.double() + 1]),
         )
         for row, time in enumerate(times)

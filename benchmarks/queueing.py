@@ -29,7 +29,7 @@ class Arrival:
 
     at: float
     task: Task
-    schedule: Schedule = ()
+    schedule: Schedule = field(default_factory=Schedule)
     tokens: int = 0
 
 

@@ -7,14 +7,14 @@ policies, not how anything is measured, nor who waits for whom.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from flashu_core.errors import ConfigurationError
 from flashu_core.plan import StepPlan, make_schedule
-from flashu_core.policies import find_policy, override, with_own
+from flashu_core.policies import TaskPolicies, find_policy, override, with_own
 from flashu_core.types import GenerateRequest, Request
 
 
@@ -52,7 +52,7 @@ class UnitCost:
         return self.fixed + self.per_row * rows
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: policies are made once
 class UnitCosts:
     """Costs of units, and the model's defaults that a request's units follow from.
 
@@ -89,13 +89,17 @@ class UnitCosts:
                 f"costs are of {self.points} points, guidance {self.guidance} and {self.pixels} pixels; no model's are"
             )
 
+    @cached_property
+    def _known(self) -> Mapping[str, TaskPolicies]:
+        return with_own(self.policies)
+
     def price(self, request: Request) -> float:
         """Seconds that a request takes alone; an answer is priced at its full length.
 
         Raises:
             InvalidRequestError: its policy or a parameter of it is unknown or out of range.
         """
-        policies = find_policy(request.policy, with_own(self.policies))
+        policies = find_policy(request.policy, self._known)
         if not isinstance(request, GenerateRequest):
             override(policies.vqa, request.overrides)
             return self.prefill.seconds(1) + (request.max_new_tokens - 1) * self.decode.seconds(1)
@@ -106,7 +110,7 @@ class UnitCosts:
             guidance=self.guidance if request.guidance is None else request.guidance,
         )
         rows = request.images * self.relative_size(request.width, request.height)
-        evaluations = sum(count * self.evaluation(plan, rows) for plan, count in Counter(schedule).items())
+        evaluations = sum(count * self.evaluation(plan, rows) for plan, count in schedule.counts.items())
         return self.prefix.seconds(request.images) + evaluations + self.vae_decode.seconds(rows)
 
     def relative_size(self, width: int | None, height: int | None) -> float:

@@ -1,20 +1,28 @@
 """The seam between techniques and the model: plans in, traces out.
 
-A schedule is a tuple of small immutable plans, one for each evaluation, all made before the first evaluation runs. A
+A schedule is a sequence of small immutable plans, one for each evaluation, all made before the first evaluation runs. A
 technique changes plans, liveness strikes out what nothing reads, the engine executes the rest; the model is told levers
 only. What is decided while running (which layers are similar) is the request's state, never a plan's. Imports no torch.
+
+Clients choose how long a schedule is and what is in it, and a request may yet be refused: making one takes a plan for
+each kind of evaluation, of which there are few, and arithmetic on arrays for the rest.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Literal, Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from flashu_core.errors import ConfigurationError
 
+Flags = NDArray[np.bool_]
+Numbers = NDArray[np.intp]
 FfnPath = Literal["full", "pruned"]
 
 
@@ -32,8 +40,29 @@ class Step:
 
     def within_last(self, share: float) -> bool:
         """Whether the evaluation is one of the last `share` of the points: above T - ceil(share * T) (3.3.1, eq. 4)."""
-        # Rounded first: 0.3 * 10 is a little more than 3.
-        return self.evaluation > self.points - math.ceil(round(share * self.points, 9))
+        return self.evaluation > _before_last(share, self.points)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """All evaluations of a schedule: as `Step`, with an array where that has a number.
+
+    Attributes:
+        evaluations: 1, 2, ...
+    """
+
+    evaluations: Numbers
+    points: int
+
+    def within_last(self, share: float) -> Flags:
+        """As `Step.within_last`, of each."""
+        last: Flags = self.evaluations > _before_last(share, self.points)
+        return last
+
+
+def _before_last(share: float, points: int) -> int:
+    # Rounded first: 0.3 * 10 is a little more than 3.
+    return points - math.ceil(round(share * points, 9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +113,95 @@ class StepPlan:
 
 
 class Technique(Protocol):
-    """A frozen dataclass of parameters with one pure hook."""
+    """A frozen dataclass of parameters with two pure hooks."""
 
     def plan(self, step: Step, plan: StepPlan) -> StepPlan:
         """The plan of that evaluation as this technique wants it."""
         ...
 
+    def alike(self, steps: Steps) -> Flags | Numbers:
+        """A small number for each evaluation, 0 or more. Of those with one number and equal plans the first stands for
+        all: `plan` is called for it alone."""
+        ...
+
 
 Policy = tuple[Technique, ...]
-Schedule = tuple[StepPlan, ...]
+
+
+class Schedule(Sequence[StepPlan]):
+    """The plans of a request's evaluations, in order: equal where all their plans are.
+
+    Attributes:
+        kinds: the plans that differ, by their first appearance.
+    """
+
+    __slots__ = ("_numbers", "kinds")
+
+    def __init__(self, plans: Iterable[StepPlan] = ()) -> None:
+        known: dict[StepPlan, int] = {}
+        numbers = [known.setdefault(plan, len(known)) for plan in plans]
+        self.kinds = tuple(known)
+        self._numbers: NDArray[np.uint16] = np.array(numbers, np.uint16)
+
+    @classmethod
+    def uniform(cls, plan: StepPlan, length: int) -> Schedule:
+        """That plan so many times."""
+        return cls._of((plan,), np.zeros(length, np.uint16))
+
+    @classmethod
+    def _of(cls, kinds: tuple[StepPlan, ...], numbers: NDArray[np.uint16]) -> Schedule:
+        schedule = cls()
+        schedule.kinds, schedule._numbers = kinds, numbers
+        return schedule
+
+    def changed(self, alike: Flags | Numbers, change: Callable[[int, StepPlan], StepPlan]) -> Schedule:
+        """The schedule with other plans.
+
+        Args:
+            alike: a number for each evaluation, 0 or more.
+            change: gives a plan's successor for the place, counted from 0, of the first of all evaluations that have
+                equal plans and equal numbers.
+        """
+        if not len(self):
+            return self
+        numbers = alike.astype(np.int64)
+        keys = self._numbers * (numbers.max() + 1) + numbers
+        _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+        known: dict[StepPlan, int] = {}
+        found = np.empty(len(first), np.uint16)
+        for group in np.argsort(first):
+            place = int(first[group])
+            found[group] = known.setdefault(change(place, self[place]), len(known))
+        return self._of(tuple(known), found[which])
+
+    def flags(self, of: Callable[[StepPlan], bool]) -> Flags:
+        """What is true of each plan."""
+        return np.array([of(kind) for kind in self.kinds], bool)[self._numbers]
+
+    @property
+    def counts(self) -> Mapping[StepPlan, int]:
+        """How often each kind of plan appears."""
+        return dict(zip(self.kinds, np.bincount(self._numbers, minlength=len(self.kinds)).tolist(), strict=True))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> StepPlan: ...
+    @overload
+    def __getitem__(self, index: slice) -> Schedule: ...
+    def __getitem__(self, index: int | slice) -> StepPlan | Schedule:
+        if isinstance(index, slice):
+            return Schedule(self.kinds[number] for number in self._numbers[index])
+        return self.kinds[int(self._numbers[index])]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Schedule):
+            return NotImplemented
+        return self.kinds == other.kinds and np.array_equal(self._numbers, other._numbers)
+
+    def __hash__(self) -> int:
+        return hash((self.kinds, self._numbers.tobytes()))
 
 
 def make_schedule(policy: Policy, *, points: int, guidance: float) -> Schedule:
@@ -124,47 +233,56 @@ def make_answer_schedule(policy: Policy, *, tokens: int) -> Schedule:
 
 @lru_cache(maxsize=32)
 def _fold(policy: Policy, evaluations: int, points: int, start: StepPlan) -> Schedule:
-    # Kept, since most requests ask for the same: an answer's schedule is otherwise a tenth of a short answer's time.
-    plans = []
-    for evaluation in range(1, evaluations + 1):
-        plan = start
-        for technique in policy:
-            plan = technique.plan(Step(evaluation, points), plan)
-        plans.append(plan)
-    return liveness(plans)
+    # Kept, some kilobytes each, since most requests ask for the same; the keys are the very values.
+    schedule = Schedule.uniform(start, evaluations)
+    steps = Steps(np.arange(1, evaluations + 1), points)
+    for technique in policy:
+        schedule = schedule.changed(technique.alike(steps), _hook(technique, points))
+    return liveness(schedule)
 
 
-def liveness(plans: Iterable[StepPlan]) -> Schedule:
-    """Strikes out what nothing reads, from the last evaluation to the first.
+def _hook(technique: Technique, points: int) -> Callable[[int, StepPlan], StepPlan]:
+    return lambda place, plan: technique.plan(Step(place + 1, points), plan)
+
+
+def liveness(schedule: Schedule) -> Schedule:
+    """Strikes out what nothing reads.
 
     A head state is read by its own evaluation and by those that use it again; a measurement by the evaluations that
     leave layers out before the next one; the backbone by the head, and by a measurement that is read.
     """
-    marked: list[StepPlan] = []
-    reused = reads_text = reads_null = measurement_read = False
-    for plan in reversed(tuple(plans)):
-        reads_text, reads_null = reads_text or plan.reads_text, reads_null or plan.reads_null
-        compute = plan.head == "compute"
-        measure = plan.measure if measurement_read else 0.0
-        run = compute or measure > 0
-        marked.append(
-            replace(
-                plan,
-                measure=measure,
-                keep_head=compute and reused,
-                run_backbone=run,
-                run_text=reads_text if compute else plan.reads_text,
-                run_null=reads_null if compute else plan.reads_null,
-            )
-        )
-        if compute:
-            reused = reads_text = reads_null = False
-        else:
-            reused = True
-        if plan.measure:
-            measurement_read = False
-        elif run and plan.layers == "measured":
-            measurement_read = True
-    if reused:
+    if not len(schedule):
+        return schedule
+    compute = schedule.flags(lambda plan: plan.head == "compute")
+    if not compute[0]:
         raise ConfigurationError("the first evaluation reuses a head state that no evaluation computed")
-    return tuple(reversed(marked))
+    run_text, run_null = (
+        np.where(compute, _any_until_next(compute, reads), reads)
+        for reads in (schedule.flags(lambda plan: plan.reads_text), schedule.flags(lambda plan: plan.reads_null))
+    )
+    keep = compute & np.append(~compute[1:], False)
+    measures = schedule.flags(lambda plan: plan.measure > 0)
+    reads = schedule.flags(lambda plan: plan.layers == "measured") & compute & ~measures
+    measured = measures & _any_until_next(measures, reads)
+
+    def mark(place: int, plan: StepPlan) -> StepPlan:
+        return replace(
+            plan,
+            measure=plan.measure if measured[place] else 0.0,
+            keep_head=bool(keep[place]),
+            run_backbone=bool(compute[place] or measured[place]),
+            run_text=bool(run_text[place]),
+            run_null=bool(run_null[place]),
+        )
+
+    return schedule.changed(measured * 8 + keep * 4 + run_text * 2 + run_null, mark)
+
+
+def _any_until_next(starts: Flags, flags: Flags) -> Flags:
+    """Whether a flag is set at a place or behind it, up to the start of the next group; of places before the first
+    start, nothing is said."""
+    places = np.flatnonzero(starts)
+    if not len(places):
+        return np.zeros_like(flags)
+    found: Flags = np.logical_or.reduceat(flags, places)[np.cumsum(starts) - 1]
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from flashu_core.plan import Step, StepPlan
+from flashu_core.plan import Flags, Step, StepPlan, Steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,3 +22,7 @@ class AdaptiveGuidance:
     def plan(self, step: Step, plan: StepPlan) -> StepPlan:
         """Weakens the guidance until the last evaluations."""
         return plan if step.within_last(self.last) else replace(plan, guidance=plan.guidance * self.low)
+
+    def alike(self, steps: Steps) -> Flags:
+        """Those before the last evaluations, and those."""
+        return steps.within_last(self.last)

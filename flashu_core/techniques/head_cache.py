@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from flashu_core.plan import Step, StepPlan
+from flashu_core.plan import Flags, Step, StepPlan, Steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,3 +27,9 @@ class HeadCache:
         if first or step.evaluation % self.interval == 0 or step.within_last(self.last):
             return plan
         return replace(plan, head="reuse")
+
+    def alike(self, steps: Steps) -> Flags:
+        """Those that compute, and those that use a state again."""
+        number = steps.evaluations
+        computes: Flags = (number < self.interval) | (number % self.interval == 0) | steps.within_last(self.last)
+        return computes

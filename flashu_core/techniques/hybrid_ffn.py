@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from flashu_core.plan import Step, StepPlan
+from flashu_core.plan import Flags, Step, StepPlan, Steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,3 +20,7 @@ class HybridFfn:
     def plan(self, step: Step, plan: StepPlan) -> StepPlan:
         """Prunes until the last evaluations."""
         return plan if step.within_last(self.last) else replace(plan, ffn="pruned")
+
+    def alike(self, steps: Steps) -> Flags:
+        """Those before the last evaluations, and those."""
+        return steps.within_last(self.last)

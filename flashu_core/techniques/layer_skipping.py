@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from flashu_core.plan import Step, StepPlan
+import numpy as np
+
+from flashu_core.plan import Numbers, Step, StepPlan, Steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +31,11 @@ class LayerSkipping:
         if (step.evaluation - 1) % self.interval == 0:
             return replace(plan, measure=self.ratio)
         return replace(plan, layers="measured")
+
+    def alike(self, steps: Steps) -> Numbers:
+        """The last evaluations, those that measure, and those that leave layers out."""
+        first = (steps.evaluations - 1) % self.interval == 0
+        return np.where(steps.within_last(self.last), 0, np.where(first, 1, 2))
 
 
 def most_similar(similarities: Sequence[float], ratio: float) -> frozenset[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from flashu_core.plan import Step, StepPlan
+from flashu_core.plan import Flags, Step, StepPlan, Steps
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,3 +22,8 @@ class TokenPruning:
     def plan(self, step: Step, plan: StepPlan) -> StepPlan:
         """Drops in the prefill."""
         return replace(plan, drop=self.ratio, drop_layer=self.layer) if step.evaluation == 1 else plan
+
+    def alike(self, steps: Steps) -> Flags:
+        """The prefill, and all others."""
+        prefill: Flags = steps.evaluations == 1
+        return prefill

@@ -16,7 +16,7 @@ from flashu_core.model import reference
 from flashu_core.model.showo2 import Showo2
 from flashu_core.neurons import NeuronPath
 from flashu_core.pathways import generate, understand
-from flashu_core.plan import make_answer_schedule, make_schedule
+from flashu_core.plan import Schedule, make_answer_schedule, make_schedule
 from flashu_core.policies import POLICIES, GenerationPolicy, UnderstandingPolicy
 from flashu_core.sampler import noise, time_grid
 from flashu_core.timing import Spans
@@ -96,7 +96,7 @@ def test_what_ran_is_what_the_model_was_told(tiny: Checkpoint, monkeypatch: pyte
 
     state = start(model, 0, replace(FLASHU.generate, skip_ratio=0.5))
     # Measured anew while layers are still left out: the record is of those that were, not of those chosen next.
-    state.schedule = tuple(
+    state.schedule = Schedule(
         replace(plan, measure=0.75) if evaluation == 3 else plan for evaluation, plan in enumerate(state.schedule)
     )
     assert state.schedule[3].layers == "measured" and state.schedule[3].run_backbone
@@ -133,7 +133,7 @@ def test_what_nothing_reads_changes_nothing(tiny: Checkpoint) -> None:
     """The schedule before liveness, which runs the backbone in every evaluation, gives the same latents."""
     model = tiny.model
     state, wasteful = start(model, 0), start(model, 0)
-    wasteful.schedule = tuple(
+    wasteful.schedule = Schedule(
         replace(plan, run_backbone=True, run_text=True, run_null=True, keep_head=True) for plan in wasteful.schedule
     )
     while not state.done:

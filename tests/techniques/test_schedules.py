@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flashu_core.errors import ConfigurationError
-from flashu_core.plan import Step, StepPlan, Technique, liveness, make_answer_schedule, make_schedule
-from flashu_core.policies import POLICIES
+from flashu_core.plan import Schedule, Step, StepPlan, Technique, liveness, make_answer_schedule, make_schedule
+from flashu_core.policies import POLICIES, GenerationPolicy, UnderstandingPolicy
 from flashu_core.techniques.adaptive_guidance import AdaptiveGuidance
 from flashu_core.techniques.head_cache import HeadCache
 from flashu_core.techniques.hybrid_ffn import HybridFfn
@@ -89,7 +95,7 @@ def test_a_branch_is_computed_for_whoever_reads_its_state_later() -> None:
         StepPlan(1.0),
         StepPlan(1.0, head="reuse"),
     )
-    found = liveness(plans)
+    found = liveness(Schedule(plans))
     assert [plan.run_null for plan in found] == [True, True, False, False]
     assert [plan.run_text for plan in found] == [True] * 4
     assert [plan.keep_head for plan in found] == [True, False, True, False]
@@ -97,4 +103,72 @@ def test_a_branch_is_computed_for_whoever_reads_its_state_later() -> None:
 
 def test_a_state_that_was_never_computed_cannot_be_reused() -> None:
     with pytest.raises(ConfigurationError, match="first evaluation"):
-        liveness((StepPlan(2.0, head="reuse"), StepPlan(2.0)))
+        liveness(Schedule([StepPlan(2.0, head="reuse"), StepPlan(2.0)]))
+
+
+def one_by_one(policy: Sequence[Technique], evaluations: int, points: int, start: StepPlan) -> list[StepPlan]:
+    """A schedule as it is defined: every technique asked for every evaluation, and one walk from the last to the first
+    that strikes out what nothing reads."""
+    plans = []
+    for evaluation in range(1, evaluations + 1):
+        plan = start
+        for technique in policy:
+            plan = technique.plan(Step(evaluation, points), plan)
+        plans.append(plan)
+    marked: list[StepPlan] = []
+    reused = reads_text = reads_null = measurement_read = False
+    for plan in reversed(plans):
+        reads_text, reads_null = reads_text or plan.reads_text, reads_null or plan.reads_null
+        compute = plan.head == "compute"
+        measure = plan.measure if measurement_read else 0.0
+        run = compute or measure > 0
+        marked.append(
+            replace(
+                plan,
+                measure=measure,
+                keep_head=compute and reused,
+                run_backbone=run,
+                run_text=reads_text if compute else plan.reads_text,
+                run_null=reads_null if compute else plan.reads_null,
+            )
+        )
+        if compute:
+            reused = reads_text = reads_null = False
+        else:
+            reused = True
+        if plan.measure:
+            measurement_read = False
+        elif run and plan.layers == "measured":
+            measurement_read = True
+    return marked[::-1]
+
+
+shares = st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.999, 1.0]) | st.floats(0.0, 1.0, allow_subnormal=False)
+intervals = st.integers(1, 12) | st.integers(1, 1000)
+DRAWN = st.fixed_dictionaries(
+    {"hybrid_threshold": shares, "skip_interval": intervals},
+    optional={
+        "ffn_ratio": st.floats(0.0, 0.9, allow_subnormal=False),
+        "skip_ratio": st.floats(0.0, 0.9, allow_subnormal=False),
+    },
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    DRAWN,
+    st.fixed_dictionaries(
+        {}, optional={"low_guidance": st.sampled_from([0.0, 0.2, 0.75, 1.0, 5.0]), "guidance_threshold": shares}
+    ),
+    intervals,
+    st.integers(2, 60),
+    st.sampled_from([0.0, 1.0, 5.0]),
+)
+def test_evaluations_that_are_alike_are_planned_as_one_by_one(
+    shared: dict[str, Any], own: dict[str, Any], head: int, points: int, guidance: float
+) -> None:
+    policy = GenerationPolicy(**shared, **own, head_interval=head).techniques
+    found = make_schedule(policy, points=points, guidance=guidance)
+    assert list(found) == one_by_one(policy, points - 1, points, StepPlan(guidance))
+    answering = UnderstandingPolicy(**shared, token_ratio=0.5).techniques
+    assert list(make_answer_schedule(answering, tokens=points)) == one_by_one(answering, points, points, StepPlan(1.0))
