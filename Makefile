@@ -1,11 +1,11 @@
 # `make serve` starts the server, `make test` runs every check and test, `make ops` and `make ops-e2e` try what operators
-# use. All install what they need.
+# use, `make bare` tries the first two on a bare machine. All install what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 
-.PHONY: serve test check install ops ops-e2e container clean
+.PHONY: serve test check install ops ops-e2e container bare clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -52,6 +52,11 @@ ops-e2e: $(VENV)/.ops
 container: $(VENV)/.ops
 	deploy/install_packages.sh buildah debootstrap
 	CHECK_CONTAINER=1 $(BIN)/python -m pytest tests/deploy/test_container.py
+
+# README's two commands in a Debian that has only Python, make and git; needs root.
+bare:
+	deploy/install_packages.sh debootstrap
+	deploy/check_bare.sh
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -5,6 +5,7 @@ entry point."""
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from typing import Annotated, Any, get_args
 
@@ -27,6 +28,8 @@ def serve(**options: Any) -> None:
     try:
         status = run(read_settings(**given))
     except FlashUError as error:
+        for handler in logging.getLogger().handlers:  # what was logged before comes first
+            handler.flush()
         for line in str(error).splitlines():
             print(f"flashu: {line}", file=sys.stderr)
         status = 2

@@ -140,7 +140,7 @@ class BackgroundHandler(logging.Handler):
         self._descriptor = descriptor
         self._max_lines = max_lines
         self._grace_s = grace_s
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[str | threading.Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="flashu-log", daemon=True)
         self._thread.start()
 
@@ -153,8 +153,14 @@ class BackgroundHandler(logging.Handler):
         except (TypeError, ValueError):  # arguments that do not fit their message
             self.handleError(record)
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Gives what waits a moment to be written."""
+        written = threading.Event()
+        self._lines.put(written)
+        written.wait(self._grace_s)
+
+    def close(self) -> None:
+        """Gives what waits a moment to be written, and takes no more."""
         self._lines.put(None)
         self._thread.join(self._grace_s)
         super().close()
@@ -162,6 +168,9 @@ class BackgroundHandler(logging.Handler):
     def _write_all(self) -> None:
         told = 0
         while (line := self._lines.get()) is not None:
+            if isinstance(line, threading.Event):
+                line.set()
+                continue
             self._write(line)
             if self.dropped > told and self._lines.empty():
                 lost, told = self.dropped - told, self.dropped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,6 +27,23 @@ from shapes.tokenizer import build_tokenizer
 # Tests run in parallel on few cores: a thread each is fastest. Random weights meet denormals, which are slow.
 torch.set_num_threads(1)
 torch.set_flush_denormal(True)
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], str]:
+    """Where a program is that no package of Python brings; a test that needs it is skipped where it is missing, but for
+    CI, which installs them all."""
+
+    def find(name: str) -> str:
+        found = shutil.which(name)
+        if found is None:
+            words = f"{name} is missing; install it (Debian: apt-get install {name})"
+            if os.environ.get("CI"):
+                pytest.fail(words)
+            pytest.skip(words)
+        return found
+
+    return find
 
 
 @pytest.fixture(scope="session")

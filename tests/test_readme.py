@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,7 +59,8 @@ def test_the_first_two_commands_are_make_targets() -> None:
     assert all(re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE) for command in commands)
 
 
-def test_the_server_draws_and_answers(port: int, tmp_path: Path) -> None:
+def test_the_server_draws_and_answers(program: Callable[[str], str], port: int, tmp_path: Path) -> None:
+    program("curl")
     (script,) = [text for text in snippets("sh") if "curl" in text]
     out = run(script.replace(":8000", f":{port}"), tmp_path)
     with Image.open(tmp_path / "picture.png") as picture:

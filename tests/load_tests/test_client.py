@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import ssl
 import subprocess
@@ -151,12 +150,11 @@ async def test_when_each_piece_of_a_body_was_there(serving: Serving, response: R
     assert [reply.first_byte, *times, reply.end] == sorted([reply.first_byte, *times, reply.end])
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 async def test_https_is_spoken_to_those_whose_certificate_is_trusted(
-    tmp_path: Path, response: Response, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, response: Response, monkeypatch: pytest.MonkeyPatch, program: Callable[[str], str]
 ) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    request = [program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     request += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run(request, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

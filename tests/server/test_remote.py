@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -277,10 +276,9 @@ async def test_a_host_that_takes_no_connection(site: Site) -> None:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def certificate(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str]) -> Path:
     """A self-signed certificate of pictures.example and its key, in one file."""
-    openssl = shutil.which("openssl")
-    assert openssl, "the tests of https need the openssl command"
+    openssl = program("openssl")
     folder = tmp_path_factory.mktemp("tls")
     command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-days", "2", "-subj", "/CN=pictures.example", "-addext", "subjectAltName=DNS:pictures.example"]
