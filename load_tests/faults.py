@@ -4,6 +4,7 @@ takes to deal with it. It sends signals to two processes and leaves connections;
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -14,16 +15,18 @@ from dataclasses import dataclass, field
 import psutil
 
 from load_tests.client import Client, Message, Reply
+from load_tests.processes import runs, worker_of
 from load_tests.server_process import ServerProcess
+from load_tests.sockets import connected, head
 
 _EVERY_S = 0.005  # at which is looked whether something has happened
 _PATIENCE_S = 120.0
 _EVALUATIONS = 40  # of a picture that is to be under way for a while
 _COMPANY = 4
 _CROWD = 40  # more than the engine works on at once, so that some wait in its queue
+_MORE_S = 0.3
 _LONG = 900  # evaluations of those who leave, for they are to be inside until then
 _DRAINED = ("draw", "draw", "draw", "draw", "draw", "stream", "stream", "stream")
-_GONE = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 
 
 class StillNotError(RuntimeError):
@@ -72,9 +75,8 @@ class Faults:
     _seed: int = field(default=0, init=False)
 
     def worker(self) -> psutil.Process:
-        """The front end's one child."""
-        (child,) = psutil.Process(self.server.pid).children()
-        return child
+        """The process that holds the engine."""
+        return worker_of(self.server.pid)
 
     async def draw(self) -> None:
         """A picture of the default length, alone."""
@@ -111,6 +113,23 @@ class Faults:
         await self._until_load(0)
         return asyncio.get_running_loop().time() - begun
 
+    async def leave_after(self, more: bytes) -> float:
+        """Seconds until nothing is inside any more when one client leaves that has sent more than its request."""
+        await self._until_load(0)
+        loop = asyncio.get_running_loop()
+        message = self._picture(_LONG)
+        length = f"Content-Length: {len(message.body)}"
+        request = head(self.client, f"POST {message.path}", f"Content-Type: {message.media}", length) + message.body
+        async with connected(self.client) as one:
+            await loop.sock_sendall(one, request)
+            await self._until_load(1)
+            with contextlib.suppress(OSError, asyncio.TimeoutError):  # the server may read no more, or have ended it
+                await asyncio.wait_for(loop.sock_sendall(one, more), _MORE_S)
+            await asyncio.sleep(_MORE_S)
+        begun = loop.time()
+        await self._until_load(0)
+        return loop.time() - begun
+
     async def drain(self, grace_s: float) -> Drain:
         """Tells the server to end. It has ended then, unless it takes longer than the grace."""
         inside = await self._inside([self._picture(_EVALUATIONS, stream=kind == "stream") for kind in _DRAINED])
@@ -138,7 +157,7 @@ class Faults:
         now = asyncio.get_running_loop().time
         begun = now()
         os.kill(self.server.pid, signal.SIGKILL)
-        while _runs(worker):
+        while runs(worker):
             self._give_up(begun, "the worker's end")
             await asyncio.sleep(_EVERY_S)
         seconds = now() - begun
@@ -181,11 +200,3 @@ def _whole(reply: Reply) -> bool:
     if reply.status != 200 or reply.error is not None:
         return False
     return b"event: done" in reply.body if "event-stream" in reply.headers.get("content-type", "") else True
-
-
-def _runs(process: psutil.Process) -> bool:
-    """One that ended may lie about until somebody reaps it."""
-    try:
-        return process.status() not in _GONE
-    except psutil.NoSuchProcess:
-        return False

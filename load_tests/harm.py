@@ -5,16 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from load_tests.client import Client, Message
 from load_tests.hostile import Endless
 from load_tests.probe import probing
+from load_tests.sockets import connected, head, status_of
 
-_STATUS = re.compile(rb"HTTP/1\.1 (\d+) ")
 _QUIET_S = 2.0
 _REST_S = 0.2  # before each, so that what the last one left does not count for this one
 
@@ -73,25 +71,19 @@ async def stalls(client: Client, messages: Mapping[str, Message | Endless]) -> l
 
 
 async def _pour(client: Client, endless: Endless) -> int | None:
-    """Sends for as long as the server takes it, or until it answers. On a bare socket: what was answered before a
-    reset can still be read from it, and from asyncio's streams it can't."""
+    """Sends for as long as the server takes it, or until it answers."""
     loop = asyncio.get_running_loop()
-    family, kind, protocol, _, address = (await loop.getaddrinfo(client.host, client.port, type=socket.SOCK_STREAM))[0]
-    with socket.socket(family, kind, protocol) as one:
-        one.setblocking(False)
-        await loop.sock_connect(one, address)
+    async with connected(client) as one:
         answer = asyncio.create_task(loop.sock_recv(one, 4096))
         try:
             with contextlib.suppress(ConnectionError):
-                head = f"POST /v1/vqa HTTP/1.1\r\nHost: {client.host}\r\n{endless.head}\r\n"
-                await loop.sock_sendall(one, head.encode())
+                await loop.sock_sendall(one, head(client, "POST /v1/vqa", endless.head.rstrip()))
                 for piece in endless.pieces():
                     if answer.done():
                         break
                     await loop.sock_sendall(one, piece)
             with contextlib.suppress(ConnectionError):
-                found = _STATUS.match(await answer)
-                return int(found[1]) if found else None
+                return status_of(await answer)
             return None
         finally:
             answer.cancel()

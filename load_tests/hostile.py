@@ -106,6 +106,12 @@ def endless_bodies() -> dict[str, Endless]:
     }
 
 
+def form(image: bytes) -> bytes:
+    """A body of `FORM` that asks about a picture."""
+    question = _FIELD.replace(b'"q"', b'"question"')
+    return question + _FILE + image + b"\r\n--a--\r\n"
+
+
 def _asking(image: str) -> Message:
     return Message(path="/v1/vqa", body=json.dumps({"question": "what?", "image": image}).encode())
 

@@ -112,7 +112,7 @@ class Phases:
         for factor in plan.overloads:
             await self._open(plan.overloaded(factor, mix))
         if slow_clients:
-            self.found.slow = SlowClients(self.driver.client.host, self.driver.client.port)
+            self.found.slow = SlowClients(self.driver.client)
             async with self.found.slow.beside(slow_clients):
                 await self._open(plan.beside(SLOW, alone))
         return self.found

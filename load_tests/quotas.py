@@ -1,16 +1,25 @@
-"""Two keys on one server, one of which asks for ten times its share: what the other one gets."""
+"""Two keys on one server, one of which asks for ten times its share: what the other one gets. And one key that asks for
+all its work at once: how much of it is done."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import secrets
 from collections import Counter
 from dataclasses import dataclass
 
 from load_tests.bodies import Bodies
-from load_tests.client import Client
+from load_tests.client import Client, Message
+from load_tests.scrape import BATCH_SIZE, Samples, scrape
 
 GREEDY_RATE = 10.0  # times its share
+_STEPS = 51
+_PICTURES = 24
+_TOGETHER = 8
+_DEADLINE_S = 1.0
+_REST_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +33,18 @@ class Share:
     def success(self) -> float | None:
         """The modest one's."""
         return self.modest[200] / self.modest.total() if self.modest else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What became of one key's requests.
+
+    Attributes:
+        evaluations: that the server has run in all, by its own metrics, for whomever.
+    """
+
+    statuses: Counter[int | None]
+    evaluations: float
 
 
 def two_keys() -> dict[str, str]:
@@ -55,3 +76,29 @@ async def share(base_url: str, keys: dict[str, str], *, per_s: float, seconds: f
 
     await asyncio.gather(keep_asking("greedy", GREEDY_RATE * per_s), keep_asking("modest", 0.9 * per_s))
     return Share(greedy=statuses["greedy"], modest=statuses["modest"])
+
+
+async def parallel_work(base_url: str, key: str) -> Work:
+    """One key asks for pictures side by side, a third of which it leaves and a third of which come too late."""
+    client = Client(base_url, api_key=key)
+    before = await scrape(client)
+    statuses: Counter[int | None] = Counter()
+
+    async def draw(number: int) -> None:
+        body: dict[str, object] = {"prompt": "a", "num_inference_steps": _STEPS, "seed": number}
+        if number % 3 == 1:
+            body["timeout_s"] = _DEADLINE_S
+        message = Message(path="/v1/generate", body=json.dumps(body).encode())
+        leaves_after = _DEADLINE_S if number % 3 == 2 else None
+        with contextlib.suppress(asyncio.TimeoutError):
+            statuses[(await asyncio.wait_for(client.exchange(message), leaves_after)).status] += 1
+
+    for first in range(0, _PICTURES, _TOGETHER):
+        await asyncio.gather(*(draw(first + number) for number in range(_TOGETHER)))
+    await asyncio.sleep(_REST_S)  # what is left ends at the next unit
+    return Work(statuses=statuses, evaluations=_rows(await scrape(client)) - _rows(before))
+
+
+def _rows(samples: Samples) -> float:
+    """Of all units of pictures; a picture has one for each evaluation, and two more, before and after."""
+    return samples.get((f"{BATCH_SIZE}_sum", (("task", "generate"),)), 0.0)

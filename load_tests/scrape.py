@@ -13,6 +13,8 @@ from load_tests.client import Client, Message
 
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
 EVALUATION = "flashu_evaluation_seconds"
+BATCH_SIZE = "flashu_batch_size"
+RESTARTS = "flashu_worker_restarts_total"
 
 
 async def scrape(client: Client) -> Samples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import re
@@ -9,10 +10,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
+
+import psutil
 
 _READY = re.compile(r" is ready on (http://\S+)$")
 _LOAD_S = 300.0
@@ -31,6 +34,10 @@ class ServerProcess:
         threads: of every numeric library in it; as many as there are cores where None.
         environment: variables beside this process's own.
         log: where its log goes; a file that is thrown away where None.
+        folder: its working directory; this process's own where None.
+        unread: its log goes into a pipe that nobody reads, and `log` is not used.
+        cores: the processors it may run on; all where None.
+        ready_s: seconds until it has to be ready.
 
     Attributes:
         base_url: where it answers, once it has been entered.
@@ -43,6 +50,10 @@ class ServerProcess:
         threads: int | None = None,
         environment: Mapping[str, str] | None = None,
         log: Path | None = None,
+        folder: Path | None = None,
+        unread: bool = False,
+        cores: Collection[int] | None = None,
+        ready_s: float = _LOAD_S,
     ) -> None:
         program = Path(sys.executable).with_name("flashu")
         self._command = [str(program), "serve", "--port", "0", *options]
@@ -50,25 +61,48 @@ class ServerProcess:
         if threads is not None:
             self._environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         self._log_path = log
+        self._folder = folder
+        self._unread = unread
+        self._cores = cores
+        self._ready_s = ready_s
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] | None = None
         self.base_url = ""
 
     def __enter__(self) -> ServerProcess:
-        if not Path(self._command[0]).exists():
-            raise ServerError(f"there is no {self._command[0]} to start; install the project into this Python")
-        self._log = self._log_path.open("w+") if self._log_path else tempfile.TemporaryFile("w+")
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
-            self._command, env=self._environment, stdout=subprocess.PIPE, stderr=self._log, text=True
-        )
-        said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        threading.Thread(target=_pass_on, args=(self._process.stdout, said), daemon=True).start()
+        said = self._begin()
         try:
             self.base_url = self._address(said)
         except BaseException:
             self._stop()
             raise
         return self
+
+    def begin(self) -> None:
+        """Starts it without waiting until it is ready; `close` ends what this began."""
+        self._begin()
+
+    def close(self) -> None:
+        """Tells it to end, and waits."""
+        self._stop()
+
+    def _begin(self) -> queue.SimpleQueue[str | None]:
+        if not Path(self._command[0]).exists():
+            raise ServerError(f"there is no {self._command[0]} to start; install the project into this Python")
+        self._log = self._log_path.open("w+") if self._log_path else tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            self._command,
+            env=self._environment,
+            cwd=self._folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if self._unread else self._log,
+            text=True,
+        )
+        if self._cores is not None:
+            psutil.Process(self._process.pid).cpu_affinity(list(self._cores))  # its children get the same
+        said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        threading.Thread(target=_pass_on, args=(self._process.stdout, said), daemon=True).start()
+        return said
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -89,12 +123,22 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             return None
 
+    def kill(self) -> None:
+        """Ends it at once, its worker too; for one that did not end when it was told to."""
+        assert self._process is not None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self._process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+        self._process.kill()
+        self._process.wait()
+
     def _address(self, said: queue.SimpleQueue[str | None]) -> str:
         while True:
             try:
-                line = said.get(timeout=_LOAD_S)
+                line = said.get(timeout=self._ready_s)
             except queue.Empty:
-                raise ServerError(f"the server is not ready after {_LOAD_S:g} s\n{self._last_words()}") from None
+                raise ServerError(f"the server is not ready after {self._ready_s:g} s\n{self._last_words()}") from None
             if line is None:
                 raise ServerError(f"the server ended before it was ready\n{self._last_words()}")
             if found := _READY.search(line.rstrip()):
@@ -112,10 +156,10 @@ class ServerProcess:
         try:
             self._process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+            self.kill()
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
         self._log.close()
 
 

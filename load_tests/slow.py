@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from load_tests.client import Client
+from load_tests.sockets import connected, head
+
 Trickle = Literal["headers", "body"]
 TRICKLES: tuple[Trickle, ...] = get_args(Trickle)
 CUT_READER = "answer_unread"  # the server's name for it
-_HEAD = "POST /v1/vqa HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+_JSON = "Content-Type: application/json"
 _BODY = 1_000_000
 _READERS = 25  # one of so many: each makes the server write megabytes, which is load and not slowness
 _PIPELINED = 400  # so many answers that no buffer on the way holds them; only those that fit are ever made
@@ -35,8 +37,7 @@ class SlowClients:
         readers: how many do not read.
     """
 
-    host: str
-    port: int
+    client: Client
     byte_every_s: float = 1.0
     cut: dict[Trickle, int] = field(default_factory=lambda: dict.fromkeys(TRICKLES, 0))
     longest_s: dict[Trickle, float] = field(default_factory=lambda: dict.fromkeys(TRICKLES, 0.0))
@@ -70,12 +71,12 @@ class SlowClients:
 
     async def _trickle(self, kind: Trickle) -> None:
         """Returns when the server has ended the connection."""
-        reader, writer = await asyncio.open_connection(self.host, self.port)
+        reader, writer = await asyncio.open_connection(self.client.host, self.client.port)
         try:
             if kind == "headers":
-                writer.write(f"{_HEAD}X-Slow: ".encode())
+                writer.write(head(self.client, "POST /v1/vqa", _JSON, "X-Slow: ").removesuffix(b"\r\n\r\n"))
             else:
-                writer.write(f"{_HEAD}Content-Length: {_BODY}\r\n\r\n{{".encode())
+                writer.write(head(self.client, "POST /v1/vqa", _JSON, f"Content-Length: {_BODY}") + b"{")
             ended = asyncio.ensure_future(reader.read())
             try:
                 while not ended.done():
@@ -90,11 +91,8 @@ class SlowClients:
     async def _read(self) -> None:
         """Asks once for a lot, and reads a byte now and then."""
         loop = asyncio.get_running_loop()
-        family, kind, protocol, _, address = (await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM))[0]
-        with socket.socket(family, kind, protocol) as one, contextlib.suppress(OSError):
-            one.setblocking(False)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-            await loop.sock_connect(one, address)
-            await loop.sock_sendall(one, b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * _PIPELINED)
-            while await loop.sock_recv(one, 1):
-                await asyncio.sleep(self.byte_every_s)
+        with contextlib.suppress(OSError):
+            async with connected(self.client, receive_buffer=_RECEIVE_BUFFER) as one:
+                await loop.sock_sendall(one, head(self.client, "GET /openapi.json") * _PIPELINED)
+                while await loop.sock_recv(one, 1):
+                    await asyncio.sleep(self.byte_every_s)

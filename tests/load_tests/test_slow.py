@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from load_tests.client import Client
 from load_tests.slow import SlowClients
 
 
@@ -33,7 +34,7 @@ async def test_they_are_cut_off_and_come_back() -> None:
     impatient = Impatient(0.2)
     server = await asyncio.start_server(impatient, "127.0.0.1", 0)
     async with server:
-        slow = SlowClients("127.0.0.1", server.sockets[0].getsockname()[1], byte_every_s=0.02)
+        slow = SlowClients(Client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"), byte_every_s=0.02)
         async with slow.beside(5):
             while min(slow.cut.values()) < 4:  # two of each kind, so they came back
                 await asyncio.sleep(0.02)
@@ -58,7 +59,7 @@ async def test_one_that_is_never_cut_off_is_seen() -> None:
 
     server = await asyncio.start_server(patient, "127.0.0.1", 0)
     async with server:
-        slow = SlowClients("127.0.0.1", server.sockets[0].getsockname()[1], byte_every_s=0.02)
+        slow = SlowClients(Client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"), byte_every_s=0.02)
         async with slow.beside(3):
             await asyncio.sleep(0.3)
         never.set()

@@ -1,0 +1,55 @@
+"""Everything at once for a long time: what the processes hold at its end, and whether anybody got what nobody should."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psutil
+
+from load_tests import hostile
+from load_tests.attacks.departures import listed
+from load_tests.attacks.rig import Rig
+from load_tests.client import Client, Message
+from load_tests.heavy_pictures import jpeg_scans
+from load_tests.processes import worker_of
+from load_tests.soak import Soak, soak
+from load_tests.verdicts import Target
+
+_SMALL = 100_000  # bytes: hostile requests are not to be its load
+_GROWTH = 1_000_000.0  # bytes for a thousand requests
+
+
+async def run(rig: Rig, seconds: float) -> tuple[Sequence[Target], dict[str, Any]]:
+    """What was promised, and what was seen."""
+    with rig.server() as server:
+        processes = {"front end": psutil.Process(server.pid), "worker": worker_of(server.pid)}
+        found = await soak(Client(server.base_url), processes, _bad(), seconds, rig.seed)
+    return judge(found), found.to_json()
+
+
+def judge(found: Soak) -> list[Target]:
+    targets = [
+        Target(
+            name=f"soak: growth of the {name} for 1000 requests",
+            unit="MB",
+            limit=_GROWTH / 1e6,
+            measured=None if (grown := found.growth_per_1000(name)) is None else grown / 1e6,
+            note=f"{found.sent.total()} requests",
+        )
+        for name in found.held
+    ]
+    targets += [
+        Target(name=f"soak: more {what} of the {name}", unit="", limit=0, measured=found.more_at_the_end(name, what))
+        for name in found.held
+        for what in ("descriptors", "threads")
+    ]
+    odd = {status: count for status, count in found.statuses.items() if status is None or status >= 500}
+    return [*targets, Target(name="soak: failures", unit="", limit=0, measured=sum(odd.values()), note=listed(odd))]
+
+
+def _bad() -> Sequence[Message]:
+    """What is hostile, as far as it is small."""
+    heavy = Message(path="/v1/vqa", body=hostile.form(jpeg_scans(1000)), media=hostile.FORM)
+    messages = [*hostile.numbers().values(), *hostile.pictures().values(), *hostile.bodies().values(), heavy]
+    return [message for message in messages if len(message.body) <= _SMALL]
