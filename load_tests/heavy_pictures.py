@@ -9,19 +9,20 @@ from collections.abc import Mapping
 
 from PIL import Image
 
-from load_tests.hostile import png, png_chunk
+from load_tests.hostile import png, png_chunk, scan_bomb
 
 SCANS = 1000
-_SIDE = 4000  # of the picture with the scans: 16 million pixels, as many as the server takes
+SIDE = 4000  # of the picture with the scans: 16 million pixels, as many as the server takes
 _BYTES = 18_000_000  # of the large files: less than a body may have
 _VALUES = 2_400_000
 _ORIENTATION = 0x0112
+_ROWS = bytes(8 * (1 + 3 * 8))  # of 8 x 8 in RGB
 
 
 def heavy_pictures() -> Mapping[str, bytes]:
     """Files by name; not one is a picture that anybody has."""
     return {
-        f"JPEG, {SCANS} empty scans": jpeg_scans(SCANS),
+        f"JPEG, {SCANS} empty scans": scan_bomb(SIDE, SCANS),
         "JPEG, comments": jpeg_segments(b"\xff\xfe\0\2"),
         "JPEG, fill bytes": jpeg_segments(b"\xff"),
         "GIF, comments": gif_comments(_BYTES // 5),
@@ -29,28 +30,6 @@ def heavy_pictures() -> Mapping[str, bytes]:
         "PNG, empty chunks": png(8, 8, _ROWS, extra=png_chunk(b"teSt", b"") * (_BYTES // 12)),
         "WebP, empty chunks": webp_chunks(_BYTES // 8),
     }
-
-
-_ROWS = bytes(8 * (1 + 3 * 8))
-
-
-def jpeg_scans(scans: int, side: int = _SIDE) -> bytes:
-    """A progressive grey picture with that many scans without a coefficient: a decoder walks over all its blocks for
-    each, and each takes 28 bytes of the file for 4000 x 4000."""
-    blocks = ((side + 7) // 8) ** 2
-    frame = struct.pack(">BHHB", 8, side, side, 1) + b"\x01\x11\x00"
-    one_code = bytes([1] + [0] * 15)  # one symbol, with the code "0"
-    start = b"\xff\xd8" + _segment(0xDB, b"\0" + b"\x10" * 64) + _segment(0xC2, frame)
-    start += _segment(0xC4, b"\x00" + one_code + b"\x00") + _segment(0xC4, b"\x10" + one_code + b"\xe0")
-    first = _segment(0xDA, b"\x01\x01\x00\x00\x00\x00") + bytes((blocks + 7) // 8)  # all DC differences are 0
-    # Symbol 0xe0 is a run of 2^14 blocks and more that end here, its 14 bits say how many more.
-    runs, bits = -(-blocks // 32767), ""
-    for number in range(runs):
-        length = min(blocks - 32767 * number, 32767)
-        bits += f"0{max(length - 16384, 0):014b}"
-    bits += "1" * (-len(bits) % 8)
-    data = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
-    return start + first + (_segment(0xDA, b"\x01\x01\x00\x01\x3f\x00") + data) * scans + b"\xff\xd9"
 
 
 def jpeg_segments(segment: bytes) -> bytes:
@@ -84,7 +63,3 @@ def exif(values: int) -> bytes:
     """TIFF tags of which one, the orientation, has so many values."""
     entry = struct.pack("<HHII", _ORIENTATION, 3, values, 26)
     return b"II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0) + b"\1\0" * values
-
-
-def _segment(marker: int, data: bytes) -> bytes:
-    return bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data

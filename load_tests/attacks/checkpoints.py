@@ -32,10 +32,7 @@ async def run(rig: Rig) -> Sequence[Target]:
 
 
 def judge(first_s: float | None, first: str, second_s: float | None, second: str) -> list[Target]:
-    """Args:
-    first_s, second_s: of the two starts until an answer was there; None where there was none.
-    first, second: what went wrong.
-    """
+    """Seconds of two starts, to the answer that came of it; None where there was none, and why."""
     what = "a checkpoint without calibration"
     both = first_s is not None and second_s is not None
     return [

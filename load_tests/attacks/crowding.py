@@ -1,5 +1,5 @@
-"""Requests that leave no room for others: questions that cost only their acceptance, one giant picture, answers that teach
-admission wrong prices, and a flood that says it is more urgent than anybody."""
+"""Requests that leave no room for others: questions that cost only their acceptance, one giant picture, answers that
+teach admission wrong prices, and a flood that says it is more urgent than anybody."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Connections that are held: as many as the server takes, with bodies that trickle; large bodies that never end; uploads
-while the folder for temporary files is full; and a crowd that reads metrics."""
+"""Connections that are held: as many as the server takes, with bodies that trickle; large bodies that never end;
+uploads while the folder for temporary files is full; and a crowd that reads metrics."""
 
 from __future__ import annotations
 

@@ -27,9 +27,7 @@ async def run(rig: Rig) -> Sequence[Target]:
 
 
 def judge(numbers: Sequence[Refusal], bombs: Sequence[Refusal], stalled: Sequence[Stall]) -> list[Target]:
-    """Args:
-    stalled: beside nothing first.
-    """
+    """What was seen, against what was promised; the first of the stalls is beside nothing."""
     statuses = [one.status for one in (*numbers, *bombs)] + [one.status for one in stalled[1:]]
     return [
         _slowest("numbers that are none, refused", numbers, _NUMBER_S),

@@ -98,7 +98,8 @@ async def grow(server: ServerProcess, seed: int) -> list[Target]:
 
 def _tasks() -> Sequence[Task]:
     """A question costs less than a picture, so most are questions."""
-    return ["vqa"] * (_TOGETHER - 1) + ["generate"]
+    questions: list[Task] = ["vqa"] * (_TOGETHER - 1)
+    return [*questions, "generate"]
 
 
 def distinct(drawn: random.Random, task: Task) -> Message:

@@ -12,8 +12,8 @@ from load_tests.attacks.pieces import ended
 from load_tests.attacks.rig import Rig
 from load_tests.bodies import Bodies
 from load_tests.client import Client, Message
-from load_tests.heavy_pictures import heavy_pictures, jpeg_scans
-from load_tests.hostile import FORM, form
+from load_tests.heavy_pictures import SIDE, heavy_pictures
+from load_tests.hostile import FORM, form, scan_bomb
 from load_tests.probe import probing
 from load_tests.processes import front_end_of, processor_s, watched
 from load_tests.server_process import ServerProcess
@@ -125,7 +125,7 @@ def judge(sent: Sequence[Sent]) -> list[Target]:
 
 
 async def _end_beside(server: ServerProcess, client: Client) -> Target:
-    message = Message(path="/v1/vqa", body=form(jpeg_scans(_LONG)), media=FORM)
+    message = Message(path="/v1/vqa", body=form(scan_bomb(SIDE, _LONG)), media=FORM)
     under_way = [asyncio.create_task(client.exchange(message)) for _ in range(_TOGETHER)]
     await asyncio.sleep(0.5)
     try:

@@ -1,40 +1,40 @@
-"""What was seen becomes a promise kept or missed."""
+"""Groups are run by name, and a promise that is missed shows in the exit status."""
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from load_tests import promises
-from load_tests.harm import Refusal, Stall
-from load_tests.soak import Held, Soak
+from load_tests.attacks.rig import Rig
+from load_tests.verdicts import Target
 
 
-def test_the_slowest_refusal_and_the_longest_wait_count() -> None:
-    refusals = [Refusal(name="a", status=400, seconds=0.01), Refusal(name="b", status=400, seconds=0.3)]
-    slowest = promises._slowest("bombs", refusals, 0.2)
-    assert (slowest.measured, slowest.verdict) == (0.3, "missed")
-    assert "b, of 2" in slowest.note
-    stalled = [Stall(name="nothing", status=None, waited_s=0.5), Stall(name="c", status=400, waited_s=0.02)]
-    longest = promises._longest(stalled)
-    assert (longest.measured, longest.verdict) == (0.02, "met")
-    assert "500 ms" in longest.note
+@pytest.mark.parametrize(("measured", "status"), [(0.5, 0), (2.0, 1)])
+def test_groups_by_name(measured: float, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Rig] = []
+
+    async def attack(rig: Rig) -> Sequence[Target]:
+        asked.append(rig)
+        return [Target(name="a wait", unit="s", limit=1.0, measured=measured)]
+
+    async def never(_: Rig) -> Sequence[Target]:
+        raise AssertionError("it was not asked for")
+
+    monkeypatch.setattr(promises, "GROUPS", {"one": attack, "other": never})
+    options = ["--only", "one", "--threads", "1", "--seed", "7", "--save", "some", "--results", str(tmp_path)]
+    assert promises.main(options) == status
+    assert asked == [Rig(threads=1, seed=7)]
+    found = json.loads((tmp_path / "some.json").read_text())
+    assert [promise["name"] for promise in found["promises"]] == ["a wait"]
+    assert found["promises"][0]["verdict"] == ("missed" if status else "met")
+    assert found["seconds"]["one"] >= 0
 
 
-@pytest.mark.parametrize(
-    ("statuses", "failures"), [({200: 5, 400: 3}, 0), ({200: 5, None: 1}, 1), ({200: 1, 500: 2, None: 1}, 3)]
-)
-def test_a_soak_counts_what_no_client_should_see(statuses: dict[int | None, int], failures: int) -> None:
-    samples = [Held(requests=10 * n, memory=10**8 + 30_000 * n, descriptors=9, threads=4) for n in range(80)]
-    found = promises._flat(Soak(sent=Counter(vqa=800), statuses=Counter(statuses), held={"worker": samples}))
-    by_name = {target.name: target for target in found}
-    assert by_name["soak: failures"].measured == failures
-    grown = by_name["soak: growth of the worker for 1000 requests"]
-    assert grown.measured == pytest.approx(3.0)
-    assert grown.verdict == "missed"
-    assert by_name["soak: more threads of the worker"].verdict == "met"
-
-
-def test_only_statuses_of_refusals_are_refusals() -> None:
-    assert [promises._refused(status) for status in (400, 413, 200, 500, None)] == [True, True, False, False, False]
+def test_a_group_that_there_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        promises.main(["--only", "nothing"])
+    assert "hostility" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from load_tests.arrivals import Window
+from load_tests.client import Client
 from load_tests.phases import SLOW, Capacity, Found
 from load_tests.record import Record
 from load_tests.report import summarise
@@ -32,7 +33,7 @@ def good_run(made: Make) -> Found:
     found = Found(windows=dict(WINDOWS), busy=dict.fromkeys(WINDOWS, 0.01))
     found.scraped = {phase: ({}, {}) for phase in WINDOWS}
     found.capacity = Capacity(alone={"generate": 2.0, "vqa": 10.0}, mix=10.0, work=1.0)
-    found.slow = SlowClients("127.0.0.1", 1, readers=2)
+    found.slow = SlowClients(Client("http://127.0.0.1:1"), readers=2)
     found.scraped[SLOW] = ({UNREAD: 1.0}, {UNREAD: 3.0})
     for phase, window in WINDOWS.items():
         found.records += answers(phase, window)
