@@ -262,8 +262,11 @@ class Engine:
             Its id; ids grow.
 
         Raises:
+            DeadlineExceededError: it is too late already; nothing was done for it.
             InvalidRequestError: this model cannot do it.
         """
+        if request.deadline is not None and self._clock() >= request.deadline:
+            raise DeadlineExceededError("the request's time ran out before it was begun")
         identity = self._submitted + 1
         seed = int(torch.randint(0, 2**31, ())) if request.seed is None else request.seed
         spans = Spans(torch.device("cpu"))

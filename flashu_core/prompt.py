@@ -12,6 +12,8 @@ from flashu_core.tokenizer import Tokenizer
 _SYSTEM = "system\nYou are a helpful assistant.<|im_end|>"
 _USER = "\n<|im_start|>user\n"
 _ASSISTANT = "\n<|im_start|>assistant\n"
+_PIECE = 4  # characters for each token that is allowed: about what a token of English stands for
+_SMALLEST_PIECE = 256
 
 
 def generation_prefix(tokenizer: Tokenizer, text: str, *, limit: int, parameter: str = "prompt") -> list[int]:
@@ -67,9 +69,30 @@ def _encode(tokenizer: Tokenizer, text: str, limit: int, parameter: str) -> list
             f"the {parameter} holds a lone surrogate at character {error.start}; send valid Unicode",
             parameter=parameter,
         ) from error
+    _check_by_pieces(tokenizer, text, limit, parameter)
     ids = tokenizer.encode(text)
     if len(ids) > limit:
         raise PromptTooLongError(
             f"the {parameter} has {len(ids)} tokens; at most {limit} are allowed: shorten it", parameter=parameter
         )
     return ids
+
+
+def _check_by_pieces(tokenizer: Tokenizer, text: str, limit: int, parameter: str) -> None:
+    """Refuses a text that is clearly too long after encoding as little of it as shows that: what a refusal costs must
+    not grow with what is sent. Tokens may join where pieces meet, so only twice the limit, and more, is clear.
+
+    Raises:
+        PromptTooLongError: it is.
+    """
+    size = max(limit * _PIECE, _SMALLEST_PIECE)
+    if len(text) <= size:
+        return
+    tokens = 0
+    for piece, start in enumerate(range(0, len(text), size), start=1):
+        tokens += len(tokenizer.encode(text[start : start + size]))
+        if tokens > 2 * (limit + piece):
+            raise PromptTooLongError(
+                f"the {parameter} has more than {tokens // 2} tokens; at most {limit} are allowed: shorten it",
+                parameter=parameter,
+            )

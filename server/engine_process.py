@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NoReturn, Protocol
@@ -60,6 +61,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("flashu.engine")
 _NICENESS = 5
 _SMALL = 64 * 1024  # bytes that are rather copied than sent alone
+# Of commands between two units of work: a flood of requests must not keep those who are inside from moving.
+_DRAIN_COMMANDS = 64
+_DRAIN_S = 0.02
 
 
 class EngineLike(Protocol):
@@ -93,6 +97,7 @@ class EngineProcess:
         self._load = load
         self._commands: queue.SimpleQueue[ToWorker] = queue.SimpleQueue()
         self._ready = False
+        self._ending = threading.Event()
         self._frames: list[Bytes] = []  # told, and not yet sent
         self._units = 0
         self._numbers: dict[int, int] = {}  # the front end's, by the engine's own
@@ -141,19 +146,23 @@ class EngineProcess:
                     case Cancel(request=number):
                         if number in self._identities:
                             engine.cancel(self._identities[number])
-                    case Shutdown():
-                        return
                     case Load():
                         raise WireError("a model is loaded already")
+            if self._ending.is_set():
+                return
             for event in engine.step():
                 self._pass_on(event)
             self._send()
 
     def _next(self, *, wait: bool) -> Iterator[ToWorker]:
-        """The commands that have come; where there is nothing to do, after waiting for one."""
+        """The commands that have come, but only as many as hold up those who are inside by no more than a short unit:
+        the rest comes behind the next one. Where there is nothing to do, after waiting for one."""
         if wait:
             yield self._commands.get()
-        while not self._commands.empty():  # nobody else takes any
+        ends = time.monotonic() + _DRAIN_S
+        for _ in range(_DRAIN_COMMANDS):
+            if self._commands.empty() or time.monotonic() >= ends:  # nobody else takes any
+                return
             yield self._commands.get()
 
     def _submit(self, engine: EngineLike, command: Submit) -> None:
@@ -207,8 +216,10 @@ class EngineProcess:
         status = 1
         try:
             while (message := receive_blocking(self._pipe, TO_WORKER)) is not None:
-                if isinstance(message, Shutdown) and not self._ready:
-                    break
+                if isinstance(message, Shutdown):
+                    if not self._ready:
+                        break
+                    self._ending.set()  # whatever came before it
                 self._commands.put(message)
             status = 0
         except WireError as error:

@@ -235,6 +235,8 @@ class Worker:
     def _entered(self, request: Request) -> Iterator[Job]:
         """Submits a request, and cancels it where it is left before its end."""
         admission = self._open()
+        if request.deadline is not None and self._clock() >= request.deadline:
+            raise _too_late()  # before it costs anything
         self._arrivals += 1
         number = self._arrivals
         try:

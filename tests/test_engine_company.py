@@ -174,8 +174,11 @@ def test_cancelling_ends_at_the_next_step(tiny_engine: Engine) -> None:
 def test_deadlines_hold_before_and_during_work(tiny: Checkpoint) -> None:
     now = 100.0
     engine = Engine(tiny, EngineConfig(), clock=lambda: now)
-    late = engine.submit(GenerateRequest(prompt="a", deadline=99.0))
+    with pytest.raises(DeadlineExceededError):
+        engine.submit(GenerateRequest(prompt="a", deadline=99.0))
+    late = engine.submit(GenerateRequest(prompt="a", deadline=100.5))
     later = engine.submit(GenerateRequest(prompt="a", deadline=101.0))
+    now = 100.7
     events = engine.step()
     assert [(event.request, type(event.error)) for event in events if isinstance(event, Failed)] == [
         (late, DeadlineExceededError)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from flashu_core import InvalidRequestError
+from flashu_core.errors import PromptTooLongError
 from flashu_core.prompt import (
     generation_prefix,
     question_prefix,
@@ -36,6 +37,41 @@ def test_long_text_is_refused_with_its_length(tokenizer: Tokenizer) -> None:
     with pytest.raises(InvalidRequestError, match="5000000 characters") as caught:
         understanding_suffix(tokenizer, "a" * 5_000_000, limit=256)
     assert caught.value.parameter == "question"
+
+
+@pytest.mark.parametrize("text", ["\u4e00\u9fa5", "e\u0301", "a", "\ufdfa", "\U0001f469\u200d", " red"])
+def test_how_long_a_text_is_shows_after_a_part_of_it(
+    tokenizer: Tokenizer, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a refusal costs does not grow with what is sent."""
+    limit, read = 64, []
+    encode = Tokenizer.encode
+
+    def counted(self: Tokenizer, text: str) -> list[int]:
+        read.append(len(text))
+        return encode(self, text)
+
+    monkeypatch.setattr(Tokenizer, "encode", counted)
+    with pytest.raises(PromptTooLongError, match=r"more than [0-9]+ tokens; at most 64"):
+        generation_prefix(tokenizer, text * (limit * 64 // len(text)), limit=limit)
+    assert sum(read) <= 1024
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 64])
+def test_a_text_of_pieces_that_fits_is_taken(tokenizer: Tokenizer, limit: int) -> None:
+    longest = max((tokenizer.decode([number]) for number in range(len(tokenizer))), key=len)
+    text = longest * limit
+    if (count := len(tokenizer.encode(text))) <= limit:
+        assert len(generation_prefix(tokenizer, text, limit=limit)) == count + 2
+    for repeated in range(1, 40):
+        text = " red circle" * repeated
+        fits = len(tokenizer.encode(text)) <= limit
+        try:
+            generation_prefix(tokenizer, text, limit=limit)
+        except PromptTooLongError:
+            assert not fits
+        else:
+            assert fits
 
 
 def test_lone_surrogates_are_refused(tokenizer: Tokenizer) -> None:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +54,13 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 class Process:
     """The child and our end of its pipe."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: Sequence[str] = PROGRAM) -> None:
         self.pipe, theirs = socket.socketpair()
         self.pipe.settimeout(GENEROUS_S)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
         with theirs:
             self.process = subprocess.Popen(
-                [*PROGRAM, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=environment, stderr=subprocess.PIPE
+                [*program, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=environment, stderr=subprocess.PIPE
             )
 
     def send(self, message: object) -> None:
@@ -97,8 +97,8 @@ class Process:
 
 
 @contextlib.contextmanager
-def started(load: Load | None = LOAD) -> Iterator[Process]:
-    child = Process()
+def started(load: Load | None = LOAD, program: Sequence[str] = PROGRAM) -> Iterator[Process]:
+    child = Process(program)
     try:
         if load is not None:
             child.send(load)
@@ -155,6 +155,55 @@ def test_a_refusal_keeps_its_class_and_harms_nobody(ready: Process, number: Any)
     assert isinstance(refused.error, InvalidRequestError)
     assert refused.error.parameter == "prompt"
     assert ready.until(Finished)[0].request == good
+
+
+def test_what_is_too_late_is_refused_before_anything_is_done_for_it(ready: Process, number: Any) -> None:
+    # Its prompt is too long, too, which nobody finds out.
+    late = GenerateRequest(prompt="a red circle " * 500, points=1000, deadline=time.monotonic() - 0.001)
+    ready.send(Submit(request=(one := number()), arrived=0.0, work=late))
+    refused, _ = ready.until(Refused)
+    assert refused.request == one
+    assert isinstance(refused.error, DeadlineExceededError)
+
+
+def test_a_flood_of_commands_does_not_keep_those_inside_from_moving(toy: Any) -> None:
+    engine = toy()
+    with started(program=engine.program) as child:
+        child.until(Loaded)
+        child.send(Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="inside", points=1000)))
+        child.until(Progress)
+        engine.hold()
+        for request in range(2, 1002):
+            refused = GenerateRequest(prompt="word " * 300)
+            child.send(Submit(request=request, arrived=0.0, work=refused))
+        child.send(Submit(request=2000, arrived=0.0, work=UnderstandRequest(question="after them")))
+        time.sleep(0.5)  # until all are read
+        engine.release()
+        child.until(Finished, 2000)
+    log = (engine.folder / "log").read_text().splitlines()
+    flood = log[next(place for place, line in enumerate(log) if "word" in line) :]
+    in_a_row = longest = 0
+    for line in flood:
+        in_a_row = 0 if "evaluation" in line else in_a_row + ("word" in line)
+        longest = max(longest, in_a_row)
+    assert sum("word" in line for line in flood) == 1000
+    assert 0 < longest <= 64
+
+
+def test_shutting_down_waits_for_no_flood(toy: Any) -> None:
+    engine = toy()
+    with started(program=engine.program) as child:
+        child.until(Loaded)
+        child.send(Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="inside", points=1000)))
+        child.until(Progress)
+        engine.hold()
+        for request in range(2, 1002):
+            child.send(Submit(request=request, arrived=0.0, work=GenerateRequest(prompt="word " * 300)))
+        child.send(Shutdown())
+        time.sleep(0.5)
+        engine.release()
+        assert child.end()[0] == 0
+    assert len([entry for entry in engine.seen if entry.text.startswith("word")]) < 500
 
 
 def test_cancelling_takes_effect_at_the_next_unit(ready: Process, number: Any) -> None:
