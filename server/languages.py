@@ -21,6 +21,8 @@ class Language:
         asks: questions, and wishes for an answer in words.
         forbids: no picture is wanted.
         refers: the picture that was given is spoken of.
+        shows: likewise, and it is called a picture.
+        edits: wishes to have the picture that was given changed, or drawn anew with a change.
     """
 
     polite: tuple[str, ...] = ()
@@ -29,6 +31,8 @@ class Language:
     asks: tuple[str, ...]
     forbids: tuple[str, ...]
     refers: tuple[str, ...] = ()
+    shows: tuple[str, ...] = ()
+    edits: tuple[str, ...] = ()
 
 
 def _make(verbs: str, nouns: str, *, but: str, then: str) -> str:
@@ -56,6 +60,13 @@ _NO_PICTURE = (
     r"(?:an?|any|some|the) (?:conclusions?|distinctions?|comparisons?|parallels?|cards?|blank|inferences?|line between|"
     r"proof|plan|argument|salary|breath)"
 )
+# What is made of a picture in words is an answer, not a change of it.
+_IN_WORDS = (
+    r"(?!.*\b(?:numbers?|values?|words?|text|letters?|prices?|amounts?|lists?|tables?|json|sentences?|captions?|titles?|"
+    r"stor(?:y|ies)|poems?|summar(?:y|ies)|descriptions?|prompts?|latex|markdown|html|csv|code|categor(?:y|ies)|answers?|"
+    r"questions?|subject|topic|short|shorter|brief|simple|clear|sense|up|together)\b)"
+)
+_THIS = r"(?:this|that|these|those|it|him|her|them)"
 _NOT = r"(?:do ?n'?t|do not|never|without|no need to|stop|instead of|not)"
 
 ENGLISH = Language(
@@ -95,6 +106,23 @@ ENGLISH = Language(
     refers=(
         rf"\b(?:this|that|these|those|it|its|here|attached|uploaded|original|same|above|(?:the|my)\s(?:{_PICTURES}))\b",
     ),
+    shows=(
+        rf"\b(?:the|this|that|these|those|my|attached|uploaded|above|following|given)\s(?:\w+\s)?(?:{_PICTURES})\b",
+    ),
+    edits=(
+        r"^(?:photo)?(?:edit|modify|retouch|recolou?r|colou?ri[sz]e|inpaint|outpaint|photoshop|restyle|upscale|crop|rotate|"
+        r"flip|mirror|resize|brighten|darken|sharpen|blur|redraw|repaint)\b",
+        rf"^(?:remove|erase|delete|replace|swap|add|insert|put|place|move)\s(?:the|my|all|another|an?|one|two|more|some|"
+        rf"everything|{_THIS})\b{_IN_WORDS}",
+        rf"^(?:remove|erase|delete|add|insert|put|place|write)\s.*\b(?:from|in|into|to|on|onto)\s(?:the|this|my)\s"
+        rf"(?:{_PICTURES})\b",
+        rf"^(?:make|turn|paint|colou?r|change|alter|adjust)\s(?:the|my|all|everything|its|his|{_THIS})\s{_IN_WORDS}",
+        rf"^(?:transform|convert|restore|enhance|improve|extend|expand|fix|clean)\s(?:the|this|my)\s(?:\w+\s){{0,2}}?"
+        rf"(?:{_PICTURES})\b{_IN_WORDS}",
+        rf"^(?:draw|paint|sketch|illustrate|depict|render)\s(?:me\s)?(?:{_THIS}\b(?!\s*:)|(?:exactly\s)?the same\b)",
+        rf"^(?:draw|paint|sketch|generate|create|make|produce|render|give|show)\s(?:me\s)?(?:\w+\s){{0,2}}?"
+        rf"(?:variations?|variants?|versions?|cop(?:y|ies))\s(?:of|where|with|without|but)\s(?:the|my|{_THIS})\b",
+    ),
 )
 
 _BILD = r"bild(?:er)?|foto(?:s)?|zeichnung(?:en)?|gemalde|illustration(?:en)?|skizze|portrat|aquarell|logo"
@@ -129,6 +157,14 @@ GERMAN = Language(
         rf"\bkein\w*\s(?:{_BILD})\b",
     ),
     refers=(r"\b(?:dies\w*|das (?:bild|foto)|im bild|auf dem (?:bild|foto))\b",),
+    shows=(rf"\b(?:das|dem|im|dies\w*|der|die|mein\w*)\s(?:{_BILD})\b",),
+    edits=(
+        r"^(?:bearbeite|retuschiere|entferne|losche|ersetze|verandere|andere|schneide|drehe|spiegle|vergroßere|verkleinere)"
+        r"\s(?:mir\s)?(?:das|dies\w*|es|den|die|dem|alle\w*)\b(?!.*\b(?:text|satz|wort)\w*\b)",
+        r"^mache?\s(?:das|dies\w*|es|den|die)\s(?:\w+\s){0,3}?(?:blau|rot|grun|gelb|schwarz|weiß|heller|dunkler|großer|"
+        r"kleiner)\b",
+        r"^(?:zeichne|male|mal)\s(?:mir\s)?(?:dies\w*|es|das gleiche|dasselbe)\b(?!\s*:)",
+    ),
 )
 
 _IMAGE_FR = r"images?|dessins?|photos?|peintures?|illustrations?|portraits?|tableaux?|croquis|logo"
@@ -160,6 +196,12 @@ FRENCH = Language(
         r"\bsans (?:dessiner|image|dessin)|\bpas (?:d'image|de dessin)",
     ),
     refers=(r"\b(?:cette|cet|ceci|l'image|la photo|le dessin)\b",),
+    shows=(rf"\b(?:l'|(?:la|le|cette|cet|ce|les|ces|mon|ma)\s)(?:{_IMAGE_FR})\b",),
+    edits=(
+        r"^(?:modifi|retouch|supprim|enlev|effac|remplac|chang|redessin|recadr|recolori)(?:e|ez|er)?\s?"
+        r"(?:l'|(?:le|la|les|cette|cet|ce|ces)\s)(?!.*\b(?:texte|phrase|mot)s?\b)",
+        r"^(?:dessine|dessinez|peins)[\s-](?:moi\s|le\b|la\b)?(?:la meme|le meme|cette|cet|ceci)\b",
+    ),
 )
 
 _IMAGE_ES = r"imagen(?:es)?|dibujos?|fotos?|fotografias?|pinturas?|ilustracion(?:es)?|retratos?|cuadros?|logo"
@@ -189,6 +231,11 @@ SPANISH = Language(
         r"\bsin (?:dibujar|dibujos|imagenes)\b",
     ),
     refers=(r"\b(?:esta|este|esa|ese|esto|la (?:imagen|foto)|el dibujo)\b",),
+    shows=(rf"\b(?:la|el|las|los|esta|este|mi)\s(?:{_IMAGE_ES})\b",),
+    edits=(
+        r"^(?:edita|edite|modifica|modifique|retoca|retoque|elimina|elimine|quita|quite|borra|borre|reemplaza|cambia|cambie|"
+        r"recorta|redibuja)\s(?:la|el|las|los|esta|este|lo)\b(?!.*\b(?:texto|frase|palabra)s?\b)",
+    ),
 )
 
 _IMAGE_IT = r"immagin[ei]|disegn[oi]|foto|fotografi[ae]|dipint[oi]|illustrazion[ei]|ritratt[oi]|quadr[oi]|logo"
@@ -215,6 +262,11 @@ ITALIAN = Language(
         r"\bsenza (?:disegnare|disegni|immagini)\b",
     ),
     refers=(r"\b(?:questa|questo|quella|quello|l'immagine|la foto|il disegno)\b",),
+    shows=(rf"\b(?:l'|(?:la|il|le|gli|i|questa|questo|mia)\s)(?:{_IMAGE_IT})\b",),
+    edits=(
+        r"^(?:modifica|ritocca|rimuovi|togli|cancella|sostituisci|cambia|ritaglia|ridisegna)\s?"
+        r"(?:l'|(?:la|il|lo|le|gli|i|questa|questo)\s)(?!.*\b(?:testo|frase|parol[ae])\b)",
+    ),
 )
 
 _IMAGE_PT = r"imagem|imagens|desenhos?|fotos?|fotografias?|pinturas?|ilustrac(?:ao|oes)|retratos?|quadros?|logo"
@@ -243,6 +295,11 @@ PORTUGUESE = Language(
         r"\bsem (?:desenhar|desenhos|imagens)\b",
     ),
     refers=(r"\b(?:esta|este|essa|esse|isto|isso|a (?:imagem|foto)|o desenho)\b",),
+    shows=(rf"\b(?:a|o|as|os|na|no|esta|este|essa|esse|minha)\s(?:{_IMAGE_PT})\b",),
+    edits=(
+        r"^(?:edite|edita|modifique|modifica|retoque|remova|remove|apague|apaga|substitua|troque|mude|muda|altere|recorte)\s"
+        r"(?:a|o|as|os|esta|este|essa|esse)\b(?!.*\b(?:texto|frase|palavra)s?\b)",
+    ),
 )
 
 _AFBEELDING = r"afbeelding(?:en)?|plaatjes?|tekening(?:en)?|foto|schilderij|illustratie|portret|schets|logo"
@@ -270,6 +327,11 @@ DUTCH = Language(
         rf"\bgeen (?:{_AFBEELDING})\b|\bniet (?:tekenen|schilderen)\b",
     ),
     refers=(r"\b(?:deze|dit|die|de (?:afbeelding|foto)|het plaatje)\b",),
+    shows=(rf"\b(?:de|het|deze|dit|mijn)\s(?:{_AFBEELDING})\b",),
+    edits=(
+        r"^(?:bewerk|verwijder|vervang|wijzig|verander|wis|herteken)\s(?:de|het|deze|dit|die)\b"
+        r"(?!.*\b(?:tekst|zin|woord)\w*\b)",
+    ),
 )
 
 LATIN = (ENGLISH, GERMAN, FRENCH, SPANISH, ITALIAN, PORTUGUESE, DUTCH)

@@ -25,6 +25,7 @@ TEXT_WANTED = "modalities ask for text"
 IMAGE_ALLOWED = "modalities allow an image and the text asks no question"
 IMAGE_GIVEN = "an image was given"
 NEW_IMAGE = "an image was given, but the text asks for a new one"
+EDITS_IMAGE = "the text asks for a change of the image that was given"
 ASKS_FOR_PICTURE = "the text asks for a picture"
 NAMES_PICTURE = "the text names a picture"
 FORBIDS_PICTURE = "the text wants no picture"
@@ -51,25 +52,43 @@ class Unrouted:
     Attributes:
         text: the prompt or question.
         image: whether a picture came with it.
+        earlier: whether a picture came before, in an earlier turn.
         task: the one the client named, or "auto".
         modalities: what the client takes as an answer; empty where it did not say.
     """
 
     text: str
     image: bool = False
+    earlier: bool = False
     task: Task | Literal["auto"] = "auto"
     modalities: Sequence[Modality] = ()
 
 
 class Route(NamedTuple):
-    """A task, and a short stable phrase that says why."""
+    """A task, and a short stable phrase that says why.
+
+    Attributes:
+        refused: it is a wish that the model cannot fulfil, whatever the task; the reason says which.
+        no_image: the text speaks of a picture, and none was given.
+    """
 
     task: Task
     reason: str
+    refused: bool = False
+    no_image: bool = False
 
 
 def classify(request: Unrouted) -> Route:
     """The task of a request; any text whatever has one."""
+    signs = read_signs(request.text)
+    given = request.image or request.earlier
+    route = _route(request, signs)
+    if route.task == "generate" and given and signs.edits and not signs.asks:
+        return Route("generate", EDITS_IMAGE, refused=True)
+    return route._replace(no_image=route.task == "vqa" and signs.shows and not given)
+
+
+def _route(request: Unrouted, signs: Signs) -> Route:
     if request.task != "auto":
         return Route(request.task, TASK_NAMED)
     wanted = set(request.modalities)
@@ -77,12 +96,16 @@ def classify(request: Unrouted) -> Route:
         return Route("generate", IMAGE_WANTED)
     if wanted == {"text"}:
         return Route("vqa", TEXT_WANTED)
-    signs = read_signs(request.text)
+    if (request.image or request.earlier) and signs.edits and not signs.asks:
+        return Route("generate", EDITS_IMAGE)
     if request.image:
-        new = signs.draws and not signs.asks and not signs.refers
-        return Route("generate", NEW_IMAGE) if new else Route("vqa", IMAGE_GIVEN)
+        if not signs.draws or signs.asks:
+            return Route("vqa", IMAGE_GIVEN)
+        return Route("generate", EDITS_IMAGE, refused=True) if signs.refers else Route("generate", NEW_IMAGE)
     if signs.draws:
         return Route("generate", ASKS_FOR_PICTURE)
+    if request.earlier and not signs.names:
+        return Route("vqa", IMAGE_GIVEN)
     if signs.forbids:
         return Route("vqa", FORBIDS_PICTURE)
     if signs.asks:
@@ -96,41 +119,49 @@ def classify(request: Unrouted) -> Route:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Signs:
-    """What a text says: it wishes for a picture, names one, forbids one, asks something, speaks of the one given."""
+    """What a text says: it wishes for a picture, names one, forbids one, asks something, speaks of what was given (of a
+    picture by that name: `shows`), wishes to have a picture changed."""
 
     draws: bool
     names: bool
     forbids: bool
     asks: bool
     refers: bool
+    shows: bool
+    edits: bool
 
 
 def read_signs(text: str) -> Signs:
     """The signs in any text; of a long one its beginning and end are read."""
     plain = _plain(text)
-    draws = names = asks = False
+    draws = names = asks = edits = False
     sentences = [_shortened(sentence.strip()) for sentence in _SENTENCE.split(plain)]
     if len(sentences) > 2 * _MAX_SENTENCES:
         sentences[_MAX_SENTENCES:-_MAX_SENTENCES] = []
     clauses = _Clauses()
     for number, sentence in enumerate(sentences):
         wish = _polite(sentence)
-        if _DRAWS.search(wish):
-            draws = True
+        drawn, edited = _wishes(wish)
+        if drawn or edited:
+            pass
         elif _ASKS.search(sentence) or _ASKS.search(wish) or sentence.endswith(("?", "؟")):
             # A question may still end in a wish: "i like cats, can you draw one?"
-            later = not (_ASKS.match(sentence) or _ASKS.match(wish)) and clauses.draw(sentence)
-            draws, asks = draws or later, asks or not later
-        elif clauses.draw(sentence):
-            draws = True
+            if not (_ASKS.match(sentence) or _ASKS.match(wish)):
+                drawn, edited = clauses.wishes(sentence)
+            asks = asks or not (drawn or edited)
+        elif any(later := clauses.wishes(sentence)):
+            drawn, edited = later
         elif number == 0 and _NAMES.search(wish.rstrip(" .!。।")):
             names = True
+        draws, edits = draws or drawn, edits or edited
     return Signs(
         draws=draws,
         names=names,
         forbids=_FORBIDS.search(plain) is not None,
         asks=asks,
         refers=_REFERS.search(plain) is not None,
+        shows=_SHOWS.search(plain) is not None,
+        edits=edits,
     )
 
 
@@ -140,15 +171,21 @@ class _Clauses:
     def __init__(self) -> None:
         self._left = _MAX_CLAUSES
 
-    def draw(self, sentence: str) -> bool:
-        """Whether a clause behind the first one wishes for a picture."""
+    def wishes(self, sentence: str) -> tuple[bool, bool]:
+        """As `_wishes`, of the first clause behind the very first that has one."""
         for found in _CLAUSE.finditer(sentence):
             if self._left == 0:
-                return False
+                break
             self._left -= 1
-            if _DRAWS.search(_polite(sentence[found.end() :])):
-                return True
-        return False
+            wishes = _wishes(_polite(sentence[found.end() :]))
+            if any(wishes):
+                return wishes
+        return False, False
+
+
+def _wishes(clause: str) -> tuple[bool, bool]:
+    """Whether a clause wishes for a picture, and for a change of one; "draw it in blue" may be either."""
+    return _DRAWS.search(clause) is not None, _EDITS.search(clause) is not None
 
 
 def _polite(clause: str) -> str:
@@ -232,3 +269,5 @@ _NAMES = _Patterns(pattern for language in _LANGUAGES for pattern in language.ph
 _ASKS = _Patterns(pattern for language in _LANGUAGES for pattern in language.asks)
 _FORBIDS = _Patterns(pattern for language in _LANGUAGES for pattern in language.forbids)
 _REFERS = _Patterns(pattern for language in _LANGUAGES for pattern in language.refers)
+_SHOWS = _Patterns(pattern for language in _LANGUAGES for pattern in language.shows)
+_EDITS = _Patterns(pattern for language in _LANGUAGES for pattern in language.edits)

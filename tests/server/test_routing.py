@@ -153,7 +153,7 @@ OTHER_LANGUAGES = [
 
 @pytest.mark.parametrize(("text", "reason"), [*ENGLISH, *OTHER_LANGUAGES])
 def test_text_alone(text: str, reason: str) -> None:
-    assert classify(Unrouted(text=text)) == Route("generate" if reason in GENERATE else "vqa", reason)
+    assert classify(Unrouted(text=text))[:3] == ("generate" if reason in GENERATE else "vqa", reason, False)
 
 
 @pytest.mark.parametrize(
@@ -166,17 +166,116 @@ def test_text_alone(text: str, reason: str) -> None:
         ("generate an image of a house, please", routing.NEW_IMAGE),
         ("Zeichne einen Hund", routing.NEW_IMAGE),
         ("画一只猫", routing.NEW_IMAGE),
-        ("draw a cat like this one", routing.IMAGE_GIVEN),
-        ("draw a frame around the picture", routing.IMAGE_GIVEN),
         ("Draw a cat. What is in the background?", routing.IMAGE_GIVEN),
         ("How would you draw this?", routing.IMAGE_GIVEN),
-        ("Zeichne dieses Bild neu", routing.IMAGE_GIVEN),
         ("a picture of a cat", routing.IMAGE_GIVEN),
         ("don't draw, answer", routing.IMAGE_GIVEN),
     ],
 )
 def test_with_an_image(text: str, reason: str) -> None:
     assert classify(Unrouted(text=text, image=True)) == Route("generate" if reason in GENERATE else "vqa", reason)
+
+
+EDITS = [
+    "draw this with a blue circle",
+    "draw the same picture with a green square",
+    "draw a cat like this one",
+    "draw a frame around the picture",
+    "make the circle blue",
+    "Can you make it darker?",
+    "please remove the circle",
+    "edit the image: remove the circle",
+    "Here is a photo of mine, change the background to a beach",
+    "Replace the square by a triangle.",
+    "add a hat to the cat",
+    "Turn this photo into a watercolour",
+    "write my name on the picture",
+    "redraw it in blue",
+    "Generate three variations of this",
+    "rotate by 90 degrees",
+    "Zeichne dieses Bild neu",
+    "Entferne den Kreis",
+    "Mach den Kreis blau",
+    "Supprime le cercle",
+    "Elimina el círculo",
+    "Rimuovi il cerchio",
+    "Remova o círculo",
+    "Verwijder de cirkel",
+    "Убери круг",
+    "把圆改成蓝色",
+    "円を青に変えて",
+]
+# Wishes for words about a picture, however they begin.
+NO_EDITS = [
+    "make a list of what you see",
+    "Add the numbers in this table",
+    "turn this into a poem",
+    "convert the table in the picture to markdown",
+    "Put it into words",
+    "change the sentence to the past tense",
+    "What would change if the circle were blue?",
+    "Can you tell me whether to remove the circle?",
+    "describe how to edit it",
+    "What colour is it? Make it short.",
+    "fix the grammar in this text",
+    "Ersetze die Wörter durch andere",
+]
+
+
+@pytest.mark.parametrize("text", EDITS)
+def test_wishes_to_change_a_picture(text: str) -> None:
+    refused = Route("generate", routing.EDITS_IMAGE, refused=True)
+    assert classify(Unrouted(text=text, image=True)) == refused
+    assert classify(Unrouted(text=text, image=True, modalities=["image", "text"])) == refused
+    assert not classify(Unrouted(text=text)).refused
+    answered = classify(Unrouted(text=text, image=True, modalities=["text"]))
+    assert answered == Route("vqa", routing.TEXT_WANTED)
+
+
+@pytest.mark.parametrize("text", ["make the circle blue", "redraw it in blue", "Entferne den Kreis"])
+def test_wishes_to_change_a_picture_whatever_was_named(text: str) -> None:
+    refused = Route("generate", routing.EDITS_IMAGE, refused=True)
+    assert classify(Unrouted(text=text, image=True, task="generate")) == refused
+    assert classify(Unrouted(text=text, image=True, modalities=["image"])) == refused
+    assert classify(Unrouted(text=text, earlier=True)) == refused
+    assert classify(Unrouted(text=text, image=True, task="vqa")) == Route("vqa", routing.TASK_NAMED)
+
+
+@pytest.mark.parametrize("text", NO_EDITS)
+def test_wishes_for_words_change_no_picture(text: str) -> None:
+    assert classify(Unrouted(text=text, image=True)) == Route("vqa", routing.IMAGE_GIVEN)
+    assert classify(Unrouted(text=text, earlier=True)) == Route("vqa", routing.IMAGE_GIVEN)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("what colour is the square?", routing.IMAGE_GIVEN),
+        ("and now?", routing.IMAGE_GIVEN),
+        ("draw a house that has two windows", DRAW),
+        ("Draw a cat and put a hat on it", DRAW),
+        ("a picture of a cat", NAMES),
+    ],
+)
+def test_with_an_image_in_an_earlier_turn(text: str, reason: str) -> None:
+    assert classify(Unrouted(text=text, earlier=True)) == Route("generate" if reason in GENERATE else "vqa", reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "speaks"),
+    [
+        ("what is in the picture?", True),
+        ("Was ist auf dem Bild zu sehen?", True),
+        ("图中有什么?", True),
+        ("what colour is it?", False),
+        ("what is a picture?", False),
+        ("draw the picture of a cat", False),
+    ],
+)
+def test_a_text_may_speak_of_a_picture_that_is_not_there(text: str, speaks: bool) -> None:
+    assert classify(Unrouted(text=text)).no_image is speaks
+    assert not classify(Unrouted(text=text, image=True)).no_image
+    assert not classify(Unrouted(text=text, earlier=True)).no_image
 
 
 @pytest.mark.parametrize(
@@ -234,13 +333,17 @@ WORDS = [word for text, _ in [*ENGLISH, *OTHER_LANGUAGES] for word in text.split
 @given(
     st.one_of(st.text(), st.lists(st.sampled_from(WORDS), max_size=60).map(" ".join)),
     st.booleans(),
+    st.booleans(),
     st.lists(st.sampled_from(["text", "image"]), max_size=3),
 )
-def test_any_text_has_a_task_and_a_reason(text: str, image: bool, modalities: list[Modality]) -> None:
-    route = classify(Unrouted(text=text, image=image, modalities=modalities))
+def test_any_text_has_a_task_and_a_reason(text: str, image: bool, earlier: bool, modalities: list[Modality]) -> None:
+    request = Unrouted(text=text, image=image, earlier=earlier, modalities=modalities)
+    route = classify(request)
     assert route.task in ("generate", "vqa")
     assert route.reason in REASONS
-    assert classify(Unrouted(text=text, image=image, modalities=modalities)) == route
+    assert route.refused == (route.reason == routing.EDITS_IMAGE)
+    assert not (route.refused and not (image or earlier))
+    assert classify(request) == route
 
 
 def pieces() -> list[str]:
@@ -248,7 +351,14 @@ def pieces() -> list[str]:
     words = {
         word
         for language in (*LATIN, *OTHERS)
-        for pattern in (*language.polite, *language.draws, *language.asks, *language.forbids, *language.refers)
+        for pattern in (
+            *language.polite,
+            *language.draws,
+            *language.asks,
+            *language.forbids,
+            *language.refers,
+            *language.edits,
+        )
         for word in re.findall(r"\w{2,}", pattern)
     }
     chosen = random.Random(3).sample(sorted(words), 40)
@@ -297,7 +407,14 @@ def test_what_is_read_is_bounded_after_normalising(text: str) -> None:
 def test_anchored_patterns_stand_alone() -> None:
     """A pattern that begins with `^` is tried at the beginning only, so it must not hold another alternative."""
     for language in (*LATIN, *OTHERS):
-        for pattern in (*language.draws, *language.phrases, *language.asks, *language.forbids, *language.refers):
+        for pattern in (
+            *language.draws,
+            *language.phrases,
+            *language.asks,
+            *language.forbids,
+            *language.refers,
+            *language.edits,
+        ):
             depth, plain = 0, re.sub(r"\\.|\[[^]]*\]", "", pattern)
             for character in plain:
                 depth += (character == "(") - (character == ")")
