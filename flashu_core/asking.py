@@ -20,13 +20,24 @@ from flashu_core.plan import Schedule, make_answer_schedule
 from flashu_core.policies import UnderstandingPolicy, find_policy, override
 from flashu_core.scheduler import Entry
 from flashu_core.timing import Spans, total_milliseconds
-from flashu_core.types import Event, Failed, Finished, Text, UnderstandRequest, UnderstandResult
+from flashu_core.types import (
+    Event,
+    Failed,
+    Finished,
+    Text,
+    TokenLogprob,
+    TokenLogprobs,
+    UnderstandRequest,
+    UnderstandResult,
+)
+
+_LEAST_LOGPROB = -9999.0  # JSON has no infinity; OpenAI's own value for a token that cannot be
 
 
 @dataclass(slots=True)
 class Asking:
     """One request; `state`, which holds all memory that counts, `held` bytes, is there once its picture is read;
-    `shown` is the text already told."""
+    `shown` and `logprobs` are what was already told."""
 
     identity: int
     request: UnderstandRequest
@@ -40,6 +51,7 @@ class Asking:
     first_token: float = 0.0
     state: understand.Understanding | None = None
     shown: str = ""
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
     spans: list[Spans] = field(default_factory=list)
 
     @property
@@ -128,6 +140,7 @@ class Asker:
                     max_new_tokens=request.max_new_tokens,
                     temperature=request.temperature,
                     top_p=request.top_p,
+                    logprobs=request.logprobs,
                 ),
                 generator=torch.Generator().manual_seed(asking.seed),
                 spans=spans,
@@ -159,9 +172,11 @@ class Asker:
             # A character may still lack bytes that come with the next token, and a stop its end.
             text = text.rstrip("\ufffd")
             text = text[: len(text) - _begun(text, asking.request.stop)]
-        if len(text) > len(asking.shown):
-            events.append(Text(asking.identity, text[len(asking.shown) :]))
+        logprobs = () if asking.request.logprobs is None else self._logprobs(asking, state, text, cut=bool(stops))
+        if len(text) > len(asking.shown) or logprobs:
+            events.append(Text(asking.identity, text[len(asking.shown) :], logprobs))
             asking.shown = text
+            asking.logprobs += logprobs
         if state.done:
             timings = total_milliseconds([*asking.spans, *state.spans])
             timings["queue"] = (asking.begun - asking.arrived) * 1000
@@ -175,9 +190,37 @@ class Asker:
                 policy=asking.request.policy,
                 schedule=dict(state.counts),
                 timings=timings,
+                logprobs=tuple(asking.logprobs),
             )
             events.append(Finished(asking.identity, result))
         return events
+
+    def _logprobs(
+        self, asking: Asking, state: understand.Understanding, text: str, *, cut: bool
+    ) -> tuple[TokenLogprobs, ...]:
+        """Of the tokens that are told with the answer so far, `text`, and were not before: those whose text is all in
+        it; where a stop cut it, those whose text begins in it; at the end the others, too."""
+        decode, first = self.parts.tokenizer.decode, len(asking.logprobs)
+        end = len(state.tokens)
+        if cut or not state.done:
+            end = first
+            while end < len(state.tokens):
+                reaches = len(decode(state.tokens[: end + 1]))
+                if reaches > len(text) and not (cut and len(decode(state.tokens[:end])) < len(text)):
+                    break
+                end += 1
+        return tuple(
+            TokenLogprobs(
+                chosen=self._logprob(token, value), top=tuple(self._logprob(other, theirs) for other, theirs in top)
+            )
+            for token, (value, top) in zip(state.tokens[first:end], state.logprobs[first:end], strict=True)
+        )
+
+    def _logprob(self, token: int, value: float) -> TokenLogprob:
+        written = self.parts.tokenizer.token_bytes(token)
+        return TokenLogprob(
+            token=written.decode("utf-8", "replace"), bytes=tuple(written), logprob=max(value, _LEAST_LOGPROB)
+        )
 
 
 def _begun(text: str, stops: Sequence[str]) -> int:

@@ -240,5 +240,6 @@ def _result(
             **state.counts,
         },
         evaluations=tuple(state.ran),
+        prompt_tokens=len(drawing.text.ids) + (len(drawing.null.ids) if drawing.request.negative_prompt else 0),
         timings=timings,
     )

@@ -54,3 +54,15 @@ def draw_token(logits: Tensor, *, temperature: float, top_p: float, generator: t
     beyond = ordered.cumsum(0) - ordered >= top_p
     beyond[0] = False
     return int(order[torch.multinomial(ordered.masked_fill(beyond, 0.0), 1, generator=generator)])
+
+
+def log_probabilities(logits: Tensor, token: int, count: int) -> tuple[float, list[tuple[int, float]]]:
+    """The log probability of a token, and the `count` likeliest tokens with theirs, the likeliest first.
+
+    Args:
+        logits: scores (vocabulary,), as the model gives them.
+    """
+    logarithms = torch.log_softmax(logits.float(), dim=-1)
+    values, ids = logarithms.topk(min(count, len(logarithms)))
+    likeliest = zip(ids.tolist(), values.tolist(), strict=True)
+    return float(logarithms[token]), [(int(one), float(value)) for one, value in likeliest]

@@ -20,6 +20,17 @@ from flashu_core.errors import CheckpointError
 ADDED_TOKENS = ("[PAD]", "<image>", "<|vid_start|>", "<|vid_end|>")
 
 
+def _byte_characters() -> dict[str, int]:
+    """Byte-level BPE writes every byte as one visible character: those that are visible in Latin-1 as themselves, the
+    others, in order, as the characters from 256."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in visible]
+    return {chr(byte): byte for byte in visible} | {chr(256 + index): byte for index, byte in enumerate(others)}
+
+
+_BYTES = _byte_characters()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpecialTokens:
     """Ids of the tokens that give a sequence its form."""
@@ -97,6 +108,17 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Ids to text, special tokens left out; bytes that are no UTF-8 become replacement characters."""
         return str(self._plain.decode(list(ids), skip_special_tokens=True))
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for; those of a special token's name for a special one. Nothing for an id that
+        the vocabulary does not have, as models' last rows may be."""
+        name = self._plain.id_to_token(token)
+        if name is None:
+            return b""
+        try:
+            return bytes(_BYTES[character] for character in name)
+        except KeyError:  # a token that was added as plain text
+            return str(name).encode()
 
     def save(self, folder: Path) -> None:
         """Writes `tokenizer.json`."""

@@ -25,6 +25,7 @@ MOST_STOPS = 4
 MOST_POINTS = 1000
 MOST_GUIDANCE = 100.0
 MOST_NEW_TOKENS = 4096
+MAX_LOGPROBS = 20
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
@@ -113,6 +114,8 @@ class UnderstandRequest:
         temperature: 0 picks the likeliest token.
         top_p: the smallest set of likeliest tokens with this much probability is drawn from.
         stop: texts before the first of which the answer ends.
+        logprobs: None, or of how many likeliest tokens at each position the log probability is wanted, beside that of
+            the answer's own token: 0 to 20.
         policy, overrides: as of a picture.
 
     Raises:
@@ -125,6 +128,7 @@ class UnderstandRequest:
     temperature: float = 0.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
+    logprobs: int | None = None
     seed: int | None = None
     policy: str = "exact"
     overrides: Mapping[str, float] = field(default_factory=dict)
@@ -139,6 +143,8 @@ class UnderstandRequest:
                 f"stop has {len(self.stop)} texts; it must be at most {MOST_STOPS}, none of them empty",
                 parameter="stop",
             )
+        if self.logprobs is not None:
+            _within("logprobs", self.logprobs, 0, MAX_LOGPROBS)
         _within("max_new_tokens", self.max_new_tokens, 1, MOST_NEW_TOKENS)
         _within("temperature", self.temperature, 0.0, 10.0)
         if not 0.0 < self.top_p <= 1.0:
@@ -174,6 +180,7 @@ class GenerateResult:
         seeds: one for each picture.
         schedule: counts of what ran: evaluations, backbone_passes, head_passes, ...
         evaluations: what ran, one by one; `schedule` holds their sums.
+        prompt_tokens: read of the prompt, with the two around it, and of the negative prompt where there is one.
         timings: milliseconds per component: `tokenize`, `prefix`, `features`, `backbone`, `head`, `guidance`,
             `vae_decode`, `preview` where there were any; `queue` (until the first unit of work), and `total` (from
             that one to the last).
@@ -186,13 +193,38 @@ class GenerateResult:
     policy: str
     schedule: Mapping[str, int]
     evaluations: tuple[Evaluation, ...]
+    prompt_tokens: int
     timings: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenLogprob:
+    """A token and the natural logarithm of its probability, before temperature and top_p.
+
+    Attributes:
+        token: its text; bytes that are no UTF-8 by themselves are replacement characters.
+        bytes: its bytes, which joined with those of its neighbours are UTF-8.
+        logprob: at least -9999.
+    """
+
+    token: str
+    bytes: tuple[int, ...]
+    logprob: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenLogprobs:
+    """A token of an answer, and the likeliest ones in its place, the likeliest first."""
+
+    chosen: TokenLogprob
+    top: tuple[TokenLogprob, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnderstandResult:
     """An answer and what it took; `timings` as for pictures: `tokenize`, `vae_encode`, `features`, `prefill`,
-    `decode`, `queue`, `time_to_first_token` (from the first unit of work), `total`."""
+    `decode`, `queue`, `time_to_first_token` (from the first unit of work), `total`. `logprobs` of its tokens, without
+    the end token, are there where they were asked for."""
 
     answer: str
     finish_reason: FinishReason
@@ -201,6 +233,7 @@ class UnderstandResult:
     policy: str
     schedule: Mapping[str, int]
     timings: Mapping[str, float]
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 Result = GenerateResult | UnderstandResult
@@ -226,10 +259,12 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """More of an answer; the pieces of one request, joined, are its answer."""
+    """More of an answer; the pieces of one request, joined, are its answer, and their `logprobs` those of its
+    tokens: a token comes with the piece that completes its text."""
 
     request: int
     text: str
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

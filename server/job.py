@@ -39,7 +39,7 @@ class Job:
             self.progress = event
         before = self._told.get(type(event))
         if isinstance(event, Text) and isinstance(before, Text):
-            event = Text(event.request, before.text + event.text)
+            event = Text(event.request, before.text + event.text, before.logprobs + event.logprobs)
         self._told[type(event)] = event
         self._news.set()
 

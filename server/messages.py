@@ -29,6 +29,8 @@ from flashu_core import (
     PromptTooLongError,
     Request,
     Text,
+    TokenLogprob,
+    TokenLogprobs,
     UnderstandRequest,
     UnderstandResult,
     UnitCost,
@@ -226,6 +228,8 @@ TAGS: Final[Mapping[str, type]] = {
     "evaluation": Evaluation,
     "generate_result": GenerateResult,
     "understand_result": UnderstandResult,
+    "token_logprob": TokenLogprob,
+    "token_logprobs": TokenLogprobs,
 }
 # An error of a class that is not listed travels as the nearest one above it.
 ERRORS: Final[Mapping[str, type[FlashUError]]] = {

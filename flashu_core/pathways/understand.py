@@ -20,7 +20,7 @@ from flashu_core.model.showo2 import Showo2
 from flashu_core.neurons import FULL, NeuronPath
 from flashu_core.plan import Schedule, StepPlan, make_answer_schedule
 from flashu_core.recent import Recent
-from flashu_core.sampler import draw_token
+from flashu_core.sampler import draw_token, log_probabilities
 from flashu_core.techniques.layer_skipping import most_similar
 from flashu_core.timing import Spans
 
@@ -30,12 +30,14 @@ PATHS = 8  # on which what precedes a question is kept as it was read
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decoding:
-    """How an answer is drawn: `draw_token`'s parameters, when it stops, how long it may get."""
+    """How an answer is drawn: `draw_token`'s parameters, when it stops, how long it may get, and of how many likeliest
+    tokens at each position the log probability is kept (None: of none, nor of the answer's own)."""
 
     eos: int
     max_new_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
+    logprobs: int | None = None
 
 
 @dataclass(slots=True)
@@ -85,6 +87,7 @@ class Understanding:
         schedule: one plan for each token that may be drawn; the first is the prefill's.
         cache: keys and values of everything read so far.
         tokens: the answer so far, without the end token.
+        logprobs: for each token its log probability, and the likeliest tokens with theirs; where they are wanted.
         logits: scores of the next token, (vocabulary,).
         ended: whether the end token came.
         lost: whether the scores are no numbers any more; there is no answer then.
@@ -103,6 +106,7 @@ class Understanding:
     prompt_tokens: int
     pruned: NeuronPath = FULL
     tokens: list[int] = field(default_factory=list)
+    logprobs: list[tuple[float, list[tuple[int, float]]]] = field(default_factory=list)
     ended: bool = False
     lost: bool = False
     skipped: frozenset[int] = frozenset()
@@ -255,5 +259,7 @@ def _draw(state: Understanding) -> None:
         return
     if token == decoding.eos:
         state.ended = True
-    else:
-        state.tokens.append(token)
+        return
+    state.tokens.append(token)
+    if decoding.logprobs is not None:
+        state.logprobs.append(log_probabilities(state.logits, token, decoding.logprobs))

@@ -15,7 +15,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from flashu_core import GenerateRequest, Progress, UnderstandRequest
+from flashu_core import GenerateRequest, Progress, Text, UnderstandRequest
 from server.answers import (
     EitherDone,
     EvaluationOut,
@@ -191,8 +191,8 @@ async def _answer_events(
 ) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(work.answer_events(services, record, asking, decoded_ms)) as events:
         async for event in events:
-            if isinstance(event, str):
-                yield _event("text", TextEvent(text=event))
+            if isinstance(event, Text):
+                yield _event("text", TextEvent(text=event.text))
             else:
                 yield _event("done", _answer(asking, event, identity, routing))
 

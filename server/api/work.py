@@ -155,13 +155,13 @@ async def answer(services: Services, record: Record, request: UnderstandRequest,
 
 async def answer_events(
     services: Services, record: Record, request: UnderstandRequest, decoded_ms: float | None
-) -> AsyncGenerator[str | Answered, None]:
+) -> AsyncGenerator[Text | Answered, None]:
     """As `answer`, in pieces of text; the last one is `Answered`. Closing the generator cancels the request."""
     async with contextlib.aclosing(services.worker.events(request)) as events:
         async for event in events:
             match event:
-                case Text(text=text):
-                    yield text
+                case Text():
+                    yield event
                 case Finished(result=result):
                     yield _answered(services, record, result, decoded_ms)
                 case _:

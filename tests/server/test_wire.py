@@ -117,8 +117,15 @@ PICTURES = st.builds(
     policy=TEXT,
     schedule=COUNTS,
     evaluations=st.lists(EVALUATION, max_size=4).map(tuple),
+    prompt_tokens=COUNT,
     timings=TIMES,
 )
+LOGPROB = st.builds(
+    TokenLogprob, token=TEXT, bytes=st.lists(st.integers(0, 255), max_size=4).map(tuple), logprob=reals(-9999, 0)
+)
+LOGPROBS = st.lists(
+    st.builds(TokenLogprobs, chosen=LOGPROB, top=st.lists(LOGPROB, max_size=3).map(tuple)), max_size=3
+).map(tuple)
 ANSWER = st.builds(
     UnderstandResult,
     answer=TEXT,
@@ -128,6 +135,7 @@ ANSWER = st.builds(
     policy=TEXT,
     schedule=COUNTS,
     timings=TIMES,
+    logprobs=LOGPROBS,
 )
 ERROR = st.one_of(
     st.builds(InvalidRequestError, TEXT, parameter=st.none() | TEXT),

@@ -27,9 +27,9 @@ from flashu_core import (
     Finished,
     GenerateRequest,
     GenerateResult,
-    InvalidRequestError,
     ModelInfo,
     Progress,
+    PromptTooLongError,
     Request,
     Text,
     UnderstandResult,
@@ -113,7 +113,8 @@ class ToyEngine:
         if text == "refuse":
             raise ValueError(SECRET)
         if len(text.split()) > self.info.max_prompt_tokens:
-            raise InvalidRequestError("the prompt is too long; shorten it", parameter="prompt")
+            name = "prompt" if drawing else "question"
+            raise PromptTooLongError(f"the {name} is too long; shorten it", parameter=name)
         self._submitted += 1
         self._active[self._submitted] = (request, 0)
         self._arrived[self._submitted] = time.monotonic() if arrived is None else arrived
@@ -208,6 +209,7 @@ def _draw(identity: int, request: GenerateRequest, done: int, waited: float) -> 
         policy=request.policy,
         schedule={"evaluations": of},
         evaluations=(Evaluation(backbone="full", head="computed"),) * of,
+        prompt_tokens=len(request.prompt.split()),
         timings={"backbone": 1.0 * of, "queue": waited, "total": 1.0 * of},
     )
     return [progress, Finished(identity, result)]
