@@ -50,6 +50,8 @@ class _Answer(_Out):
     """Counts of what ran."""
     routing: Routing | None = None
     """Where the task was not the route's."""
+    warnings: list[WarningOut] | None = None
+    """What was sent and had no effect, where something had none."""
 
 
 class EvaluationOut(_Out):

@@ -20,8 +20,9 @@ from starlette.responses import Response
 from flashu_core import EngineConfig
 from flashu_core.hub import is_hub_id
 from flashu_core.streams import open_standard_streams
-from server import __version__
+from server import __version__, image_store
 from server.api.chat import chat_routes
+from server.api.files import file_routes
 from server.api.native import native_routes
 from server.api.openai import openai_routes
 from server.api.playground import playground_routes
@@ -91,12 +92,20 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
         # FastAPI's own would export raw paths, query strings and the words of exceptions; server.tracing does not.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    services = Services(settings=settings, worker=worker, images=images, remote=_remote(settings), metrics=metrics)
+    services = Services(
+        settings=settings,
+        worker=worker,
+        images=images,
+        remote=_remote(settings),
+        metrics=metrics,
+        store=_store(settings),
+    )
     app.state.services = services
     routers = (
         native_routes(services),
         openai_routes(services),
         chat_routes(services),
+        file_routes(services),
         probe_routes(services),
         playground_routes(),
     )
@@ -185,6 +194,12 @@ def _remote(settings: Settings) -> RemoteImages | None:
     return RemoteImages(limits)
 
 
+def _store(settings: Settings) -> image_store.ImageStore | None:
+    if not settings.image_store_mib:
+        return None
+    return image_store.ImageStore(max_bytes=settings.image_store_mib * 2**20)
+
+
 def _guard(app: FastAPI, settings: Settings) -> None:
     open_routes = PROBES | PAGE | (METRICS if settings.open_metrics else frozenset())
     ledger = Ledger(requests=settings.rate_limit, work=settings.work_limit)
@@ -198,7 +213,8 @@ def _guard(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(TrustedHosts, hosts=hosts, check_origin=check_origin, origins=origins, open_routes=PROBES)
     ring = KeyRing(settings.api_keys.get_secret_value(), settings.api_key_file)
     if ring:
-        app.add_middleware(ApiKeys, ring=ring, open_routes=open_routes)
+        # An address of a kept picture is its own key, for whoever shows it.
+        app.add_middleware(ApiKeys, ring=ring, open_routes=open_routes, open_prefixes=(image_store.PREFIX,))
     elif open_to_all(settings.host):
         _log.warning("there are no API keys: whoever reaches %s may use this server", settings.host)
 

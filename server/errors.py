@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -85,7 +86,8 @@ class InvalidFieldError(ServerError):
     def __init__(self, error: ValidationError, sent: object, known: Collection[str] = ()) -> None:
         found = error.errors(include_url=False)[0]
         kind = found["type"]
-        path = _path(found, sent)
+        # A rule about several fields names the one to change.
+        path = _path(found, sent) or [name for name in (found.get("ctx", {}).get("param"),) if name]
         self.param = ".".join(path) or None
         self.code = _CODES.get(kind, "invalid_value")
         if kind == "string_too_long" and found["ctx"]["max_length"] == TEXT_CHARACTERS:
@@ -231,10 +233,11 @@ class UnsupportedMediaTypeError(ServerError):
 
 
 class UnknownModelError(ServerError):
-    """The model named is not the one loaded."""
+    """The model named is not the one loaded, which has the names `known`."""
 
-    def __init__(self, known: str) -> None:
-        super().__init__(f"there is no model of that name here; use {known}, or leave model out where that may be")
+    def __init__(self, *known: str) -> None:
+        names = " or ".join(known)
+        super().__init__(f"there is no model of that name here; use {names}, or leave model out where that may be")
 
 
 class ClientGoneError(ServerError):
@@ -262,11 +265,11 @@ class Problem:
         return JSONResponse(self.body(), self.status, headers=dict(self.headers))
 
 
-def problem_of(error: Exception, names: Mapping[str, str] = _PARAMETERS) -> Problem:
+def problem_of(error: Exception, names: Mapping[str, str] = MappingProxyType({})) -> Problem:
     """The answer to a request that ended in `error`; anything unknown is a 500 of fixed words.
 
     Args:
-        names: what the route calls parameters of the engine's, where it differs.
+        names: what the route calls parameters of the engine's, where that differs from the native routes.
     """
     match error:
         case InvalidFieldError():
@@ -277,8 +280,10 @@ def problem_of(error: Exception, names: Mapping[str, str] = _PARAMETERS) -> Prob
             return problem_of(InvalidFieldError(error, None))
         case InvalidRequestError():
             code = _CONTEXT_LENGTH if isinstance(error, PromptTooLongError) else "invalid_value"
-            name = error.parameter
-            return Problem(400, code, str(error), {**_PARAMETERS, **names}.get(name, name) if name else None)
+            name = error.parameter or ""
+            if name in names:  # the engine's words are about its own name
+                return Problem(400, code, f"{names[name]}: {error}", names[name])
+            return Problem(400, code, str(error), _PARAMETERS.get(name, name) or None)
         case DeadlineExceededError():
             return Problem(504, "deadline_exceeded", str(error), "timeout_s", headers=_NOT_AGAIN)
         case CancelledError():

@@ -94,16 +94,20 @@ class KeyRing:
 
 
 class ApiKeys:
-    """Lets a request through that names a key, or goes to one of `open_routes`; all others end here with 401.
+    """Lets a request through that names a key, or goes to one of `open_routes`, or reads below one of `open_prefixes`;
+    all others end here with 401.
 
     It decides on the path that the routes are chosen by, and takes the key out of the headers before anybody else sees
     them.
     """
 
-    def __init__(self, app: ASGIApp, *, ring: KeyRing, open_routes: frozenset[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, ring: KeyRing, open_routes: frozenset[str], open_prefixes: tuple[str, ...] = ()
+    ) -> None:
         self._app = app
         self._ring = ring
         self._open_routes = open_routes
+        self._open_prefixes = open_prefixes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -112,7 +116,7 @@ class ApiKeys:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         scope["headers"] = [header for header in scope["headers"] if header[0] != b"authorization"]
         key = _bearer(given[0]) if len(given) == 1 else None
-        if scope["type"] == "http" and scope["path"] in self._open_routes:
+        if scope["type"] == "http" and self._is_open(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
             return
         name = None if key is None else self._ring.name_of(key)
@@ -125,6 +129,9 @@ class ApiKeys:
             await problem.response()(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008})
+
+    def _is_open(self, method: str, path: str) -> bool:
+        return path in self._open_routes or (method in ("GET", "HEAD") and path.startswith(self._open_prefixes))
 
 
 def open_to_all(host: str) -> bool:

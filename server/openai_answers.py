@@ -1,5 +1,5 @@
 """What the OpenAI-compatible routes answer with when they do not stream: OpenAI's fields, and what this server adds to
-them. Token counts of pictures are null: a picture's cost here is evaluations, told in `schedule`."""
+them. Drawing takes evaluations, told in `schedule`, and makes no tokens: pictures count 0."""
 
 from __future__ import annotations
 
@@ -20,8 +20,25 @@ class _WorkDone(BaseModel):
 
 
 class ImageData(BaseModel):
-    b64_json: str
+    b64_json: str | None = None
+    """The file; left out where an address was asked for."""
+    url: str | None = None
+    """Where the file is kept for an hour; left out where it was not asked for."""
     seed: int
+
+
+class InputDetails(BaseModel):
+    text_tokens: int
+    image_tokens: int
+
+
+class ImagesUsage(BaseModel):
+    """Tokens read of the prompts; drawing makes none."""
+
+    input_tokens: int
+    input_tokens_details: InputDetails
+    output_tokens: int
+    total_tokens: int
 
 
 class ImagesAnswer(_WorkDone):
@@ -33,7 +50,7 @@ class ImagesAnswer(_WorkDone):
     quality: Literal["auto"]
     background: Literal["opaque"]
     output_format: OutputFormat
-    usage: None
+    usage: ImagesUsage
 
 
 class ImageUrl(BaseModel):
@@ -56,11 +73,27 @@ class ChatMessage(BaseModel):
     """The picture, where the turn asked for one; else left out."""
 
 
+class TopLogprob(BaseModel):
+    token: str
+    bytes: list[int]
+    logprob: float
+
+
+class ContentLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
+class Logprobs(BaseModel):
+    content: list[ContentLogprob]
+    refusal: None
+
+
 class Choice(BaseModel):
     index: int
     message: ChatMessage
     finish_reason: Literal["stop", "length"]
-    logprobs: None
+    logprobs: Logprobs | None
+    """Where they were asked for, of an answer."""
 
 
 class ChatAnswer(_WorkDone):
@@ -71,7 +104,8 @@ class ChatAnswer(_WorkDone):
     created: int
     model: str
     choices: list[Choice]
-    usage: Usage | None
+    usage: Usage
+    """Of a drawn turn: tokens read of the prompt; drawing makes none."""
     routing: Routing
 
 

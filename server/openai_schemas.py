@@ -103,8 +103,8 @@ class ImagesBody(OpenAIBody):
     """The loaded model's name, where one is given."""
     n: Annotated[int, Field(ge=1, le=8)] | None = None
     """How many pictures; null is one."""
-    response_format: Literal["b64_json"] | None = None
-    """Pictures come as base64; this server keeps none to link to."""
+    response_format: Literal["b64_json", "url"] | None = None
+    """base64, as null is; or addresses where the pictures are kept for an hour, unless the server keeps none."""
     output_format: OutputFormat | None = None
     """File format of the pictures; null is png."""
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
@@ -159,15 +159,26 @@ class ChatBody(OpenAIBody):
     stream_options: StreamOptions | None = None
     """Of streams only."""
 
+    logprobs: bool | None = None
+    """Whether an answer comes with the log probabilities of its tokens, before temperature and top_p."""
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    """Of how many likeliest tokens at each position, besides."""
+
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         last = self.messages[-1]
         if not isinstance(last, UserMessage):
-            raise PydanticCustomError("last_turn", "the last message must be the user's")
+            raise PydanticCustomError("last_turn", "the last message must be the user's", {"param": "messages"})
         if not last.text.strip():
-            raise PydanticCustomError("blank", "the last message has no text; say what to draw or to answer")
+            raise PydanticCustomError(
+                "blank", "the last message has no text; say what to draw or to answer", {"param": "messages"}
+            )
         if self.max_tokens and self.max_completion_tokens and self.max_tokens != self.max_completion_tokens:
-            raise PydanticCustomError("tokens", "max_tokens and max_completion_tokens differ; send one of them")
+            raise PydanticCustomError(
+                "tokens",
+                "max_tokens and max_completion_tokens differ; send one of them",
+                {"param": "max_completion_tokens"},
+            )
         return self
 
     def review(self, warnings: Warnings) -> None:
@@ -184,6 +195,8 @@ class ChatBody(OpenAIBody):
                 warnings.add(name, f"cut to {MAX_NEW_TOKENS}, the model's limit")
         if self.stream_options is not None and not self.stream:
             warnings.add("stream_options", "ignored: they are for streams")
+        if self.top_logprobs and not self.logprobs:
+            warnings.add("top_logprobs", "ignored: logprobs is not true")
 
     @property
     def text(self) -> str:
@@ -192,10 +205,21 @@ class ChatBody(OpenAIBody):
         return last.text if isinstance(last, UserMessage) else ""
 
     @property
+    def wanted_logprobs(self) -> int | None:
+        """Of how many likeliest tokens log probabilities are wanted; None where none are, nor of the answer's own."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
     def picture(self) -> Picture | None:
         """The picture that the last turn may be about: the conversation's last."""
         pictures = pictures_of(self.messages)
         return pictures[-1] if pictures else None
+
+    @property
+    def own_picture(self) -> Picture | None:
+        """The picture of the last turn itself."""
+        picture = self.picture
+        return picture if picture is not None and picture.message == len(self.messages) - 1 else None
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -211,7 +235,8 @@ class ChatBody(OpenAIBody):
         """What the task is decided by."""
         return Unrouted(
             text=self.text,
-            image=self.picture is not None,
+            image=self.own_picture is not None,
+            earlier=self.picture is not None,
             modalities=[modality for modality in self.modalities or () if modality != "audio"],
         )
 

@@ -128,11 +128,15 @@ class DrawingFields(WorkFields):
     def _one_picture(self) -> Self:
         if self.response_format == "binary" and (self.n != 1 or self.stream):
             raise PydanticCustomError(
-                "binary", "response_format binary holds one picture; set n to 1 and stream to false, or use b64_json"
+                "binary",
+                "binary holds one picture; set n to 1 and stream to false, or use b64_json",
+                {"param": "response_format"},
             )
         if self.partial_images and (self.n != 1 or not self.stream):
             raise PydanticCustomError(
-                "partial", "partial_images are of one picture in a stream; set n to 1 and stream to true, or leave it 0"
+                "partial",
+                "they are of one picture in a stream; set n to 1 and stream to true, or leave it 0",
+                {"param": "partial_images"},
             )
         return self
 
@@ -189,7 +193,13 @@ class VqaFields(AnswerFields):
     """What is asked about the picture; blank is refused."""
 
     def to_request(
-        self, image: Pixels | None, deadline: float, default: str, *, stop: tuple[str, ...] = ()
+        self,
+        image: Pixels | None,
+        deadline: float,
+        default: str,
+        *,
+        stop: tuple[str, ...] = (),
+        logprobs: int | None = None,
     ) -> UnderstandRequest:
         """The engine's request; `default` is the policy where none is named."""
         policy, overrides = applied(self.acceleration, default)
@@ -200,6 +210,7 @@ class VqaFields(AnswerFields):
             temperature=self.temperature,
             top_p=self.top_p,
             stop=stop,
+            logprobs=logprobs,
             seed=self.seed,
             policy=policy,
             overrides=overrides,
@@ -228,7 +239,7 @@ class InferFields(DrawingFields, AnswerFields):
     @model_validator(mode="after")
     def _one_text(self) -> Self:
         if (self.prompt is None) == (self.question is None):
-            raise PydanticCustomError("one_text", "one of prompt and question is needed, not both")
+            raise PydanticCustomError("one_text", "one of prompt and question is needed, not both", {"param": "prompt"})
         return self
 
     @property

@@ -176,6 +176,12 @@ class Settings(BaseSettings):
     """Bytes of a fetched picture at most."""
     remote_image_timeout_s: float = Field(default=10.0, gt=0, le=300)
     """Seconds that fetching a picture may take."""
+    served_model_names: str = Field(default="", max_length=4096)
+    """Names that clients call the model by, between commas; by default the model's own. The list of models has all."""
+    image_store_mib: int = Field(default=64, ge=0, le=2**20)
+    """MiB of drawn pictures kept for an hour, for response_format url; the oldest go first, 0 keeps none."""
+    public_url: str = Field(default="", pattern=r"^(https?://[^\s/?#]+(/[^\s?#]*)?)?$", max_length=1024)
+    """Address under which clients reach the server, for the addresses of kept pictures; by default as they name it."""
     log_format: Literal["json", "text"] = "text"
     """A JSON object a line, or lines for people."""
     log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"

@@ -4,17 +4,20 @@ the byte and time limits are the middleware's."""
 from __future__ import annotations
 
 import codecs
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any, Literal, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from flashu_core import InvalidRequestError
-from server.errors import InvalidFieldError, InvalidJsonError, UnsupportedMediaTypeError
+from server.errors import InvalidFieldError, InvalidJsonError, MalformedBodyError, UnsupportedMediaTypeError
 from server.openai_fields import OpenBody, reviewed
 from server.warnings import Warnings
 
@@ -108,6 +111,33 @@ def _members(value: Any) -> int:
     return count
 
 
+class _FormParser(MultiPartParser):
+    """Starlette's, which takes a form that was cut off for one with fewer parts; this one tells."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
+@contextlib.asynccontextmanager
+async def _form(request: Request) -> AsyncIterator[FormData]:
+    async with contextlib.aclosing(request.stream()) as stream:
+        parser = _FormParser(
+            request.headers, stream, max_files=1, max_fields=_MOST_FORM_FIELDS, max_part_size=_MOST_FIELD_BYTES
+        )
+        try:
+            form = await parser.parse()
+        except MultiPartException as error:
+            raise HTTPException(400, error.message) from None
+    try:
+        if not parser.ended:
+            raise MalformedBodyError("the multipart form has no closing boundary; it was cut off")
+        yield form
+    finally:
+        await form.close()
+
+
 @overload
 async def read_form(
     request: Request, schema: type[Body], *, file: str, required: Literal[True] = True
@@ -123,13 +153,13 @@ async def read_form(
 
     Raises:
         InvalidRequestError: a field comes twice, or the file is missing.
-        HTTPException: 400 where the form itself is damaged.
+        MalformedBodyError, HTTPException: 400 where the form itself is damaged.
         InvalidFieldError
     """
     content: bytes | None = None
     fields: dict[str, str] = {}
     try:
-        async with request.form(max_files=1, max_fields=_MOST_FORM_FIELDS, max_part_size=_MOST_FIELD_BYTES) as form:
+        async with _form(request) as form:
             for name, value in form.multi_items():
                 if name in fields or (name == file and content is not None):
                     known = name if name == file or name in schema.model_fields else None

@@ -7,15 +7,15 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import Request
 
-from flashu_core import GenerateRequest, UnderstandRequest
+from flashu_core import GenerateRequest, Text, TokenLogprobs, UnderstandRequest
 from server.api import work
 from server.api.bodies import JSON, media_type, read_open_json
 from server.api.disconnect import unless_gone
@@ -27,7 +27,7 @@ from server.conversation import Picture
 from server.openai_answers import ChatAnswer
 from server.openai_schemas import ChatBody
 from server.record import Record, record_of
-from server.routing import Route, classify
+from server.routing import Route
 from server.warnings import Warnings
 
 # A chat says nothing of files: every client reads png, and nothing is lost.
@@ -41,6 +41,7 @@ class _Completion:
     Attributes:
         image: the picture that was looked at, as `routing` tells it.
         warnings: of what had no effect.
+        counts: whether a stream tells the counts of tokens.
     """
 
     id: str
@@ -49,46 +50,43 @@ class _Completion:
     route: Route
     image: dict[str, str | int] | None
     warnings: Warnings
+    counts: bool
 
     @property
     def routing(self) -> dict[str, Any]:
-        told = self.route._asdict()
+        told = {"task": self.route.task, "reason": self.route.reason}
         return told if self.image is None else {**told, "image": self.image}
 
     def head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
-    def whole(
-        self, message: dict[str, Any], finish: str, usage: dict[str, int] | None, done: dict[str, Any]
-    ) -> Response:
-        said = {"role": "assistant", "refusal": None, **message}
-        choice = {"index": 0, "message": said, "finish_reason": finish, "logprobs": None}
-        return JSONResponse(
-            {
-                **self.head("chat.completion"),
-                "choices": [choice],
-                "usage": usage,
-                "routing": self.routing,
-                **done,
-            },
-            headers=self.warnings.headers(),
-        )
+    def whole(self, choice: dict[str, Any], finish: str, usage: dict[str, int], done: dict[str, Any]) -> Response:
+        said = {"role": "assistant", "refusal": None, **choice.pop("message")}
+        body = {
+            **self.head("chat.completion"),
+            "choices": [{"index": 0, "message": said, "finish_reason": finish, "logprobs": None, **choice}],
+            "usage": usage,
+            "routing": self.routing,
+            **done,
+        }
+        return JSONResponse(body, headers=self.warnings.headers())
 
     def stream(self, chunks: AsyncGenerator[bytes, None]) -> Response:
         return EventStream(chunks, headers=self.warnings.headers())
 
-    def chunk(self, delta: dict[str, Any], finish: str | None = None, **more: Any) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
-        return self._chunk([choice], **more)
-
-    def counts(self, usage: dict[str, int] | None) -> bytes:
-        return self._chunk([], usage=usage)
+    def chunk(
+        self, delta: dict[str, Any], finish: str | None = None, logprobs: dict[str, Any] | None = None, **more: Any
+    ) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": logprobs}
+        return self._chunk([choice], **({"usage": None} if self.counts else {}), **more)
 
     def done(self, request: GenerateRequest | UnderstandRequest, done: work.Drawn | work.Answered) -> dict[str, Any]:
         return work_done(request, done, self.warnings)
 
-    def last(self, finish: str, done: dict[str, Any]) -> bytes:
-        return self.chunk({}, finish, routing=self.routing, **done)
+    def ending(self, finish: str, usage: dict[str, int], done: dict[str, Any]) -> bytes:
+        """The last chunk with a choice, and the one with the counts where they are wanted."""
+        last = self.chunk({}, finish, routing=self.routing, **done)
+        return last + self._chunk([], usage=usage) if self.counts else last
 
     def _chunk(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
         return server_event(json.dumps({**self.head("chat.completion.chunk"), "choices": choices, **more}))
@@ -107,10 +105,13 @@ def chat_routes(services: Services) -> APIRouter:
         """Draws or answers what the last turn asks for, as OpenAI's route of that name."""
         media_type(request, JSON)
         body, warnings = await read_open_json(request, ChatBody)
-        route = classify(body.unrouted())
+        own = body.own_picture
+        route = work.route(body.unrouted(), warnings, text="messages", image=None if own is None else own.param)
         request.state.task = route.task
         picture = body.picture if route.task == "vqa" else None
         record_of(request.scope).names = _names(body, picture)
+        if body.logprobs and route.task == "generate":
+            warnings.add("logprobs", "ignored: pictures have none")
         completion = _Completion(
             id=f"chatcmpl-{uuid.uuid4().hex}",
             created=int(time.time()),
@@ -118,6 +119,7 @@ def chat_routes(services: Services) -> APIRouter:
             route=route,
             image=None if picture is None else {"message": picture.message, "role": picture.role},
             warnings=warnings,
+            counts=body.wants_usage,
         )
         if route.task == "generate":
             return await _draw(services, request, body, completion)
@@ -134,7 +136,8 @@ async def _draw(services: Services, request: Request, body: ChatBody, completion
     if body.stream:
         return completion.stream(_drawing_chunks(services, record_of(request.scope), drawing, completion))
     drawn = await unless_gone(request, work.draw(services, record_of(request.scope), drawing, _ENCODING))
-    return completion.whole({"content": None, "images": _images(drawn)}, "stop", None, completion.done(drawing, drawn))
+    message = {"content": None, "images": _images(drawn)}
+    return completion.whole({"message": message}, "stop", _drawn_usage(drawn), completion.done(drawing, drawn))
 
 
 async def _drawing_chunks(
@@ -148,7 +151,7 @@ async def _drawing_chunks(
                 begun = True
             if isinstance(event, work.Drawn):
                 yield completion.chunk({"images": _images(event)})
-                yield completion.last("stop", completion.done(drawing, event))
+                yield completion.ending("stop", _drawn_usage(event), completion.done(drawing, event))
     yield DONE
 
 
@@ -156,22 +159,20 @@ async def _answer(services: Services, request: Request, body: ChatBody, completi
     native = body.as_vqa()
     ends, default = work.deadline(services, body.timeout_s), services.settings.acceleration
     # Made without the picture first, for it may be refused before that is decoded.
-    asking = native.to_request(None, ends, default, stop=body.stops)
+    asking = native.to_request(None, ends, default, stop=body.stops, logprobs=body.wanted_logprobs)
     work.admit(services, "vqa", asking.policy, priority=asking.priority)
     check_model(services, body.model)
     decoded_ms = None
     picture = body.picture
     if picture is not None:
         image, decoded_ms = await unless_gone(request, work.decode(services, picture.address, ends))
-        asking = native.to_request(image, ends, default, stop=body.stops)
+        asking = native.to_request(image, ends, default, stop=body.stops, logprobs=body.wanted_logprobs)
     if body.stream:
-        return completion.stream(
-            _answer_chunks(services, record_of(request.scope), asking, decoded_ms, completion, body.wants_usage)
-        )
+        return completion.stream(_answer_chunks(services, record_of(request.scope), asking, decoded_ms, completion))
     answered = await unless_gone(request, work.answer(services, record_of(request.scope), asking, decoded_ms))
     result = answered.result
-    message = {"content": result.answer}
-    return completion.whole(message, result.finish_reason, _usage(answered), completion.done(asking, answered))
+    choice = {"message": {"content": result.answer}, "logprobs": _logprobs(asking, result.logprobs)}
+    return completion.whole(choice, result.finish_reason, _usage(answered), completion.done(asking, answered))
 
 
 async def _answer_chunks(
@@ -180,7 +181,6 @@ async def _answer_chunks(
     asking: UnderstandRequest,
     decoded_ms: float | None,
     completion: _Completion,
-    wants_usage: bool,
 ) -> AsyncGenerator[bytes, None]:
     begun = False
     async with contextlib.aclosing(work.answer_events(services, record, asking, decoded_ms)) as events:
@@ -188,13 +188,19 @@ async def _answer_chunks(
             if not begun:
                 yield completion.chunk({"role": "assistant", "content": ""})
                 begun = True
-            if isinstance(event, str):
-                yield completion.chunk({"content": event})
-                continue
-            yield completion.last(event.result.finish_reason, completion.done(asking, event))
-            if wants_usage:
-                yield completion.counts(_usage(event))
+            if isinstance(event, Text):
+                yield completion.chunk({"content": event.text}, logprobs=_logprobs(asking, event.logprobs))
+            else:
+                done = completion.done(asking, event)
+                yield completion.ending(event.result.finish_reason, _usage(event), done)
     yield DONE
+
+
+def _logprobs(asking: UnderstandRequest, tokens: Sequence[TokenLogprobs]) -> dict[str, Any] | None:
+    if asking.logprobs is None:
+        return None
+    content = [{**asdict(token.chosen), "top_logprobs": [asdict(one) for one in token.top]} for token in tokens]
+    return {"content": content, "refusal": None}
 
 
 def _names(body: ChatBody, picture: Picture | None) -> dict[str, str]:
@@ -212,6 +218,11 @@ def _images(drawn: work.Drawn) -> list[dict[str, Any]]:
         {"type": "image_url", "index": index, "image_url": {"url": url + file}}
         for index, file in enumerate(drawn.base64())
     ]
+
+
+def _drawn_usage(drawn: work.Drawn) -> dict[str, int]:
+    read = drawn.result.prompt_tokens
+    return {"prompt_tokens": read, "completion_tokens": 0, "total_tokens": read}
 
 
 def _usage(answered: work.Answered) -> dict[str, int]:

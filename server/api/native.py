@@ -8,7 +8,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -29,6 +29,7 @@ from server.answers import (
     TextEvent,
     Usage,
     VqaAnswer,
+    WarningOut,
 )
 from server.api import work
 from server.api.bodies import FORM, JSON, media_type, read_form, read_json
@@ -37,8 +38,9 @@ from server.api.documents import ERRORS, answers, body_schema, form_schema, take
 from server.api.event_stream import EventStream, server_event
 from server.api.services import Services
 from server.record import Record, record_of
-from server.routing import Unrouted, classify
+from server.routing import Unrouted
 from server.schemas import GenerateBody, InferBody, InferFields, VqaBody, VqaFields, applied
+from server.warnings import Warnings
 
 _DRAWING_EVENTS: Mapping[str | None, type[BaseModel]] = {
     "progress": ProgressEvent,
@@ -48,6 +50,18 @@ _DRAWING_EVENTS: Mapping[str | None, type[BaseModel]] = {
 }
 _ANSWER_EVENTS: Mapping[str | None, type[BaseModel]] = {"text": TextEvent, "done": VqaAnswer}
 _ANY_EVENTS: Mapping[str | None, type[BaseModel]] = {**_DRAWING_EVENTS, **_ANSWER_EVENTS, "done": EitherDone}
+
+
+@dataclass(frozen=True, slots=True)
+class _Routed:
+    """How a task was decided on, and what of the request has no effect therefore."""
+
+    routing: Routing
+    warnings: Warnings
+
+    @property
+    def listed(self) -> list[WarningOut] | None:
+        return [WarningOut.model_validate(one) for one in self.warnings.as_json()] or None
 
 
 def native_routes(services: Services) -> APIRouter:
@@ -95,32 +109,37 @@ def native_routes(services: Services) -> APIRouter:
         else:
             body = sent = await read_json(request, InferBody)
             picture = sent.image
-        route = classify(Unrouted(text=body.text, image=picture is not None, task=body.task))
-        routing = Routing(task=route.task, reason=route.reason)
+        text = "question" if body.prompt is None else "prompt"
+        record_of(request.scope).names = {"prompt": text, "question": text}
+        warnings = Warnings()
+        unrouted = Unrouted(text=body.text, image=picture is not None, task=body.task)
+        route = work.route(unrouted, warnings, text=text, image=None if picture is None else "image")
         request.state.task = route.task
+        routed = _Routed(Routing(task=route.task, reason=route.reason), warnings)
         if route.task == "generate":
-            return await _generate(services, request, body.as_generate(), routing)
-        return await _vqa(services, request, body.as_vqa(), picture, routing)
+            return await _generate(services, request, body.as_generate(), routed)
+        return await _vqa(services, request, body.as_vqa(), picture, routed)
 
     return router
 
 
-async def _generate(services: Services, request: Request, body: GenerateBody, routing: Routing | None) -> Response:
+async def _generate(services: Services, request: Request, body: GenerateBody, routed: _Routed | None) -> Response:
     drawing = body.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
     work.admit(services, "generate", drawing.policy, priority=drawing.priority, size=body.pixels())
     identity = f"gen-{uuid.uuid4().hex}"
     encoding = work.Encoding(body.output_format, body.output_compression)
     if body.stream:
-        return EventStream(_drawing_events(services, record_of(request.scope), drawing, encoding, identity, routing))
+        events = _drawing_events(services, record_of(request.scope), drawing, encoding, identity, routed)
+        return EventStream(events, headers=_headers(routed))
     drawn = await unless_gone(request, work.draw(services, record_of(request.scope), drawing, encoding))
     if body.response_format == "binary":
-        headers = {"X-Flashu-Id": identity, "X-Flashu-Seed": str(drawn.result.seeds[0])}
+        headers = {"X-Flashu-Id": identity, "X-Flashu-Seed": str(drawn.result.seeds[0]), **_headers(routed)}
         return Response(drawn.files[0], media_type=f"image/{body.output_format}", headers=headers)
-    done = _drawing_done(drawing, drawn, encoding, identity, routing)
+    done = _drawing_done(drawing, drawn, encoding, identity, routed)
     images = [
         PictureOut(b64_json=file, seed=seed) for file, seed in zip(drawn.base64(), drawn.result.seeds, strict=True)
     ]
-    return _json(GenerateAnswer(**dict(done), images=images))
+    return _json(GenerateAnswer(**dict(done), images=images), routed)
 
 
 async def _drawing_events(
@@ -129,7 +148,7 @@ async def _drawing_events(
     drawing: GenerateRequest,
     encoding: work.Encoding,
     identity: str,
-    routing: Routing | None,
+    routed: _Routed | None,
 ) -> AsyncGenerator[bytes, None]:
     first: tuple[float, int] | None = None  # when the first evaluation seen ended, and which one it was
     async with contextlib.aclosing(work.draw_events(services, record, drawing, encoding)) as events:
@@ -146,11 +165,11 @@ async def _drawing_events(
                 case work.Drawn():
                     for index, (file, seed) in enumerate(zip(event.base64(), event.result.seeds, strict=True)):
                         yield _event("image", ImageEvent(index=index, b64_json=file, seed=seed))
-                    yield _event("done", _drawing_done(drawing, event, encoding, identity, routing))
+                    yield _event("done", _drawing_done(drawing, event, encoding, identity, routed))
 
 
 def _drawing_done(
-    drawing: GenerateRequest, drawn: work.Drawn, encoding: work.Encoding, identity: str, routing: Routing | None
+    drawing: GenerateRequest, drawn: work.Drawn, encoding: work.Encoding, identity: str, routed: _Routed | None
 ) -> GenerateDone:
     return GenerateDone(
         id=identity,
@@ -160,12 +179,13 @@ def _drawing_done(
         evaluations=[EvaluationOut(**asdict(evaluation)) for evaluation in drawn.result.evaluations],
         size=drawn.size,
         output_format=encoding.output_format,
-        routing=routing,
+        routing=None if routed is None else routed.routing,
+        warnings=None if routed is None else routed.listed,
     )
 
 
 async def _vqa(
-    services: Services, request: Request, body: VqaFields, picture: str | bytes | None, routing: Routing | None
+    services: Services, request: Request, body: VqaFields, picture: str | bytes | None, routed: _Routed | None
 ) -> Response:
     ends = work.deadline(services, body.timeout_s)
     default = services.settings.acceleration
@@ -176,9 +196,10 @@ async def _vqa(
     asking = body.to_request(image, ends, default)
     identity = f"vqa-{uuid.uuid4().hex}"
     if body.stream:
-        return EventStream(_answer_events(services, record_of(request.scope), asking, decoded_ms, identity, routing))
+        events = _answer_events(services, record_of(request.scope), asking, decoded_ms, identity, routed)
+        return EventStream(events, headers=_headers(routed))
     answered = await unless_gone(request, work.answer(services, record_of(request.scope), asking, decoded_ms))
-    return _json(_answer(asking, answered, identity, routing))
+    return _json(_answer(asking, answered, identity, routed), routed)
 
 
 async def _answer_events(
@@ -187,17 +208,17 @@ async def _answer_events(
     asking: UnderstandRequest,
     decoded_ms: float | None,
     identity: str,
-    routing: Routing | None,
+    routed: _Routed | None,
 ) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(work.answer_events(services, record, asking, decoded_ms)) as events:
         async for event in events:
             if isinstance(event, Text):
                 yield _event("text", TextEvent(text=event.text))
             else:
-                yield _event("done", _answer(asking, event, identity, routing))
+                yield _event("done", _answer(asking, event, identity, routed))
 
 
-def _answer(asking: UnderstandRequest, answered: work.Answered, identity: str, routing: Routing | None) -> VqaAnswer:
+def _answer(asking: UnderstandRequest, answered: work.Answered, identity: str, routed: _Routed | None) -> VqaAnswer:
     result = answered.result
     return VqaAnswer(
         id=identity,
@@ -211,12 +232,17 @@ def _answer(asking: UnderstandRequest, answered: work.Answered, identity: str, r
             completion_tokens=result.completion_tokens,
             total_tokens=result.prompt_tokens + result.completion_tokens,
         ),
-        routing=routing,
+        routing=None if routed is None else routed.routing,
+        warnings=None if routed is None else routed.listed,
     )
 
 
-def _json(answer: GenerateAnswer | VqaAnswer) -> Response:
-    return Response(answer.model_dump_json(exclude_none=True), media_type=JSON)
+def _headers(routed: _Routed | None) -> dict[str, str]:
+    return {} if routed is None else routed.warnings.headers()
+
+
+def _json(answer: GenerateAnswer | VqaAnswer, routed: _Routed | None) -> Response:
+    return Response(answer.model_dump_json(exclude_none=True), media_type=JSON, headers=_headers(routed))
 
 
 def _event(name: str, event: BaseModel) -> bytes:

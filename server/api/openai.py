@@ -13,14 +13,15 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import Request
 
-from flashu_core import GenerateRequest, UnderstandRequest
+from flashu_core import GenerateRequest, InvalidRequestError, UnderstandRequest
 from server.api import work
 from server.api.bodies import JSON, media_type, read_open_json
 from server.api.disconnect import unless_gone
 from server.api.documents import ERRORS, answers, body_schema, takes
 from server.api.event_stream import EventStream, server_event
+from server.api.files import file_address
 from server.api.services import Services
-from server.errors import UnknownModelError
+from server.errors import UnknownModelError, UnsupportedValueError
 from server.openai_answers import ImagesAnswer, Model, ModelList
 from server.openai_schemas import ImagesBody
 from server.record import Record, record_of
@@ -49,41 +50,44 @@ def openai_routes(services: Services) -> APIRouter:
         work.admit(services, "generate", drawing.policy, priority=drawing.priority, size=body.pixels())
         check_model(services, sent.model)
         encoding = work.Encoding(body.output_format, body.output_compression)
+        if sent.response_format == "url":
+            _check_store(services, warnings, stream=body.stream)
         if body.stream:
             events = _events(services, record_of(request.scope), drawing, encoding, warnings)
             return EventStream(events, headers=warnings.headers())
         drawn = await unless_gone(request, work.draw(services, record_of(request.scope), drawing, encoding))
-        data = [{"b64_json": file, "seed": seed} for file, seed in zip(drawn.base64(), drawn.result.seeds, strict=True)]
+        data = _data(services, request, sent, drawn)
         about = _about(encoding, drawn.size)
         about["created"] = about.pop("created_at")
         done = work_done(drawing, drawn, warnings)
-        return JSONResponse({**about, "data": data, "usage": None, **done}, headers=warnings.headers())
+        usage = _usage(drawn)
+        return JSONResponse({**about, "data": data, "usage": usage, **done}, headers=warnings.headers())
 
     unready: dict[int | str, dict[str, Any]] = {503: ERRORS[503]}
 
     @router.get("/models", responses=unready)
     async def models() -> ModelList:
-        """The one model, in OpenAI's form, with what it can do."""
-        return ModelList(object="list", data=[_model(services, created)])
+        """The one model under each of its names, in OpenAI's form, with what it can do."""
+        return ModelList(object="list", data=[_model(services, name, created) for name in services.model_names])
 
     @router.get("/models/{name:path}", responses={**unready, 404: ERRORS[400]})
     async def model(name: str) -> Model:
         """The model of that name."""
         check_model(services, name)
-        return _model(services, created)
+        return _model(services, name, created)
 
     return router
 
 
 def check_model(services: Services, name: str | None) -> None:
-    """Refuses every name but the loaded model's.
+    """Refuses every name but the loaded model's; none means that model.
 
     Raises:
         UnknownModelError
     """
-    known = services.worker.info().name
-    if name is not None and name != known:
-        raise UnknownModelError(known)
+    known = services.model_names
+    if name is not None and name not in known:
+        raise UnknownModelError(*known)
 
 
 def work_done(
@@ -96,6 +100,38 @@ def work_done(
         "schedule": dict(done.result.schedule),
     }
     return {**added, "warnings": warnings.as_json()} if warnings else added
+
+
+def _check_store(services: Services, warnings: Warnings, *, stream: bool) -> None:
+    if services.store is None:
+        raise UnsupportedValueError(
+            "response_format", "this server keeps no pictures to link to; send b64_json or leave it out"
+        )
+    if stream:
+        warnings.add("response_format", "ignored: streams carry pictures as base64")
+
+
+def _data(services: Services, request: Request, sent: ImagesBody, drawn: work.Drawn) -> list[dict[str, Any]]:
+    if sent.response_format != "url" or services.store is None:
+        files = zip(drawn.base64(), drawn.result.seeds, strict=True)
+        return [{"b64_json": file, "seed": seed} for file, seed in files]
+    store = services.store
+    if not store.fits(sum(map(len, drawn.files))):
+        raise InvalidRequestError(
+            "the pictures have more bytes than the server keeps; send response_format b64_json",
+            parameter="response_format",
+        )
+    kind = f"image/{sent.output_format or 'png'}"
+    return [
+        {"url": file_address(services, request, store.put(file, kind)), "seed": seed}
+        for file, seed in zip(drawn.files, drawn.result.seeds, strict=True)
+    ]
+
+
+def _usage(drawn: work.Drawn) -> dict[str, Any]:
+    read = drawn.result.prompt_tokens
+    details = {"text_tokens": read, "image_tokens": 0}
+    return {"input_tokens": read, "input_tokens_details": details, "output_tokens": 0, "total_tokens": read}
 
 
 async def _events(
@@ -111,9 +147,9 @@ async def _events(
                 case work.Partial(index=index, b64_json=file):
                     yield _event("partial_image", {**about, "b64_json": file, "partial_image_index": index})
                 case work.Drawn():
-                    done = work_done(drawing, event, warnings)
+                    done, usage = work_done(drawing, event, warnings), _usage(event)
                     for file, seed in zip(event.base64(), event.result.seeds, strict=True):
-                        yield _event("completed", {**about, "b64_json": file, "usage": None, "seed": seed, **done})
+                        yield _event("completed", {**about, "b64_json": file, "usage": usage, "seed": seed, **done})
                 case _:
                     pass
 
@@ -133,10 +169,10 @@ def _event(name: str, fields: Mapping[str, Any]) -> bytes:
     return server_event(json.dumps({"type": kind, **fields}), kind)
 
 
-def _model(services: Services, created: int) -> Model:
+def _model(services: Services, name: str, created: int) -> Model:
     info = services.worker.info()
     return Model(
-        id=info.name,
+        id=name,
         object="model",
         created=created,
         owned_by="flashu",

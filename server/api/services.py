@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from server.image_pool import ImagePool
+from server.image_store import ImageStore
 from server.metrics import Metrics
 from server.remote import RemoteImages
 from server.settings import Settings
@@ -18,3 +19,14 @@ class Services:
     images: ImagePool
     remote: RemoteImages | None  # None where pictures may not be named by address
     metrics: Metrics
+    store: ImageStore | None = None  # None where no pictures are kept
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """What clients call the loaded model.
+
+        Raises:
+            UnavailableError: no model has been loaded.
+        """
+        own = self.worker.info().name
+        return tuple(name.strip() for name in self.settings.served_model_names.split(",") if name.strip()) or (own,)

@@ -27,8 +27,13 @@ from flashu_core import (
 )
 from server.api.services import Services
 from server.data_urls import is_address
+from server.errors import UnsupportedValueError
 from server.record import Record
+from server.routing import Route, Unrouted, classify
 from server.schemas import OutputFormat
+from server.warnings import Warnings
+
+_ALL_IN_WORDS = "describe the whole picture without sending one, or ask for text to have the picture looked at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,26 @@ class Answered:
     timings: dict[str, float]
 
 
+def route(request: Unrouted, warnings: Warnings, *, text: str, image: str | None) -> Route:
+    """The task of a request, with a warning where what was sent and what is wished for do not go together.
+
+    Args:
+        text: the field that the text came in, for errors and warnings.
+        image: likewise of a picture that came with it.
+
+    Raises:
+        UnsupportedValueError: it wishes for what the model cannot do.
+    """
+    found = classify(request)
+    if found.refused:
+        raise UnsupportedValueError(text, f"{found.reason}, and it draws from text alone; {_ALL_IN_WORDS}")
+    if found.no_image:
+        warnings.add(text, "it speaks of a picture and none was sent; the answer is from the text alone")
+    if found.task == "generate" and image is not None:
+        warnings.add(image, "ignored: a new picture is drawn, from text alone")
+    return found
+
+
 def deadline(services: Services, timeout_s: float | None) -> float:
     """The monotonic second after which the result is of no use."""
     return time.monotonic() + (services.settings.request_timeout_s if timeout_s is None else timeout_s)
@@ -95,7 +120,9 @@ def admit(
         raise InvalidRequestError(f"acceleration names no policy of this server: {known}", parameter="acceleration")
     if size is not None and size not in info.sizes:
         known = ", ".join(f"{width}x{height}" for width, height in info.sizes)
-        raise InvalidRequestError(f"size {size[0]}x{size[1]} is not one this model draws: {known}", parameter="size")
+        raise InvalidRequestError(
+            f"size {size[0]}x{size[1]} is not supported by this model; it draws {known}", parameter="size"
+        )
 
 
 async def decode(services: Services, picture: str | bytes, deadline: float) -> tuple[Pixels, float]:
@@ -109,8 +136,12 @@ async def decode(services: Services, picture: str | bytes, deadline: float) -> t
     Raises:
         InvalidRequestError, OverloadedError, UnavailableError, DeadlineExceededError
     """
-    if services.remote is not None and isinstance(picture, str) and is_address(picture):
-        picture = await services.remote.fetch_image(picture)
+    if isinstance(picture, str) and is_address(picture):
+        kept = None if services.store is None else services.store.at(picture)
+        if kept is not None:
+            picture = kept
+        elif services.remote is not None:
+            picture = await services.remote.fetch_image(picture)
     begun = time.perf_counter()
     pixels = await services.images.decode(picture, services.worker.info().sizes[0], deadline)
     return pixels, _since(begun)

@@ -20,6 +20,7 @@ def drawn(policy: str, backbone: float, total: float) -> GenerateResult:
         policy=policy,
         schedule={"backbone_passes": 3},
         evaluations=(),
+        prompt_tokens=3,
         timings={"tokenize": 1.0, "prefix": 2.0, "backbone": backbone, "total": total},
     )
 

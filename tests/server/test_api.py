@@ -174,7 +174,7 @@ def test_messages_say_what_is_wrong(shared: Any) -> None:
     assert "64x64, 96x64" in check(generate(shared, size="1x1"), 400, "invalid_value")["message"]
     assert "(it is -1)" in check(generate(shared, seed=-1), 400, "invalid_value")["message"]
     assert "set n to 1" in check(generate(shared, n=2, response_format="binary"), 400, "invalid_value")["message"]
-    long = check(generate(shared, prompt="word " * 300), 400, "invalid_value")
+    long = check(generate(shared, prompt="word " * 300), 400, "context_length_exceeded")
     assert (long["param"], "shorten" in long["message"]) == ("prompt", True)
 
 

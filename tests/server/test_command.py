@@ -43,7 +43,19 @@ def example(name: str) -> Any:
     default = Settings.model_fields[name].get_default()
     if isinstance(default, (int, float)) and not isinstance(default, bool):
         return type(default)(default + 1)
-    for value in (True, False, 3, "json", "debug", "float16", "flash-attn", "60/minute", "/prefix", "a.example"):
+    for value in (
+        True,
+        False,
+        3,
+        "json",
+        "debug",
+        "float16",
+        "flash-attn",
+        "60/minute",
+        "/prefix",
+        "a.example",
+        "https://a",
+    ):
         with contextlib.suppress(ValidationError):
             if (found := getattr(Settings(**{name: value}), name)) != default:
                 return found

@@ -109,7 +109,7 @@ def test_a_picture_in_a_stream(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"response_format": "url"}, "response_format"),
+        ({"response_format": "text"}, "response_format"),
         ({"background": "transparent"}, "background"),
         ({"size": "1024x1024"}, "size"),
         ({"size": "64*64"}, "size"),

@@ -1,0 +1,55 @@
+"""`GET /v1/images/files/{token}`: pictures that an answer named by address. The token is the only secret."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from server.api.documents import ERRORS
+from server.api.services import Services
+from server.image_store import PREFIX
+
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?", re.ASCII)
+_FILES: dict[str, Any] = {
+    f"image/{kind}": {"schema": {"type": "string", "format": "binary"}} for kind in ("png", "jpeg", "webp")
+}
+
+
+def file_routes(services: Services) -> APIRouter:
+    router = APIRouter()
+
+    @router.get(
+        PREFIX + "{token}",
+        response_class=Response,
+        responses={200: {"content": _FILES, "description": "The picture's file."}, 404: ERRORS[400]},
+    )
+    async def image_file(token: Annotated[str, Path(max_length=256)]) -> Response:
+        """A picture that `response_format: "url"` named; 404 once its hour is over."""
+        store = services.store
+        image = None if store is None else store.get(token)
+        if store is None or image is None:
+            raise HTTPException(404)
+        headers = {
+            "Cache-Control": f"private, max-age={int(store.seconds_left(image))}",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return Response(image.file, media_type=image.media_type, headers=headers)
+
+    return router
+
+
+def file_address(services: Services, request: Request, token: str) -> str:
+    """The address of a kept picture, as the client of `request` may reach it."""
+    base = services.settings.public_url.rstrip("/")
+    if not base:
+        host = request.headers.get("host", "")
+        if not _HOST.fullmatch(host):
+            address, port = request.scope["server"] or ("127.0.0.1", services.settings.port)
+            host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        base = f"{request.url.scheme}://{host}{services.settings.root_path}"
+    return f"{base}{PREFIX}{token}"
