@@ -143,7 +143,7 @@ def test_the_document_describes_the_bodies(shared: Any) -> None:
         ('{"prompt": "a", "guidance_scale": true}', "guidance_scale", "invalid_value"),
         ('{"prompt": "a", "n": true}', "n", "invalid_value"),
         ('{"prompt": "a", "n": 1000000000}', "n", "invalid_value"),
-        ('{"prompt": "a", "n": 2, "response_format": "binary"}', None, "invalid_value"),
+        ('{"prompt": "a", "n": 2, "response_format": "binary"}', "response_format", "invalid_value"),
         ('{"prompt": "a", "seed": -1}', "seed", "invalid_value"),
         ('{"prompt": "a", "seed": 9223372036854775808}', "seed", "invalid_value"),
         ('{"prompt": "a", "seed": 1e999}', "seed", "invalid_value"),

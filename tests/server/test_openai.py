@@ -121,7 +121,7 @@ def test_a_picture_in_a_stream(client: openai.OpenAI) -> None:
         ({"extra_body": {"seed": -2}}, "seed"),
         ({"extra_body": {"seed": 2**63}}, "seed"),
         ({"extra_body": {"acceleration": "warp"}}, "acceleration"),
-        ({"stream": True, "partial_images": 1, "n": 2}, None),
+        ({"stream": True, "partial_images": 1, "n": 2}, "partial_images"),
     ],
 )
 def test_pictures_that_are_refused(fields: dict[str, Any], param: str | None, client: openai.OpenAI) -> None:
