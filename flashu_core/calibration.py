@@ -20,12 +20,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from flashu_core.errors import CalibrationError
+from flashu_core.layouts import CALIBRATION
 from flashu_core.model.backbone import DecoderLayer
 from flashu_core.model.showo2 import Showo2
 from flashu_core.neurons import kept
 from flashu_core.types import Pixels, Task
 
-FILE = "calibration.safetensors"
+FILE = CALIBRATION
 VERSION = "2"
 READABLE = 0o644  # safetensors writes files that only their owner reads; replicas may run as another user
 TASKS: tuple[Task, ...] = ("generate", "vqa")

@@ -5,11 +5,12 @@ is imported by the commands that do: `flashu serve` starts without it, and its f
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,15 +22,20 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from flashu_core.config import MODELS, AttentionName, DtypeName, EngineConfig
+from flashu_core.console import print_table
 from flashu_core.errors import CalibrationError, FlashUError, InvalidRequestError
 from flashu_core.picture_file import read_picture
 from flashu_core.plan import make_schedule
 from flashu_core.policies import POLICIES, find_policy, override
+from flashu_core.reasons import reason_of
+from flashu_core.streams import open_standard_streams
+from flashu_core.threads import configure_threads
 from flashu_core.types import Event, GenerateRequest, Pixels, Progress, Text, UnderstandRequest
 
 if TYPE_CHECKING:
     from flashu_core.engine import Engine
 
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Show-o2: draw pictures, ask about them.")
 
 Model = Annotated[str | None, typer.Option(help="A folder or hub id; the embedded model by default.")]
@@ -44,15 +50,22 @@ Seed = Annotated[int | None, typer.Option(help="Same seed, same result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of a table.")]
 
 
-def _load(model: str | None, config: EngineConfig, policy: str) -> Engine:
-    engine = _loaded(model, config)
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads that compute on the CPU; by default OMP_NUM_THREADS, else all CPUs."),
+]
+
+
+def _load(model: str | None, config: EngineConfig, policy: str, threads: int | None) -> Engine:
+    engine = _loaded(model, config, threads)
     if policy != "exact" and not engine.calibrated:
         with Console(stderr=True).status("calibrating, once for this checkpoint"):
             engine.prepare()
     return engine
 
 
-def _loaded(model: str | None, config: EngineConfig) -> Engine:
+def _loaded(model: str | None, config: EngineConfig, threads: int | None) -> Engine:
+    configure_threads(threads)  # before torch is loaded
     from flashu_core.engine import Engine
 
     console = Console(stderr=True)
@@ -71,8 +84,8 @@ def _show_timings(timings: Mapping[str, float], schedule: Mapping[str, int]) -> 
     for name, value in timings.items():
         table.add_row(name, f"{value:.1f}")
     console = Console(stderr=True)
-    console.print(table)
-    console.print("  ".join(f"{name} {count}" for name, count in schedule.items()))
+    print_table(console, table)
+    console.print("  ".join(f"{name} {count}" for name, count in schedule.items()), soft_wrap=True)
 
 
 @app.command()
@@ -92,10 +105,14 @@ def generate(
     device: Device = "auto",
     dtype: Dtype = "auto",
     attention: Attention = "sdpa",
+    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw a picture from a prompt."""
+    paths = _outputs(output, n)
     width, height = _size(size)
+    overrides = _overrides(parameter)
+    override(find_policy(acceleration, POLICIES).generate, overrides)
     request = GenerateRequest(
         prompt=prompt,
         negative_prompt=negative_prompt,
@@ -106,28 +123,32 @@ def generate(
         guidance=guidance,
         seed=seed,
         policy=acceleration,
-        overrides=_overrides(parameter),
+        overrides=overrides,
     )
-    engine = _load(model, EngineConfig(device=device, dtype=dtype, attention=attention), acceleration)
+    engine = _load(model, EngineConfig(device=device, dtype=dtype, attention=attention), acceleration, threads)
     columns = (TextColumn("drawing"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("drawing", total=None)
+    bar = Bar(*columns, console=Console(stderr=True))
+    task = bar.add_task("drawing", total=None)
 
-        def show(event: Event) -> None:
-            if isinstance(event, Progress):
-                bar.update(task, completed=event.evaluation, total=event.of)
+    def show(event: Event) -> None:
+        if isinstance(event, Progress):
+            bar.start()  # once it is drawn at all
+            bar.update(task, completed=event.evaluation, total=event.of)
 
+    try:
         result = engine.generate(request, show)
-    paths = [output if n == 1 else output.with_stem(f"{output.stem}-{index + 1}") for index in range(n)]
+    finally:
+        if bar.live.is_started:
+            bar.stop()
     for path, image in zip(paths, result.images, strict=True):
-        Image.fromarray(image).save(path)
+        Image.fromarray(image).save(path, format=_FORMATS[path.suffix.lower()])
     if as_json:
         record = {"files": [str(path) for path in paths], "seeds": result.seeds, "timings_ms": dict(result.timings)}
         print(json.dumps({**record, "schedule": dict(result.schedule)}))
         return
     _show_timings(result.timings, result.schedule)
     for path, drawn in zip(paths, result.seeds, strict=True):
-        Console(stderr=True).print(f"{path} (seed {drawn})")
+        Console(stderr=True).print(f"{path} (seed {drawn})", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -145,9 +166,12 @@ def ask(
     device: Device = "auto",
     dtype: Dtype = "auto",
     attention: Attention = "sdpa",
+    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask a question about a picture."""
+    overrides = _overrides(parameter)
+    override(find_policy(acceleration, POLICIES).vqa, overrides)
     request = UnderstandRequest(
         question=question,
         image=_read_picture(image),
@@ -156,9 +180,9 @@ def ask(
         top_p=top_p,
         seed=seed,
         policy=acceleration,
-        overrides=_overrides(parameter),
+        overrides=overrides,
     )
-    engine = _load(model, EngineConfig(device=device, dtype=dtype, attention=attention), acceleration)
+    engine = _load(model, EngineConfig(device=device, dtype=dtype, attention=attention), acceleration, threads)
 
     def show(event: Event) -> None:
         if isinstance(event, Text) and not as_json:
@@ -178,7 +202,9 @@ def convert(
     source: Annotated[str, typer.Argument(help="A published checkpoint: a folder or hub id.")],
     destination: Annotated[Path, typer.Argument(help="A new folder.")],
     *,
-    vae: Annotated[str, typer.Option(help="Wan2.1_VAE.pth.")],
+    vae: Annotated[
+        str | None, typer.Option(help="Wan2.1_VAE.pth or vae.safetensors; the one beside the checkpoint by default.")
+    ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Folder or hub id; that of the language model by default.")
     ] = None,
@@ -199,7 +225,7 @@ def convert(
         language_model=language_model,
         dtype=choose_dtype(dtype, "cpu"),
     )
-    Console(stderr=True).print(f"wrote {destination}")
+    Console(stderr=True).print(f"wrote {destination}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -213,24 +239,40 @@ def calibrate(
         list[str] | None, typer.Option(help="What to draw for generation; may be given several times.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="A file; beside the checkpoint by default.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the calibration that is beside the checkpoint.")] = (
+        False
+    ),
     device: Device = "auto",
     dtype: Dtype = "auto",
+    threads: Threads = None,
 ) -> None:
     """Measure which FFN neurons matter to which task, and keep the result beside the checkpoint."""
+    configure_threads(threads)
     from flashu_core.calibration import CALIBRATION_PROMPT
+    from flashu_core.layouts import list_calibration
     from flashu_core.samples import read_samples
 
     console = Console(stderr=True)
     config = EngineConfig(device=device, dtype=dtype, calibrated=False)
-    engine = _loaded(model, config)
+    asked = None if samples is None else read_samples(samples)
+    engine = _loaded(model, config, threads)
+    if output is None and not force:
+        for path in engine.calibration_files:
+            if path.exists():
+                raise CalibrationError(
+                    f"{path} is there already; replace it with --force, or name a file with --output"
+                )
     begun = time.monotonic()
     with console.status("calibrating"):
-        found = engine.calibrate(prompt or (CALIBRATION_PROMPT,), None if samples is None else read_samples(samples))
+        found = engine.calibrate(prompt or (CALIBRATION_PROMPT,), asked)
     places = engine.calibration_files if output is None else [output]
     place = found.keep(places)
     if place is None:
         raise CalibrationError(f"none of {', '.join(map(str, places))} can be written; give one with --output")
-    console.print(f"measured in {time.monotonic() - begun:.1f} s, kept in {place}")
+    if output is None:
+        list_calibration(place)
+    seconds = time.monotonic() - begun
+    console.print(f"measured in {seconds:.1f} s, kept in {place}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -263,12 +305,13 @@ def plan(
             str(row.evaluation), f"{row.guidance:g}", row.backbone, row.layers, row.head, f"{row.flops / 1e12:.3f}"
         )
     total = sum(row.flops for row in rows)
-    Console().print(table)
+    print_table(Console(), table)
     passes = sum(row.backbone != "not needed" for row in rows)
     computed = sum(row.head == "computed" for row in rows)
     Console().print(
         f"{size}, {points} points: {len(rows)} evaluations, {passes} backbone passes, {computed} head passes, "
-        f"{total / 1e12:.1f} TFLOP"
+        f"{total / 1e12:.1f} TFLOP",
+        soft_wrap=True,
     )
 
 
@@ -296,11 +339,45 @@ def _read_picture(path: Path) -> Pixels:
     try:
         return read_picture(path)
     except (OSError, ValueError) as error:
-        raise InvalidRequestError(f"{path} cannot be read as a picture: {error}", parameter="image") from error
+        raise InvalidRequestError(
+            f"{path} cannot be read as a picture: {reason_of(error)}", parameter="image"
+        ) from error
+
+
+def _outputs(output: Path, count: int) -> list[Path]:
+    """Where so many pictures go; what keeps them from it shows before anything is loaded."""
+    if output.suffix.lower() not in _FORMATS:
+        known = ", ".join(_FORMATS)
+        raise InvalidRequestError(f"output ends with {output.suffix!r}; PNG, JPEG and WebP end with one of {known}")
+    if not output.parent.is_dir():
+        raise InvalidRequestError(f"there is no folder {output.parent} for the output; make it first")
+    paths = [output if count == 1 else output.with_stem(f"{output.stem}-{index + 1}") for index in range(count)]
+    for path in paths:
+        if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise InvalidRequestError(f"output {path} cannot be written; name another file")
+    return paths
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"flashu {version('flashu-server')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
-    """Runs the command line; errors of ours are one line and exit status 2."""
+    """Runs the command line; errors of ours are clean lines and exit status 2."""
+    open_standard_streams()
+    configure_threads()  # some commands of other packages load torch as they are found
     called = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     own = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
     if called not in own:
@@ -315,4 +392,9 @@ def main() -> None:
         app()
     except FlashUError as error:
         print(f"flashu: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:  # not about a file that was named
+            raise
+        print(f"flashu: {error.filename}: {reason_of(error)}", file=sys.stderr)
         sys.exit(2)

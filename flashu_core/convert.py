@@ -28,9 +28,11 @@ from flashu_core.layouts import (
     TOKENIZER,
     TOKENIZER_SETTINGS,
     VAE_WEIGHTS,
+    dump_manifest,
 )
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
+from flashu_core.reasons import reason_of
 from flashu_core.tokenizer import Tokenizer
 from flashu_core.weights import Stored, check, published_name, same_name, sha256
 
@@ -78,9 +80,9 @@ def save_checkpoint(
         _write_json(folder / TOKENIZER_SETTINGS, {"eos_token": eos})
         written = (CONFIG, MODEL_WEIGHTS, TOKENIZER, TOKENIZER_SETTINGS, VAE_WEIGHTS)
         files = {file: {"sha256": sha256(folder / file), "bytes": (folder / file).stat().st_size} for file in written}
-        _write_json(folder / MANIFEST, {"format": FORMAT, "files": files})
+        (folder / MANIFEST).write_text(dump_manifest({"format": FORMAT, "files": files}), encoding="utf-8")
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"the checkpoint cannot be written to {folder}: {error}") from error
+        raise CheckpointError(f"the checkpoint cannot be written to {folder}: {reason_of(error)}") from error
 
 
 def convert(

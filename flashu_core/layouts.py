@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,11 @@ from flashu_core.weights import fingerprint, sha256
 
 FORMAT = 1
 CONFIG, MANIFEST = "config.json", "manifest.json"
+CALIBRATION = "calibration.safetensors"
 MODEL_WEIGHTS, VAE_WEIGHTS = "model.safetensors", "vae.safetensors"
 TOKENIZER, TOKENIZER_SETTINGS = "tokenizer.json", "tokenizer_config.json"
 PUBLISHED_VAE = "Wan2.1_VAE.pth"
+_VAE_FILES = (PUBLISHED_VAE, VAE_WEIGHTS)
 
 _LANGUAGE_FILES = (CONFIG, TOKENIZER, TOKENIZER_SETTINGS)
 # What either layout may need of a repository on the hub; anything else is not downloaded.
@@ -78,7 +80,7 @@ def own_parts(folder: Path, name: str) -> Parts:
 
 
 def _verify(folder: Path) -> str:
-    """Compares every file the manifest lists with it; returns the manifest's own hash."""
+    """Compares every file the manifest lists with it; returns the checkpoint's digest."""
     path = folder / MANIFEST
     manifest = read_json(path)
     if manifest.get("format") != FORMAT:
@@ -106,7 +108,32 @@ def _verify(folder: Path) -> str:
             raise CheckpointError(
                 f"{file} is damaged: SHA-256 {found}, its manifest says {entry.get('sha256')}; fetch it again"
             )
-    return sha256(path)
+    return _digest(path, manifest)
+
+
+def _digest(path: Path, manifest: Mapping[str, Any]) -> str:
+    """The manifest's hash, as it is without a calibration: that is measured on the checkpoint, and names this hash."""
+    if CALIBRATION not in manifest["files"]:
+        return sha256(path)
+    files = {name: entry for name, entry in manifest["files"].items() if name != CALIBRATION}
+    return hashlib.sha256(dump_manifest({**manifest, "files": files}).encode()).hexdigest()
+
+
+def dump_manifest(manifest: Mapping[str, Any]) -> str:
+    """The text of a manifest, always the same for the same content."""
+    return json.dumps(manifest, indent=2) + "\n"
+
+
+def list_calibration(file: Path) -> None:
+    """Enters a calibration into the manifest beside it, where there is one, so that loading verifies it too."""
+    path = file.with_name(MANIFEST)
+    if file.name != CALIBRATION or not path.exists():
+        return
+    manifest = read_json(path)
+    manifest["files"][CALIBRATION] = {"sha256": sha256(file), "bytes": file.stat().st_size}
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(dump_manifest(manifest), encoding="utf-8")
+    partial.replace(path)
 
 
 def published_parts(
@@ -188,17 +215,13 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _vae_file(folder: Path, vae: str | Path | None) -> Path:
-    if vae is None:
-        path = folder / PUBLISHED_VAE
-        if not path.exists():
-            raise CheckpointError(f"{folder} has no {PUBLISHED_VAE}; give vae, the autoencoder's file")
+    path = folder if vae is None else locate(vae, "autoencoder", _VAE_FILES, file=True)
+    if not path.is_dir():
         return path
-    path = locate(vae, "autoencoder", (PUBLISHED_VAE,), file=True)
-    if path.is_dir():
-        path /= PUBLISHED_VAE
-        if not path.exists():
-            raise CheckpointError(f"{path.parent} has no {PUBLISHED_VAE}; give vae, the autoencoder's file")
-    return path
+    for name in _VAE_FILES:
+        if (path / name).exists():
+            return path / name
+    raise CheckpointError(f"{path} has no {' or '.join(_VAE_FILES)}; give vae, the autoencoder's file")
 
 
 def _read_tokenizer(folder: Path) -> Tokenizer:

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from flashu_core.analysis.charts import new_figure
 from flashu_core.machine import describe_machine
+from flashu_core.reasons import reason_of
 from load_tests import record
 from load_tests.arrivals import Spacing
 from load_tests.capacity_search import Found, Probe, Search, seconds_needed
@@ -272,7 +273,7 @@ def _make_folders(*places: Path | None) -> None:
             if place is not None:
                 place.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"{place} has no folder to lie in: {error}") from None
+            raise ValueError(f"{place} has no folder to lie in: {reason_of(error)}") from None
 
 
 def _names(**paths: Path | None) -> dict[str, str | None]:

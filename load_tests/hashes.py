@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from flashu_core.reasons import reason_of
 from flashu_core.types import Task
 from load_tests.answer import read_answer
 from load_tests.client import Message, Reply
@@ -169,8 +170,10 @@ def read_hashes(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as hashes: {error}") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read as hashes: {reason_of(error)}") from None
+    except ValueError:
+        raise ValueError(f"{path} cannot be read as hashes: it is not JSON") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"{path} is no file of hashes of format {_FORMAT}; name another, which will be written")
     return content

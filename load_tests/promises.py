@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import machine
+from flashu_core.console import print_table
 from load_tests.attacks import (
     checkpoints,
     crowding,
@@ -43,7 +43,6 @@ from load_tests.attacks.rig import Attack, Rig
 from load_tests.report import targets_table
 from load_tests.verdicts import Target
 
-_WIDTH = 160
 GROUPS: Mapping[str, Attack] = {
     "hostility": hostility.run,
     "smuggling": smuggling.run,
@@ -74,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "machine": machine.describe(),
     }
     path = machine.save(options.save, result, options.results)
-    Console(width=None if sys.stdout.isatty() else _WIDTH).print(targets_table(targets))
+    print_table(Console(), targets_table(targets))
     console.print(str(path), soft_wrap=True)
     return int(any(target.verdict == "missed" for target in targets))
 

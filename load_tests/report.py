@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from flashu_core.console import print_table
 from load_tests.phases import Found
 from load_tests.summary import evaluation, front_end, phase_summary
 from load_tests.verdicts import Target, Verdict
@@ -31,14 +32,14 @@ def summarise(found: Found) -> dict[str, Any]:
 
 def show(summary: Mapping[str, Any], targets: Sequence[Target], console: Console) -> None:
     """What each phase was like, then what was promised."""
-    console.print(_phases(summary))
+    print_table(console, _phases(summary))
     capacity = summary["capacity_per_s"]
     console.print(
         f"C: {capacity['generate']:.2f} pictures, {capacity['vqa']:.2f} answers, {capacity['mix']:.2f} of the mix a "
         f"second; front end at idle, median: an answer {_milliseconds(summary['front_end_s']['vqa']['p50'])} ms, a "
         f"picture {_milliseconds(summary['front_end_s']['generate']['p50'])} ms"
     )
-    console.print(targets_table(targets))
+    print_table(console, targets_table(targets))
 
 
 def _phases(summary: Mapping[str, Any]) -> Table:

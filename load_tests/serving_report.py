@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from flashu_core.console import print_table
 from load_tests.capacity_search import Found
 from load_tests.hashes import Compared
 
@@ -17,9 +18,9 @@ _SHOWN = 10  # differences
 
 def show_serving(summary: Mapping[str, Any], warnings: Sequence[str], console: Console) -> None:
     """Latencies by task, objectives, and what was not completed."""
-    console.print(_latencies(summary))
+    print_table(console, _latencies(summary))
     if summary["objectives"]:
-        console.print(_objectives(summary["objectives"]))
+        print_table(console, _objectives(summary["objectives"]))
     console.print(
         f"{summary['requests']} requests in {summary['seconds']:.1f} s: {summary['offered_per_s']:.2f} offered, "
         f"{summary['completed_per_s']:.2f} completed, {summary['goodput_per_s']:.2f} good a second"
@@ -65,7 +66,7 @@ def show_search(found: Found, console: Console) -> None:
             shares,
             ("[green]met[/]" if probe.met else "[red]missed[/]") + ended,
         )
-    console.print(table)
+    print_table(console, table)
     if found.capacity is None:
         console.print("no rate that was tried meets the objectives", style="red")
     elif found.missed is None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flashu_core.reasons import reason_of
 from flashu_core.types import Task
 from load_tests.bodies import png_base64
 from load_tests.client import Message
@@ -140,7 +141,7 @@ def _lines(path: Path) -> list[str]:
     try:
         found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+        raise ValueError(f"{path} cannot be read: {reason_of(error)}") from None
     if not found:
         raise ValueError(f"{path} holds no line; write one text a line")
     return found
@@ -152,7 +153,7 @@ def _pictures(folder: Path) -> list[str]:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS)
         found = [base64.b64encode(path.read_bytes()).decode() for path in paths]
     except OSError as error:
-        raise ValueError(f"{folder} cannot be read: {error}") from None
+        raise ValueError(f"{folder} cannot be read: {reason_of(error)}") from None
     if not found:
         raise ValueError(f"{folder} holds no picture; its files have to end with one of {', '.join(sorted(_ENDINGS))}")
     return found

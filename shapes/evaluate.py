@@ -27,6 +27,7 @@ from flashu_core import (
     Result,
     UnderstandResult,
 )
+from flashu_core.console import print_table
 from flashu_core.machine import describe_machine
 from shapes.grading import Proportion, Score, judge, score, wilson
 from shapes.latency import alone
@@ -168,7 +169,7 @@ def evaluate(
             sheet([result.images[0] for _, result, _ in shown], labels, pictures)
     for name, times in alone(engine, chosen, seed=seed, points=steps).items():
         record["policies"][name]["alone"] = times
-    Console(stderr=True).print(table)
+    print_table(Console(stderr=True), table)
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(record, indent=1) + "\n")

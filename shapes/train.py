@@ -1,78 +1,15 @@
-"""The recipe of the embedded checkpoint, from nothing to a graded folder: `python -m shapes.train --help`.
-
-Autoencoder, latents, unified model, export: each part resumes where it stopped, so the command can simply be run again.
-"""
+"""The command that trains the embedded checkpoint, from nothing to a graded folder: `python -m shapes.train --help`.
+What was cut off goes on where it stopped when the command is run again. It knows options; the rest is
+`training.recipe`'s."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from flashu_core import Engine, EngineConfig
-from flashu_core.calibration import FILE
-from flashu_core.checkpoint import load_checkpoint
-from flashu_core.config_file import model_config_from_json, vae_config_from_json, vae_config_to_json
-from flashu_core.convert import save_checkpoint
-from flashu_core.model.vae import Vae
-from flashu_core.tokenizer import Tokenizer
-from shapes.scene import sample_scene
-from shapes.tokenizer import build_tokenizer
-from shapes.training.calibration import calibration_data
-from shapes.training.data import encode_scenes
-from shapes.training.files import read_json
-from shapes.training.train_model import GUIDANCE, OWN_POLICIES, START, Trainer
-from shapes.training.train_vae import VaeTrainer
-from shapes.usual import drawn_scene
-
-
-def load_vae(folder: Path) -> Vae:
-    """The autoencoder that `train_vae` left in a folder, in float32."""
-    vae = Vae(vae_config_from_json(read_json(folder / "vae.json")))
-    weights = torch.load(folder / "vae.pt", weights_only=True)
-    vae.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-    return vae.eval().requires_grad_(False)
-
-
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """The run's tokenizer, made at its first start and kept: its ids must not change while it goes on."""
-    if not (folder / "tokenizer.json").exists():
-        build_tokenizer().save(folder)
-    return Tokenizer.from_folder(folder)
-
-
-def export(folder: Path, destination: Path, *, name: str) -> None:
-    """Writes the averaged weights as a checkpoint in this project's layout, in bfloat16, and its calibration."""
-    vae_folder = folder / "vae"
-    save_checkpoint(
-        destination,
-        name=name,
-        model_config=replace(
-            model_config_from_json(read_json(folder / "config.json")), guidance=GUIDANCE, policies=OWN_POLICIES
-        ),
-        model_weights=torch.load(folder / "average.pt", weights_only=True, map_location="cpu"),
-        vae_config=vae_config_from_json(read_json(vae_folder / "vae.json")),
-        vae_weights=torch.load(vae_folder / "vae.pt", weights_only=True),
-        tokenizer=load_tokenizer(folder),
-        dtype=torch.bfloat16,
-    )
-    engine = Engine.load(destination, EngineConfig(device="cpu", dtype="float32", calibrated=False))
-    prompts, samples = calibration_data(pixels=engine.info.sizes[0][0])
-    engine.calibrate(prompts, samples).save(destination / FILE)
-
-
-def start_from(folder: Path, source: Path) -> None:
-    """Gives a new run the weights, the autoencoder and the tokenizer of a checkpoint, to go on from there."""
-    checkpoint = load_checkpoint(source)
-    (folder / "vae").mkdir(parents=True, exist_ok=True)
-    (folder / "vae" / "vae.json").write_text(json.dumps(vae_config_to_json(checkpoint.vae.config), indent=1))
-    torch.save(checkpoint.vae.state_dict(), folder / "vae" / "vae.pt")
-    torch.save(checkpoint.model.state_dict(), folder / START)
-    checkpoint.tokenizer.save(folder)
+from flashu_core.threads import configure_threads
 
 
 def main(
@@ -92,37 +29,32 @@ def main(
         typer.Option(help="Share of the peak learning rates; below 1 to go on from a checkpoint, which 1 unlearns."),
     ] = 1.0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads that compute on the CPU; OMP_NUM_THREADS, else all by default.")
+    ] = None,
     start: Annotated[Path | None, typer.Option(help="A checkpoint a new run starts from.")] = None,
     destination: Annotated[
         Path | None, typer.Option(help="Where the checkpoint goes; none is written without.")
     ] = None,
 ) -> None:
     """Train the embedded model, or go on training it."""
-    torch.set_flush_denormal(True)
-    folder.mkdir(parents=True, exist_ok=True)
-    if start is not None and not (folder / START).exists():
-        start_from(folder, start)
-    if not (folder / "vae" / "vae.pt").exists():
-        VaeTrainer(folder / "vae", width=16, pixels=size, device=device).run(vae_minutes)
-    vae = load_vae(folder / "vae").to(device)
-    drawn = encode_scenes(vae, folder / "drawn.pt", drawn_scene, count=scenes, pixels=size)
-    asked_about = encode_scenes(vae, folder / "asked.pt", sample_scene, count=scenes, pixels=size)
-    trainer = Trainer(
+    configure_threads(threads)  # before torch is loaded
+    from shapes.training.recipe import train
+
+    train(
         folder,
-        load_tokenizer(folder),
-        vae,
-        drawn,
-        asked_about,
-        pixels=size,
+        size=size,
+        vae_minutes=vae_minutes,
+        minutes=minutes,
+        scenes=scenes,
         pictures=pictures,
         draws=draws,
         asked=asked,
         rate=rate,
         device=device,
+        start=start,
+        destination=destination,
     )
-    trainer.run(minutes)
-    if destination is not None:
-        export(folder, destination, name=f"shapes-{size}")
 
 
 if __name__ == "__main__":

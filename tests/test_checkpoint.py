@@ -66,7 +66,7 @@ def test_vae_encodes_as_before_it_was_published(published: Any) -> None:
 def test_parts_given_explicitly(published: Any, tmp_path: Path) -> None:
     (tmp_path / "language").rename(tmp_path / "elsewhere")
     (published.folder / "Wan2.1_VAE.pth").rename(tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match=r"has no Wan2\.1_VAE\.pth; give vae"):
+    with pytest.raises(CheckpointError, match=r"has no Wan2\.1_VAE\.pth or vae\.safetensors; give vae"):
         published.load()
     with pytest.raises(CheckpointError, match=r"language; give the language model's folder or a hub id"):
         published.load(vae=tmp_path / "other.pth")

@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from flashu_core import cli
+from flashu_core import CalibrationError, cli
+from flashu_core.samples import read_samples
 
 
 def call(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -56,7 +58,18 @@ def test_several_pictures_are_numbered(tmp_path: Path, monkeypatch: pytest.Monke
         (("generate", "a", "--size", "65x64"), "65x64"),
         (("generate", "a", "--n", "9"), "images is 9"),
         (("generate", "a", "--model", "/nowhere/at/all"), "/nowhere/at/all"),
-        (("ask", "no-such.png", "what?"), "no-such.png"),
+        (("ask", "no-such.png", "what?"), "no-such.png cannot be read as a picture: there is no such file"),
+        (("generate", "a", "-o", "x.bmp"), "PNG, JPEG and WebP end with one of .png, .jpg, .jpeg, .webp"),
+        (("generate", "a", "-o", "x"), "PNG, JPEG and WebP"),
+        (("generate", "a", "-o", "/nowhere/x.png"), "no folder /nowhere"),
+        (("generate", "a", "--device", "cuda"), "device is 'cuda'"),
+        (("generate", "a", "--device", "nonsense"), "device is 'nonsense'; use auto, cpu, cuda"),
+        (("generate", "a", "--device", "meta"), "device is 'meta'"),
+        (("calibrate",), "calibration.safetensors is there already; replace it with --force, or name a file"),
+        (("calibrate", "--samples", "no-such.jsonl"), "no-such.jsonl cannot be read: there is no such file"),
+        (("analyze", "--prompts", "no-such.txt"), "no-such.txt cannot be read: there is no such file"),
+        (("eval", "--policies", "warp"), "warp"),
+        (("convert", "/nowhere/at/all", "/tmp/never-made"), "there is no /nowhere/at/all"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -66,6 +79,59 @@ def test_mistakes_are_one_line(
     err = capsys.readouterr().err
     assert said in err
     assert "Traceback" not in err
+    assert "Errno" not in err
+    assert len(err.splitlines()) <= 2 or words[0] in ("analyze", "eval", "calibrate")  # what was loaded, what is wrong
+
+
+@pytest.mark.parametrize("words", [("generate", "a"), ("ask", "picture.png", "what?")])
+def test_a_bad_policy_is_told_before_anything_is_loaded(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "picture.png")
+    monkeypatch.chdir(tmp_path)
+    for more, said in (
+        (("--acceleration", "warp"), "there is no acceleration policy 'warp'"),
+        (("--set", "warp=1"), "there is no parameter 'warp'"),
+    ):
+        assert run_here(monkeypatch, *words, *more, "--model", "/nowhere") == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line
+
+
+def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_here(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"flashu {version('flashu-server')}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"picture": "a.png", "question": "b"}', "image is missing"),
+        ('{"image": "a.png", "question": 3}', "question must be a text"),
+        ("[]", "it is no object"),
+        ("{", "it is not JSON"),
+        ('{"image": "no-such.png", "question": "b"}', "there is no such file"),
+        ('{"image": "samples.jsonl", "question": "b"}', "samples.jsonl cannot be read as a picture: "),
+    ],
+)
+def test_samples_are_told_by_line_in_words(line: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    path.write_text(f"\n{line}\n")
+    with pytest.raises(CalibrationError) as error:
+        read_samples(path)
+    assert f"{path}, line 2: " in str(error.value)
+    assert said in str(error.value)
+    assert "Error(" not in str(error.value)
+
+
+def test_tables_are_whole_however_narrow_a_terminal_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert run_here(monkeypatch, "plan", "--steps", "4") == 0
+    out = capsys.readouterr().out
+    assert "evaluation" in out.splitlines()[0] and "TFLOP" in out.splitlines()[0]
+    assert "…" not in out
 
 
 def test_commands_of_other_packages_are_listed_and_loaded_only_then() -> None:

@@ -291,7 +291,7 @@ def test_interrupted_writing_is_noticed(saved: Path, parts: dict[str, Any], monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("flashu_core.convert.save_file", full)
-    with pytest.raises(CheckpointError, match="No space left"):
+    with pytest.raises(CheckpointError, match="no space left on device"):
         save_checkpoint(saved, **parts | {"name": "another"})
     with pytest.raises(CheckpointError, match=r"config\.json has \d+ bytes and its manifest says"):
         load_checkpoint(saved)

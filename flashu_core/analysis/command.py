@@ -26,6 +26,7 @@ from flashu_core.config import DtypeName, EngineConfig
 from flashu_core.engine import Engine
 from flashu_core.errors import ConfigurationError
 from flashu_core.machine import describe_machine
+from flashu_core.reasons import reason_of
 from flashu_core.samples import read_samples
 
 Found = TypeVar("Found")
@@ -120,4 +121,6 @@ def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be made: {error}; give another folder with --output") from error
+        raise ConfigurationError(
+            f"{path} cannot be made: {reason_of(error)}; give another folder with --output"
+        ) from error

@@ -21,6 +21,7 @@ from flashu_core.calibration import QUESTIONS, Calibration, Sample, activation_n
 from flashu_core.engine import Engine
 from flashu_core.errors import ConfigurationError
 from flashu_core.model.showo2 import Showo2
+from flashu_core.reasons import reason_of
 from flashu_core.types import GenerateRequest, Pixels, Task, UnderstandRequest
 
 MOST_PICTURES = 8
@@ -50,10 +51,10 @@ def read_prompts(path: Path) -> list[str]:
         ConfigurationError: the file cannot be read or holds none.
     """
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"{path} cannot be read: {error}; give a text file with one prompt per line"
+            f"{path} cannot be read: {reason_of(error)}; give a text file with one prompt per line"
         ) from error
     prompts = [line.strip() for line in lines if line.strip()]
     if not prompts:
