@@ -129,6 +129,11 @@ class UnitCosts:
             return backbone + self.head_computed.seconds(running)
         return backbone + self.head_reused.seconds(reading)
 
+    def longest(self, rows: float) -> float:
+        """Seconds of the longest unit that so many pictures of the default size, or answers, may be in."""
+        together = (self.evaluation(StepPlan(2.0), rows), self.vae_decode.seconds(rows), self.decode.seconds(rows))
+        return max(*together, self.prefix.seconds(rows), self.prefill.seconds(1))
+
     def to_json(self) -> dict[str, Any]:
         """Numbers, texts and dictionaries only."""
         return asdict(self)

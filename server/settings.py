@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     load_timeout_s: float = Field(default=1800.0, gt=0, le=86_400)
     """Seconds that loading may take, a download included; each unit of calibrating and warming up starts them anew."""
     hang_timeout_s: float = Field(default=10.0, gt=0, le=3600)
-    """Seconds without progress after which a busy worker is replaced; twice its longest unit where that is more."""
+    """Seconds without progress after which a busy worker is replaced; twice a usual long unit where that is more."""
     max_restarts: int = Field(default=5, ge=0, le=1000)
     """Times within a minute that a worker that died is replaced; after that the server stays unready."""
     request_timeout_s: float = Field(default=300.0, gt=0, le=3600)

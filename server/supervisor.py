@@ -13,12 +13,11 @@ from typing import Literal, Protocol
 from flashu_core import ModelInfo, UnitCosts
 from server.child import Child
 from server.messages import FromWorker, Load, Loaded, LoadFailed, Shutdown, UnitEnded
-from server.pace import Pace
 from server.restarts import Restarts
+from server.watch import LOOK_S, Watch
 from server.wire import Frame, WireError, encode
 
 _log = logging.getLogger("flashu.worker")
-_LOOK_S = 0.1
 
 Phase = Literal["loading", "ready", "restarting", "failed"]
 
@@ -29,7 +28,7 @@ class Patience:
 
     Attributes:
         load_s: seconds to load, a download included; each unit of calibrating and warming up starts them anew.
-        unit_s: seconds that one unit of work may always take; twice the longest unit seen where that is more.
+        unit_s: seconds that one unit of work may always take; twice what is usual where that is more.
         stop_s: seconds to end in order when it is told to; after that it is killed.
         restarts: within `window_s` seconds; after one more death it is given up.
     """
@@ -45,8 +44,9 @@ class Client(Protocol):
     """Whose requests the process works on."""
 
     @property
-    def rows(self) -> int:
-        """Pictures and answers that may be in a unit now; 0 where there is no work."""
+    def rows(self) -> float:
+        """Pictures (of the default size, larger ones in proportion) and answers that may be in a unit now; 0 where
+        there is no work."""
 
     def hear(self, message: FromWorker) -> None: ...
     def ready(self, costs: UnitCosts) -> None: ...
@@ -78,12 +78,11 @@ class Supervisor:
         self._program = program
         self._clock = clock
         self._restarts = Restarts(most=patience.restarts, within_s=patience.window_s)
-        self._pace = Pace(patience.unit_s)
+        self._watch = Watch(patience.unit_s, clock())
         self._child: Child | None = None
         self._task: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()  # loaded for the first time, or given up
         self._ending = False
-        self._moved = 0.0  # when it last showed progress
         self._ready_since: float | None = None
         self.phase: Phase = "loading"
         self.info: ModelInfo | None = None
@@ -98,7 +97,7 @@ class Supervisor:
     def stalled(self) -> bool:
         """Whether there is work and half the time it may go without progress is over."""
         rows = self._client.rows
-        return rows > 0 and self._clock() - self._moved > self._pace.allowance(rows) / 2
+        return rows > 0 and self._watch.silence(self._clock()) > self._watch.allowance(rows) / 2
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
@@ -111,7 +110,7 @@ class Supervisor:
         """To the process, where there is one."""
         if self._child is not None:
             if self._client.rows == 0:
-                self._moved = self._clock()
+                self._watch.hear(self._clock())
             self._child.send(frame)
 
     def retire(self) -> None:
@@ -139,7 +138,6 @@ class Supervisor:
 
     async def _one_life(self) -> float | None:
         """One process from start to end; returns the pause before the next one, or None where there is to be none."""
-        self._pace = Pace(self._patience.unit_s)
         self._ready_since = None
         try:
             status: int | str = await self._serve()
@@ -165,7 +163,8 @@ class Supervisor:
     async def _serve(self) -> int:
         child = self._child = await Child.start(self._program)
         _log.info("worker started, pid %d", child.pid)
-        watching = asyncio.create_task(self._watch(child))
+        self._watch = Watch(self._patience.unit_s, self._clock())
+        watching = asyncio.create_task(self._keep_watch(child))
         try:
             child.send(self._load)
             async for message in child.messages():
@@ -186,10 +185,10 @@ class Supervisor:
         return status
 
     def _hear(self, message: FromWorker) -> None:
-        self._moved = self._clock()
+        self._watch.hear(self._clock())
         match message:
             case UnitEnded(unit=unit):
-                self._pace.saw(unit)
+                self._watch.unit_ended(self._clock(), unit)
                 self.last_progress = time.time()
                 self._client.hear(message)
             case Loaded(info=info, costs=costs):
@@ -197,6 +196,7 @@ class Supervisor:
                 self._ready_since = self._clock()
                 self.last_progress = time.time()
                 self._settled.set()
+                self._watch.know(costs)
                 self._client.ready(costs)
             case LoadFailed(message=text, permanent=permanent):
                 _log.error("the model cannot be loaded: %s", text)
@@ -205,20 +205,17 @@ class Supervisor:
             case _:
                 self._client.hear(message)
 
-    async def _watch(self, child: Child) -> None:
-        """Kills a process that makes no progress. Time in which this process itself stood still does not count."""
-        looked = self._moved = self._clock()
+    async def _keep_watch(self, child: Child) -> None:
+        """Kills a process that makes no progress."""
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(LOOK_S)
             now = self._clock()
-            if (away := now - looked - _LOOK_S) > _LOOK_S:
-                self._moved += away
-            looked = now
-            silent = now - self._moved
+            self._watch.look(now)
+            silent = self._watch.silence(now)
             if self._ready_since is None:
                 most, what = self._patience.load_s, "loaded"
             elif rows := self._client.rows:
-                most, what = self._pace.allowance(rows), "ended a unit of work"
+                most, what = self._watch.allowance(rows), "ended a unit of work"
             else:
                 continue
             if silent > most:

@@ -54,6 +54,7 @@ class _Place:
     job: Job
     ticket: Ticket
     length: int  # tokens of an answer at most
+    size: float = 1.0  # of each of its pictures, as a multiple of the default size
     pieces: int = 0  # of an answer that were told
 
     def hear(self, event: Progress | Text | Preview) -> None:
@@ -88,6 +89,7 @@ class Worker:
         self._clock = clock
         self._supervisor = Supervisor(load, patience or Patience(), self, program=program, clock=clock)
         self._admission: Admission | None = None  # of a process that is ready
+        self._costs: UnitCosts | None = None
         self._draining = False
         self._inside: dict[int, _Place] = {}  # sent, and not yet ended by the process
         self._arrivals = 0
@@ -245,7 +247,8 @@ class Worker:
             raise InvalidRequestError(f"the request cannot be handed to the engine: {error}") from None
         ticket = admission.admit(request)
         if isinstance(request, GenerateRequest):
-            place = _Place(Job(number=number, rows=request.images), ticket, length=1)
+            size = self._size(request)
+            place = _Place(Job(number=number, rows=request.images), ticket, length=1, size=size)
         else:
             place = _Place(Job(number=number, rows=1), ticket, length=request.max_new_tokens)
         job = place.job
@@ -269,15 +272,24 @@ class Worker:
             place.ticket.close(finished=False)  # what is left of it is not going to run
             self._supervisor.send(encode(Cancel(request=place.job.number)))
 
+    def _size(self, request: GenerateRequest) -> float:
+        if self._costs is None or (request.width, request.height) not in self.info().sizes:
+            return 1.0
+        return max(self._costs.relative_size(request.width, request.height), 1.0)
+
     # The supervisor's client
 
     @property
-    def rows(self) -> int:
-        """Pictures and answers that may be in a unit of work now."""
-        rows = [place.job.rows for place in self._inside.values()]
-        return min(sum(rows), max(self._load.engine.max_batch, *rows)) if rows else 0
+    def rows(self) -> float:
+        """Pictures (of the default size, larger ones in proportion) and answers that may be in a unit of work now."""
+        most = self._load.engine.max_batch
+        places = [
+            (place.job.rows * place.size, max(most, place.job.rows) * place.size) for place in self._inside.values()
+        ]
+        return min(sum(rows for rows, _ in places), max((batch for _, batch in places), default=0.0))
 
     def ready(self, costs: UnitCosts) -> None:
+        self._costs = costs
         self._admission = Admission(
             costs,
             max_queue_seconds=self._room.seconds,
