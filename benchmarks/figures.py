@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.machine import RESULTS
 from benchmarks.tables import fill_blocks, fill_document, markdown
 from load_tests.report import HEADER, row
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "promises.md"
 FIGURES = {"harm": "promises", "load": "load-mixed"}

@@ -63,15 +63,17 @@ class Driver:
         segments: Sequence[Segment],
         spacing: Spacing = "poisson",
         *,
+        again: int = 0,
         enough: Callable[[Record], bool] = lambda _: False,
     ) -> Outcomes:
         """Sends at the scheduled times, whatever has come back; returns when all have ended.
 
         Args:
+            again: how often it was called with these segments before; each time the arrivals are others.
             enough: asked about every record; where it says so the run ends, and what is under way is given up.
         """
         loop = asyncio.get_running_loop()
-        due = arrivals(segments, self.seed, spacing)
+        due = arrivals(segments, self.seed + again, spacing)
         room = asyncio.Semaphore(self.limit) if self.limit else contextlib.nullcontext()
         stopped = asyncio.Event()
 

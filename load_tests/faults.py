@@ -86,19 +86,25 @@ class Faults:
 
     async def signal_worker(self, number: signal.Signals) -> Death:
         """Sends the worker a signal in the middle of a batch."""
-        inside = await self._inside([self._picture(_EVALUATIONS) for _ in range(_COMPANY)])
         now = asyncio.get_running_loop().time
-        begun = now()
-        self.worker().send_signal(number)
-        replies = await asyncio.gather(*inside)
+        begun, told_s, statuses = await self._strike(number)
         while (await self.client.exchange(self._picture(1))).status != 200:
             self._give_up(begun, "a picture after the worker's death")
             await asyncio.sleep(_EVERY_S)
-        return Death(
-            told_s=max(reply.end for reply in replies) - begun,
-            statuses=Counter(reply.status for reply in replies),
-            again_s=now() - begun,
-        )
+        return Death(told_s=told_s, statuses=statuses, again_s=now() - begun)
+
+    async def stop_worker(self) -> tuple[float, Counter[int | None]]:
+        """Stops the worker in the middle of a batch; seconds until the last of those inside was answered, and what."""
+        _, told_s, statuses = await self._strike(signal.SIGSTOP)
+        return told_s, statuses
+
+    async def _strike(self, number: signal.Signals) -> tuple[float, float, Counter[int | None]]:
+        """When it was sent, seconds until the last answer of those inside, and their statuses."""
+        inside = await self._inside([self._picture(_EVALUATIONS) for _ in range(_COMPANY)])
+        begun = asyncio.get_running_loop().time()
+        self.worker().send_signal(number)
+        replies = await asyncio.gather(*inside)
+        return begun, max(reply.end for reply in replies) - begun, Counter(reply.status for reply in replies)
 
     async def leave(self, *, stream: bool = False, crowd: bool = False) -> float:
         """Seconds until nothing is inside any more when one client leaves, in the middle of a stream or not, or when

@@ -13,8 +13,8 @@ arrives while answers have to stay quick.
 Latencies count from the time at which a request was to be sent. The minutes are split among the phases as `plan` says
 (capacity 26 %, answers alone and mixed 18 % each, the others 4 to 10 %; more overloads and slow clients come on top),
 and starting the server comes before. The p99 of fewer than a hundred answers is the slowest of them, so a figure to
-keep takes more minutes. Client and server share the machine's cores: `--threads 1` leaves the client one of two, for a
-steadier measurement of a smaller server.
+keep takes more minutes. Where there are two cores or more the client has one of its own and the server the others, for
+what sending costs is not the server's (`--cores shared` lets both have all).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         base_url = options.base_url
         if base_url is None:
             console.print("starting the server")
-            base_url = stack.enter_context(_server(options)).base_url
+            base_url = stack.enter_context(_server(options, stack.enter_context(_apart(options)))).base_url
         found = asyncio.run(_run(base_url, plan, options, console))
     summary = summarise(found)
-    patience = _PATIENCE_S if options.slow_clients and options.base_url is None else None
-    targets = judge(found, summary, slow_limit_s=patience)
+    own = options.base_url is None
+    targets = judge(
+        found,
+        summary,
+        slow_limit_s=_PATIENCE_S if options.slow_clients and own else None,
+        max_queue_s=options.max_queue_seconds if own else None,
+        answer_weight=options.answer_weight,
+    )
     result = {
         "settings": _settings(options),
         "load_average_before": others,
@@ -87,6 +93,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(target.verdict == "missed" for target in targets))
 
 
+@contextlib.contextmanager
+def _apart(options: argparse.Namespace) -> Iterator[Collection[int] | None]:
+    """Keeps this process on one core for as long as the `with` lasts, and gives the others, for the server. C is
+    measured like everything else, so a server with fewer cores has a smaller one. None where all share all."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if options.cores == "shared" or len(cores) < 2:
+        yield None
+        return
+    os.sched_setaffinity(0, cores[-1:])
+    try:
+        yield cores[:-1]
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 async def _run(base_url: str, plan: Plan, options: argparse.Namespace, console: Console) -> Found:
     client = Client(base_url, api_key=os.environ.get(_API_KEY), timeout_s=options.timeout)
     await _check_ready(client)
@@ -101,10 +122,15 @@ async def _check_ready(client: Client) -> None:
         raise SystemExit(f"the server is not ready: status {reply.status}, {reply.error or reply.body.decode()}")
 
 
-def _server(options: argparse.Namespace) -> ServerProcess:
+def _server(options: argparse.Namespace, cores: Collection[int] | None) -> ServerProcess:
     environment: Mapping[str, str] = dict.fromkeys(_TIMEOUTS, str(_PATIENCE_S)) if options.slow_clients else {}
+    own = ["--max-queue-seconds", str(options.max_queue_seconds), "--answer-weight", str(options.answer_weight)]
     return ServerProcess(
-        shlex.split(options.serve), threads=options.threads, environment=environment, log=options.server_log
+        [*own, *shlex.split(options.serve)],
+        threads=options.threads,
+        environment=environment,
+        log=options.server_log,
+        cores=cores,
     )
 
 
@@ -131,10 +157,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=plan.minutes, help="of load, in all phases together")
     parser.add_argument("--base-url", metavar="URL", help=f"a server that runs; its key, if any, is in {_API_KEY}")
     parser.add_argument(
-        "--serve",
-        default="--max-queue-seconds 2",  # a backlog of more is not worked off within 5 s at half the load
-        metavar="OPTIONS",
-        help="options of our own `flashu serve`",
+        "--max-queue-seconds",
+        type=float,
+        default=2.0,  # a backlog of more is not worked off within 5 s at half the load
+        help="of our own server",
+    )
+    parser.add_argument("--answer-weight", type=float, default=4.0, help="of our own server, or of that at --base-url")
+    parser.add_argument("--serve", default="", metavar="OPTIONS", help="more options of our own `flashu serve`")
+    parser.add_argument(
+        "--cores",
+        choices=["apart", "shared"],
+        default="apart",
+        help="whether client and server have cores of their own, where there are several: the client one of them",
     )
     parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS of our own server; all cores by default")
     parser.add_argument("--mix", type=float, default=plan.pictures, help="share of pictures, by count")

@@ -23,7 +23,8 @@ from load_tests.record import Record
 from load_tests.scrape import Samples, scrape
 from load_tests.slow import SlowClients
 
-SLOW = "slow clients"
+SLOW, WITHOUT = "slow clients", "no slow clients"
+_BLOCKS = 3  # of each, in turn, so that what the machine does meanwhile is in both alike
 _LEAST = 0.1  # a second: where nothing was completed, the phases that follow still need a rate
 
 
@@ -69,6 +70,10 @@ class Found:
         self.windows |= outcomes.windows
         self.busy |= dict.fromkeys(outcomes.windows, outcomes.busy)
 
+    def blocks(self, kind: str) -> list[str]:
+        """The phases of a kind, of which there are several."""
+        return [phase for phase in self.windows if phase.rpartition(" ")[0] == kind]
+
     def of(self, phase: str, task: Task | None = None) -> list[Record]:
         """The counted requests of a phase."""
         return [
@@ -112,10 +117,16 @@ class Phases:
         for factor in plan.overloads:
             await self._open(plan.overloaded(factor, mix))
         if slow_clients:
-            self.found.slow = SlowClients(self.driver.client)
-            async with self.found.slow.beside(slow_clients):
-                await self._open(plan.beside(SLOW, alone))
+            await self._beside_slow(slow_clients, alone)
         return self.found
+
+    async def _beside_slow(self, count: int, alone: Mapping[Task, float]) -> None:
+        """The same mixed load without and with slow clients, in turn."""
+        slow = self.found.slow = SlowClients(self.driver.client)
+        for block in range(_BLOCKS):
+            await self._open(self.plan.beside(f"{WITHOUT} {block + 1}", alone), block)
+            async with slow.beside(count):
+                await self._open(self.plan.beside(f"{SLOW} {block + 1}", alone), block)
 
     async def _idle(self) -> Outcomes:
         """One request after the other, the tasks in turn, by a client that waits for each."""
@@ -142,8 +153,8 @@ class Phases:
             self.driver.closed_loop(phase, shares, concurrency=self.concurrency, lead_s=lead_s, seconds=seconds),
         )
 
-    async def _open(self, segments: Sequence[Segment]) -> None:
-        await self._take(segments[0].phase, self.driver.open_loop(segments))
+    async def _open(self, segments: Sequence[Segment], again: int = 0) -> None:
+        await self._take(segments[0].phase, self.driver.open_loop(segments, again=again))
 
     async def _take(self, phase: str, outcomes: Awaitable[Outcomes]) -> None:
         self.tell(phase)

@@ -41,7 +41,7 @@ from load_tests.attacks import (
 )
 from load_tests.attacks.rig import Attack, Rig
 from load_tests.report import targets_table
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 GROUPS: Mapping[str, Attack] = {
     "hostility": hostility.run,

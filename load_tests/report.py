@@ -11,7 +11,7 @@ from rich.table import Table
 from flashu_core.console import print_table
 from load_tests.phases import Found
 from load_tests.summary import evaluation, front_end, phase_summary
-from load_tests.verdicts import Target, Verdict
+from load_tests.target import Target, Verdict
 
 HEADER = ("promise", "target", "measured", "verdict", "of")
 _COLOURS: Mapping[Verdict, str] = {"met": "green", "missed": "red", "nothing to judge": "yellow"}

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -90,16 +90,15 @@ class ServerProcess:
         if not Path(self._command[0]).exists():
             raise ServerError(f"there is no {self._command[0]} to start; install the project into this Python")
         self._log = self._log_path.open("w+") if self._log_path else tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
-            self._command,
-            env=self._environment,
-            cwd=self._folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if self._unread else self._log,
-            text=True,
-        )
-        if self._cores is not None:
-            psutil.Process(self._process.pid).cpu_affinity(list(self._cores))  # its children get the same
+        with _on(self._cores):
+            self._process = subprocess.Popen(  # noqa: S603 - our own program
+                self._command,
+                env=self._environment,
+                cwd=self._folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE if self._unread else self._log,
+                text=True,
+            )
         said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         threading.Thread(target=_pass_on, args=(self._process.stdout, said), daemon=True).start()
         return said
@@ -161,6 +160,20 @@ class ServerProcess:
             if stream is not None:
                 stream.close()
         self._log.close()
+
+
+@contextlib.contextmanager
+def _on(cores: Collection[int] | None) -> Iterator[None]:
+    """What is started within it runs on those cores from its first moment, for a process inherits them."""
+    if cores is None:
+        yield
+        return
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
 
 
 def _pass_on(stream: IO[str] | None, said: queue.SimpleQueue[str | None]) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
-from load_tests.figures import settled_after
-from load_tests.phases import SLOW, Found
+from load_tests.figures import least_ratio, quantile, settled_after
+from load_tests.phases import SLOW, WITHOUT, Found
 from load_tests.plan import overload, recovery
+from load_tests.shares import share_targets
 from load_tests.slow import CUT_READER
 from load_tests.summary import EVALUATIONS, abnormal_after, promised_beside_pictures
+from load_tests.target import Target
 
-Verdict = Literal["met", "missed", "nothing to judge"]
 _SATURATED = 0.95
 _OVERLOADED: Mapping[bool, float] = {False: 0.9, True: 0.8}  # of C; True from ten times C on
 _MANY = 10.0
@@ -21,54 +21,36 @@ _REFUSAL_S = 0.1
 _RECOVERY_S = 5.0
 _FRONT_END_S = 0.008
 _SLOWER = 1.2
+_ENOUGH = 100  # answers, below which a p99 says nothing
 MOST_SLOW = 2.0  # times the server's own limits, at which a slow client must have been cut off
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Target:
-    """One promise.
-
-    Attributes:
-        limit: at most this, or at least where `at_least`.
-        measured: None where nothing came of the phase, which misses; but `vacuous` says that there was nothing to come.
-        note: what the figure rests on.
-    """
-
-    name: str
-    unit: str
-    limit: float | None
-    measured: float | None
-    at_least: bool = False
-    vacuous: bool = False
-    note: str = ""
-
-    @property
-    def verdict(self) -> Verdict:
-        if self.measured is None or self.limit is None:
-            return "nothing to judge" if self.vacuous else "missed"
-        kept = self.measured >= self.limit if self.at_least else self.measured <= self.limit
-        return "met" if kept else "missed"
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "verdict": self.verdict}
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Target:
-        """What `to_json` gave."""
-        return cls(**{name: value for name, value in found.items() if name != "verdict"})
-
-
-def judge(found: Found, summary: Mapping[str, Any], *, slow_limit_s: float | None = None) -> list[Target]:
+def judge(
+    found: Found,
+    summary: Mapping[str, Any],
+    *,
+    slow_limit_s: float | None = None,
+    max_queue_s: float | None = None,
+    answer_weight: float = 4.0,
+) -> list[Target]:
     """All promises of the phases that ran.
 
     Args:
         summary: of `report.summarise`.
         slow_limit_s: seconds that the server gives slow clients; None where that is not known.
+        max_queue_s: seconds that an accepted request may wait; None where that is not known.
+        answer_weight: seconds that answers get for each second of pictures, while both wait.
     """
     phases = summary["phases"]
     return [
         _answers(found, phases, summary["evaluation_s"]),
         *_throughput(found, phases),
+        *share_targets(
+            found,
+            [overload(factor) for factor in _factors(found)],
+            answer_weight=answer_weight,
+            max_queue_s=max_queue_s,
+        ),
         *_refusals(found, phases),
         *_recoveries(found),
         *_whole(found),
@@ -176,15 +158,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 def _slow(found: Found, phases: Mapping[str, Any], limit_s: float | None) -> list[Target]:
     if found.slow is None:
         return []
-    before = _p99(phases, "mixed")
-    targets = [
-        Target(
-            name="answers beside slow clients, p99",
-            unit="s",
-            limit=before * _SLOWER if before is not None else None,
-            measured=_p99(phases, SLOW),
-        )
-    ]
+    targets = [_answers_beside_slow(found)]
     for kind, longest in found.slow.longest_s.items():
         targets.append(
             Target(
@@ -196,19 +170,40 @@ def _slow(found: Found, phases: Mapping[str, Any], limit_s: float | None) -> lis
                 note=f"{found.slow.cut[kind]} cut off",
             )
         )
-    before_and_after = found.scraped[SLOW]
-    shown = any(before_and_after)
+    blocks = found.blocks(SLOW)
+    shown = all(any(found.scraped[block]) for block in blocks)
     targets.append(
         Target(
             name="who does not read cut off",
             unit="",
-            limit=found.slow.readers,
-            measured=phases[SLOW]["rejected"].get(CUT_READER, 0) if limit_s is not None and shown else None,
+            limit=found.slow.readers * len(blocks),
+            measured=sum(phases[block]["rejected"].get(CUT_READER, 0) for block in blocks)
+            if limit_s is not None and shown
+            else None,
             at_least=True,
             vacuous=limit_s is None or not shown,
         )
     )
     return targets
+
+
+def _answers_beside_slow(found: Found) -> Target:
+    """Missed where chance does not explain the difference, or where there is too little to tell."""
+    seconds = {
+        kind: [
+            one.latency for block in found.blocks(kind) for one in found.of(block, "vqa") if one.outcome == "completed"
+        ]
+        for kind in (SLOW, WITHOUT)
+    }
+    enough = min(map(len, seconds.values())) >= _ENOUGH
+    p99 = {kind: quantile(values, 0.99) or 0.0 for kind, values in seconds.items()}
+    return Target(
+        name="answers beside slow clients, p99, of that without, at least (95 % confidence)",
+        unit="",
+        limit=_SLOWER,
+        measured=least_ratio(seconds[SLOW], seconds[WITHOUT], 0.99) if enough else None,
+        note=f"{p99[SLOW]:.3f} s of {p99[WITHOUT]:.3f} s; {len(seconds[SLOW])} answers of {len(seconds[WITHOUT])}",
+    )
 
 
 def _factors(found: Found) -> Sequence[float]:

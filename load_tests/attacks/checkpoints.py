@@ -14,7 +14,7 @@ from load_tests.attacks.rig import Rig
 from load_tests.bodies import Bodies
 from load_tests.client import Client
 from load_tests.server_process import ServerError
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 _EMBEDDED = Path(flashu_core.__file__).parent / "assets" / "shapes-64"
 _CALIBRATION = "calibration.safetensors"

@@ -14,7 +14,7 @@ from load_tests.bodies import Bodies
 from load_tests.client import Client, Message, Reply
 from load_tests.crowd import crowd
 from load_tests.scrape import RESTARTS, scrape
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 _SHARE = 0.8  # of what is done beside nothing
 _SUCCESS = 0.99

@@ -10,7 +10,7 @@ from load_tests.attacks.rig import Rig
 from load_tests.client import Client
 from load_tests.faults import Faults
 from load_tests.scrape import EVALUATION, histogram_quantile, scrape
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 _HANG_S = 2.0  # of our server: its default, 10 s, is meant for larger models
 _GRACE_S = 30.0

@@ -13,7 +13,7 @@ from load_tests.attacks.rig import Rig
 from load_tests.client import Client, Message
 from load_tests.processes import worker_of
 from load_tests.soak import Soak, soak
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 _SMALL = 100_000  # bytes: hostile requests are not to be its load
 _GROWTH = 1_000_000.0  # bytes for a thousand requests

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from load_tests.attacks.rig import Rig
 from load_tests.quotas import GREEDY_RATE, parallel_work, share, two_keys
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 _PER_KEY_S = 3.0  # questions a second
 _QUOTA_S = 15.0

@@ -20,7 +20,7 @@ from load_tests.probe import Waits, probing
 from load_tests.processes import front_end_of, resident, watched
 from load_tests.server_process import ServerProcess
 from load_tests.sockets import connected, head
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 _HELD = 514  # two more than the server takes by default
 _FILLED_S = 1.5

@@ -9,7 +9,7 @@ from load_tests import hostile
 from load_tests.attacks.rig import Rig
 from load_tests.client import Client
 from load_tests.harm import Refusal, Stall, send_all, stalls
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 _REPEATS = 3  # of each hostile picture
 _BOMB_S, _NUMBER_S, _STALL_S = 0.2, 0.05, 0.1

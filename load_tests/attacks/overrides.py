@@ -20,7 +20,7 @@ from load_tests.client import Client, Message
 from load_tests.processes import front_end_of, resident, worker_of
 from load_tests.server_process import ServerProcess
 from load_tests.soak import Held, Soak
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 _REQUESTS = 1000
 _TOGETHER = 8

@@ -17,7 +17,7 @@ from load_tests.hostile import FORM, form, scan_bomb
 from load_tests.probe import probing
 from load_tests.processes import front_end_of, processor_s, watched
 from load_tests.server_process import ServerProcess
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 _TIMEOUT_S = 2  # of decoding
 _ANSWERED_S = _TIMEOUT_S + 1.0

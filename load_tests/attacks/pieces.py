@@ -15,7 +15,7 @@ from load_tests.crowd import crowd
 from load_tests.probe import Waits, probing
 from load_tests.server_process import ServerProcess
 from load_tests.sockets import connected, head
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 _CLIENTS = 8
 _SECONDS = 3.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from load_tests.server_process import ServerProcess
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 _READY_S = 60.0
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from load_tests.attacks.rig import Rig
 from load_tests.client import Client
 from load_tests.sockets import head, talk
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 _BODY = b'{"prompt": "a", "num_inference_steps": 2}'
 _JSON = "Content-Type: application/json"

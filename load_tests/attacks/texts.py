@@ -11,7 +11,7 @@ from load_tests.attacks.rig import Rig
 from load_tests.client import Client, Message
 from load_tests.crowd import crowd
 from load_tests.probe import Waits, probing
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 _CLIENTS = 8
 _SECONDS = 0.6  # of each text

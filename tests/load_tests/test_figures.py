@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from load_tests.arrivals import Window
-from load_tests.figures import most_at_once, quantile, quantiles, settled_after, throughput
+from load_tests.figures import least_ratio, most_at_once, quantile, quantiles, settled_after, throughput
 
 
 def test_a_quantile_is_the_least_value_not_exceeded_by_its_share() -> None:
@@ -61,3 +63,15 @@ def test_a_single_stray_among_many_is_tolerated() -> None:
     hundred = [(second / 10, second < 10 or second == 70) for second in range(100)]
     assert settled_after(hundred) == 1.0
     assert settled_after(hundred, tolerated=0.0) == 7.1
+
+
+def test_a_ratio_that_chance_explains_is_not_at_least_large() -> None:
+    drawn = random.Random(1)
+    ones, others = ([drawn.expovariate(1.0) for _ in range(300)] for _ in range(2))
+    same = least_ratio(ones, others, 0.99)
+    assert same is not None
+    assert 0.3 < same < 1.2
+    twice = least_ratio([2.5 * one for one in ones], others, 0.99)
+    assert twice is not None
+    assert twice > 1.2
+    assert least_ratio([], others, 0.99) is None

@@ -35,7 +35,8 @@ def test_a_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert found["phases"]["capacity mix"]["share_of_capacity"] == pytest.approx(1.0)
     assert found["front_end_s"]["vqa"]["p50"] > 0
     expected = ["idle", "capacity generate", "capacity vqa", "capacity mix", "alone", "mixed", "saturation"]
-    assert list(found["phases"]) == [*expected, "overload 2x", "after 2x", "slow clients"]
+    slow = [f"{kind} clients {block}" for block in (1, 2, 3) for kind in ("no slow", "slow")]
+    assert list(found["phases"]) == [*expected, "overload 2x", "after 2x", *slow]
 
     # Every request that was to be sent is in the records, and every counted one in the summary, as one outcome.
     records = record.read(kept)

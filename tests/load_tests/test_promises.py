@@ -10,7 +10,7 @@ import pytest
 
 from load_tests import promises
 from load_tests.attacks.rig import Rig
-from load_tests.verdicts import Target
+from load_tests.target import Target
 
 
 @pytest.mark.parametrize(("measured", "status"), [(0.5, 0), (2.0, 1)])
