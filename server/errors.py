@@ -53,6 +53,7 @@ _CODES = {
     "extra_forbidden": "unknown_field",
 }
 _UNION_ERRORS = ("union_tag_invalid", "union_tag_not_found")
+_VALUE_NOT_AT_FAULT = (*_UNION_ERRORS, "extra_forbidden")
 _STATUS_CODES = {
     400: "invalid_value",
     404: "not_found",
@@ -92,7 +93,7 @@ class InvalidFieldError(ServerError):
         self.code = _CODES.get(kind, "invalid_value")
         if kind == "string_too_long" and found["ctx"]["max_length"] == TEXT_CHARACTERS:
             self.code = _CONTEXT_LENGTH
-        message = _words(found) + (_value(found["input"]) if kind not in _UNION_ERRORS else "")
+        message = _words(found) + ("" if kind in _VALUE_NOT_AT_FAULT else _value(found["input"]))
         if kind == "extra_forbidden" and len(path) == 1:
             right = likeliest(path[0], known)
             message = f"there is no such field; did you mean {right}?" if right else message

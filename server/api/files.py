@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -28,7 +28,7 @@ def file_routes(services: Services) -> APIRouter:
         response_class=Response,
         responses={200: {"content": _FILES, "description": "The picture's file."}, 404: ERRORS[400]},
     )
-    async def image_file(token: Annotated[str, Path(max_length=256)]) -> Response:
+    async def image_file(token: str) -> Response:
         """A picture that `response_format: "url"` named; 404 once its hour is over."""
         store = services.store
         image = None if store is None else store.get(token)

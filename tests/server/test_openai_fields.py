@@ -1,0 +1,293 @@
+"""Fields that other clients send: taken, ignored with a warning, or refused in words, on OpenAI's routes and the native
+ones."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from pydantic import BaseModel
+
+from server import openai_fields
+from server.openai_schemas import ChatBody, ImagesBody
+from server.schemas import GenerateBody, InferBody, VqaBody
+from server.warnings import HEADER
+
+CHAT, IMAGES = "/v1/chat/completions", "/v1/images/generations"
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
+
+
+def picture(size: tuple[int, int] = (20, 10)) -> str:
+    file = io.BytesIO()
+    Image.new("RGB", size, (10, 20, 30)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+BODIES: dict[str, dict[str, Any]] = {
+    CHAT: {"model": "toy", "messages": [{"role": "user", "content": "what is red?"}]},
+    IMAGES: {"prompt": "a"},
+    "/v1/generate": {"prompt": "a"},
+    "/v1/vqa": {"question": "a", "image": picture()},
+    "/v1/infer": {"question": "what is red?"},
+}
+SCHEMAS: dict[str, type[BaseModel]] = {
+    CHAT: ChatBody,
+    IMAGES: ImagesBody,
+    "/v1/generate": GenerateBody,
+    "/v1/vqa": VqaBody,
+    "/v1/infer": InferBody,
+}
+
+
+def post(shared: Any, route: str, **fields: Any) -> httpx.Response:
+    response: httpx.Response = shared.client.post(route, json={**BODIES[route], **fields})
+    return response
+
+
+def warned(response: httpx.Response) -> list[str]:
+    """What a response warns of; the list and the header agree."""
+    assert response.status_code == 200, response.text
+    names = [entry["param"] for entry in response.json().get("warnings", []) if entry["param"] is not None]
+    assert response.headers.get(HEADER, "") == ", ".join(names)
+    return names
+
+
+@pytest.mark.parametrize("route", BODIES)
+def test_null_is_absent_for_every_field(route: str, shared: Any) -> None:
+    known = set(SCHEMAS[route].model_fields) | set(openai_fields.CHAT) | set(openai_fields.IMAGES) | {"whatever"}
+    nulls = {name: None for name in known if name not in BODIES[route]}
+    response = post(shared, route, **nulls)
+    assert response.status_code == 200, response.text
+    assert "warnings" not in response.json()
+
+
+def test_null_is_absent_in_messages_and_parts(shared: Any) -> None:
+    image = {"url": "data:image/png;base64," + picture(), "detail": None}
+    parts = [
+        {"type": "text", "text": "what is this?", "cache_control": None, "annotations": None},
+        {"type": "image_url", "image_url": image, "uuid": None},
+    ]
+    messages = [{"role": "user", "content": parts, "name": None, "tool_calls": None, "refusal": None}]
+    answer = post(shared, CHAT, messages=messages, stream_options=None)
+    assert warned(answer) == []
+    assert answer.json()["choices"][0]["message"]["content"].startswith("20x10")
+    missing = post(shared, CHAT, messages=[{"role": "user", "content": None}]).json()["error"]
+    assert (missing["param"], missing["code"]) == ("messages.0.content", "missing_field")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": []},
+        {"tools": [TOOL]},
+        {"tools": [TOOL], "tool_choice": "auto"},
+        {"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}},
+        {"tool_choice": "none"},
+        {"functions": [], "function_call": "auto"},
+        {"parallel_tool_calls": False},
+        {"logit_bias": {}},
+        {"logit_bias": {"5": 0}},
+        {"top_logprobs": 2},
+        {"service_tier": "auto"},
+        {"top_k": -1},
+        {"top_k": 0},
+        {"min_p": 0.0},
+        {"repetition_penalty": 1.0},
+        {"frequency_penalty": 0},
+        {"presence_penalty": 0.0},
+        {"metadata": {}},
+        {"metadata": {"a": "b"}},
+        {"user": "somebody"},
+        {"safety_identifier": "x"},
+        {"prompt_cache_key": "a"},
+        {"store": True},
+        {"reasoning_effort": "low"},
+        {"verbosity": "low"},
+        {"response_format": {"type": "text"}},
+        {"n": 1},
+        {"ignore_eos": True},
+        {"stream_options": {"include_usage": True}},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"model_extra": 1, "review": 2, "no_effect": 3, "__class__": 4},
+    ],
+    ids=json.dumps,
+)
+def test_in_a_chat_what_asks_for_nothing_is_ignored_and_named(fields: dict[str, Any], shared: Any) -> None:
+    assert warned(post(shared, CHAT, **fields)) == list(fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"quality": value} for value in ("hd", "high", "low", "medium", "standard", "auto")),
+        *({"style": value} for value in ("vivid", "natural")),
+        {"moderation": "low"},
+        {"background": "auto"},
+        {"background": "opaque"},
+        {"user": "somebody"},
+        {"image": []},
+        {"input_fidelity": "high"},
+        {"sampler": "euler"},
+    ],
+    ids=json.dumps,
+)
+def test_of_a_picture_what_only_hints_is_ignored_and_named(fields: dict[str, Any], shared: Any) -> None:
+    assert warned(post(shared, IMAGES, **fields)) == list(fields)
+
+
+@pytest.mark.parametrize(
+    ("route", "fields", "param"),
+    [
+        (CHAT, {"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+        (CHAT, {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+        (CHAT, {"functions": [], "function_call": {"name": "f"}}, "function_call"),
+        (CHAT, {"response_format": {"type": "json_object"}}, "response_format"),
+        (CHAT, {"response_format": SCHEMA}, "response_format"),
+        (CHAT, {"n": 2}, "n"),
+        (CHAT, {"n": True, "best_of": 3}, "best_of"),
+        (CHAT, {"modalities": ["text", "audio"]}, "modalities"),
+        (CHAT, {"frequency_penalty": 0.5}, "frequency_penalty"),
+        (CHAT, {"presence_penalty": -1}, "presence_penalty"),
+        (CHAT, {"repetition_penalty": 1.1}, "repetition_penalty"),
+        (CHAT, {"logit_bias": {"5": 10}}, "logit_bias"),
+        (CHAT, {"logit_bias": [5]}, "logit_bias"),
+        (CHAT, {"top_k": 40}, "top_k"),
+        (CHAT, {"min_p": 0.1}, "min_p"),
+        (CHAT, {"web_search_options": {}}, "web_search_options"),
+        (CHAT, {"guided_json": {"type": "object"}}, "guided_json"),
+        (IMAGES, {"background": "transparent"}, "background"),
+        (IMAGES, {"image": "AAAA"}, "image"),
+        (IMAGES, {"mask": {"image_url": "x"}}, "mask"),
+    ],
+    ids=json.dumps,
+)
+def test_what_would_change_the_meaning_is_refused_in_words(
+    route: str, fields: dict[str, Any], param: str, shared: Any
+) -> None:
+    before = len(shared.engine.seen)
+    response = post(shared, route, **fields)
+    error = response.json()["error"]
+    assert (response.status_code, error["param"], error["code"]) == (400, param, "unsupported_value")
+    assert error["message"].startswith(f"{param}: not supported by this model: ")
+    assert "input should be" not in error["message"].lower()
+    assert len(shared.engine.seen) == before
+
+
+def test_a_size_the_model_lacks_is_refused_in_words(shared: Any) -> None:
+    error = post(shared, IMAGES, size="1024x1024").json()["error"]
+    assert error["param"] == "size"
+    assert "not supported by this model; it draws 64x64, 96x64" in error["message"]
+
+
+def test_hints_in_parts_and_options_are_named_with_their_place(shared: Any) -> None:
+    image = {"url": "data:image/png;base64," + picture(), "detail": "low"}
+    parts = [
+        {"type": "text", "text": "what is this?", "cache_control": {"type": "ephemeral"}},
+        {"type": "image_url", "image_url": image, "uuid": "a"},
+    ]
+    messages = [{"role": "user", "content": parts, "name": "bob"}]
+    assert warned(post(shared, CHAT, messages=messages)) == [
+        "messages.0.name",
+        "messages.0.content.0.cache_control",
+        "messages.0.content.1.uuid",
+        "messages.0.content.1.image_url.detail",
+    ]
+
+
+@pytest.mark.parametrize("text", ["what is red?", "draw a cat"])
+def test_a_chats_stream_warns_in_its_header_and_its_last_chunk(text: str, shared: Any) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    messages = [{"role": "user", "content": text}]
+    response = post(shared, CHAT, messages=messages, stream=True, stream_options=options, store=True)
+    assert response.headers[HEADER] == "store, stream_options.continuous_usage_stats"
+    chunks = [json.loads(line[6:]) for line in response.text.splitlines() if line.startswith("data: {")]
+    assert all("warnings" not in chunk for chunk in chunks[:-2])
+    listed = [entry["param"] for entry in chunks[-2]["warnings"]]
+    assert listed == ["store", "stream_options.continuous_usage_stats"]
+    assert [chunk["usage"] for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+    assert chunks[-1]["choices"] == []
+    usage = chunks[-1]["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] > 0
+    unasked = post(shared, CHAT, messages=messages, stream=True).text
+    assert '"usage"' not in unasked and HEADER not in post(shared, CHAT, messages=messages, stream=True).headers
+
+
+def test_a_pictures_stream_warns_in_its_header_and_its_last_event(shared: Any) -> None:
+    response = post(shared, IMAGES, stream=True, partial_images=1, quality="high")
+    assert response.headers[HEADER] == "quality"
+    events = [json.loads(line[6:]) for line in response.text.splitlines() if line.startswith("data: ")]
+    assert events[-1]["warnings"][0]["param"] == "quality"
+    assert events[-1]["usage"]["total_tokens"] == events[-1]["usage"]["input_tokens"] == 1
+
+
+def test_names_of_a_clients_making_fit_a_header(shared: Any) -> None:
+    names = ["", "a\r\nX-Evil: 1", "ü" * 300, "\0", "x" * 5000, "\u202e", "a, b"]
+    response = post(shared, CHAT, **dict.fromkeys(names, 1), **{f"field_{index}": 1 for index in range(50)})
+    header = response.headers[HEADER]
+    assert header.isascii() and header.isprintable() and len(header) < 1000
+    assert "x-evil" not in response.headers
+    warnings = response.json()["warnings"]
+    assert len(warnings) == 17
+    # Three of the names are the same once they are cleaned.
+    assert warnings[-1] == {"param": None, "message": f"{len(names) - 2 + 50 - 16} more like these"}
+
+
+def test_the_likeliest_name_is_told(shared: Any) -> None:
+    warnings = {
+        entry["param"]: entry["message"] for entry in post(shared, IMAGES, steps=3, cfg=1, qwz=1).json()["warnings"]
+    }
+    assert warnings["steps"].endswith("did you mean num_inference_steps?")
+    assert warnings["cfg"].endswith("did you mean guidance_scale?")
+    assert "did you mean" not in warnings["qwz"]
+    for route, sent, right in [
+        ("/v1/generate", "num_steps", "num_inference_steps"),
+        ("/v1/generate", "guidanceScale", "guidance_scale"),
+        ("/v1/generate", "width", "size"),
+        ("/v1/vqa", "max_tokens", "max_new_tokens"),
+        ("/v1/infer", "acceleratoin", "acceleration"),
+    ]:
+        error = post(shared, route, **{sent: 5}).json()["error"]
+        assert (error["param"], error["code"]) == (sent, "unknown_field")
+        assert error["message"] == f"{sent}: there is no such field; did you mean {right}?"
+    error = post(shared, "/v1/generate", qwz=1).json()["error"]
+    assert error["message"] == "qwz: there is no such field; remove it"
+    form = shared.client.post("/v1/vqa", data={"question": "a", "max_tokens": "5"}, files={"image": b"x"})
+    assert form.json()["error"]["message"].endswith("did you mean max_new_tokens?")
+
+
+def test_numbers_as_other_languages_write_them(shared: Any) -> None:
+    def seen() -> Any:
+        return shared.engine.seen[-1].seed
+
+    for route in (IMAGES, "/v1/generate"):
+        assert post(shared, route, seed=7.0, n=2.0, num_inference_steps=3.0).status_code == 200
+        assert seen() == 7
+    for route in (IMAGES, CHAT):
+        for seed in (-1, -1.0, None):
+            assert post(shared, route, seed=seed).status_code == 200
+            assert seen() is None
+        for seed in (-2, 1.5, 2**63, 10**40, True):
+            error = post(shared, route, seed=seed).json()["error"]
+            assert (error["param"], error["code"]) == ("seed", "invalid_value")
+
+
+def test_a_length_beyond_the_models_room_is_cut_with_a_warning(shared: Any) -> None:
+    for name in ("max_tokens", "max_completion_tokens"):
+        assert warned(post(shared, CHAT, **{name: 100_000})) == [name]
+        assert warned(post(shared, CHAT, **{name: 4096})) == []
+        for value in (0, -1, 1.5):
+            assert post(shared, CHAT, **{name: value}).json()["error"]["param"] == name
+
+
+def test_every_table_says_why() -> None:
+    for table in (openai_fields.CHAT, openai_fields.IMAGES, openai_fields.TEXT, openai_fields.COMMON):
+        for name, field in table.items():
+            assert field.reason and field.remedy, name
+    assert not set(openai_fields.CHAT) & set(ChatBody.model_fields)
+    assert not set(openai_fields.IMAGES) & set(ImagesBody.model_fields)
