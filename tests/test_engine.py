@@ -192,3 +192,65 @@ def test_an_answer_ends_before_a_stop(tiny_engine: Engine) -> None:
     for stop in [("",), ("a",) * 5]:
         with pytest.raises(InvalidRequestError, match="stop"):
             UnderstandRequest(question="a", stop=stop)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_log_probabilities_come_with_the_tokens_they_are_of(tiny_engine: Engine, temperature: float) -> None:
+    events: list[Event] = []
+    request = UnderstandRequest(question="what is red?", max_new_tokens=40, logprobs=3, temperature=temperature, seed=1)
+    result = tiny_engine.ask(request, events.append)
+    pieces = [event for event in events if isinstance(event, Text)]
+    assert len(result.logprobs) == result.completion_tokens > 8
+    assert tuple(token for piece in pieces for token in piece.logprobs) == result.logprobs
+    # A random model says bytes that are no UTF-8 by themselves: joined they are the answer's.
+    written = b"".join(bytes(token.chosen.bytes) for token in result.logprobs)
+    assert written.decode("utf-8", "replace") == result.answer == "".join(piece.text for piece in pieces)
+    said = ""
+    for piece in pieces:  # no token before its text
+        said += piece.text
+        told = result.logprobs[: sum(len(one.logprobs) for one in pieces[: pieces.index(piece) + 1])]
+        assert said.startswith(b"".join(bytes(token.chosen.bytes) for token in told).decode("utf-8", "replace"))
+    for token in result.logprobs:
+        assert len(token.top) == 3
+        assert token.chosen.logprob <= token.top[0].logprob <= 0
+        assert [one.logprob for one in token.top] == sorted((one.logprob for one in token.top), reverse=True)
+        assert token.chosen.token == bytes(token.chosen.bytes).decode("utf-8", "replace")
+        if temperature == 0:
+            assert token.chosen.logprob == token.top[0].logprob
+
+
+def test_log_probabilities_end_where_a_stop_cuts(tiny_engine: Engine) -> None:
+    request = UnderstandRequest(question="what is red?", max_new_tokens=24, logprobs=0)
+    whole = tiny_engine.ask(request)
+    for start in range(2, 8):
+        events: list[Event] = []
+        stop = whole.answer[start : start + 3]
+        cut = tiny_engine.ask(replace(request, stop=(stop,)), events.append)
+        assert cut.logprobs == whole.logprobs[: len(cut.logprobs)]
+        told = tuple(token for event in events if isinstance(event, Text) for token in event.logprobs)
+        assert told == cut.logprobs
+        if not cut.answer:
+            assert cut.logprobs == ()
+            continue
+        written = b"".join(bytes(token.chosen.bytes) for token in cut.logprobs).decode("utf-8", "replace")
+        shorter = b"".join(bytes(token.chosen.bytes) for token in cut.logprobs[:-1]).decode("utf-8", "replace")
+        assert len(shorter) < len(cut.answer) <= len(written)
+        assert not cut.logprobs[0].top
+
+
+def test_log_probabilities_are_there_for_who_asks_only(tiny_engine: Engine) -> None:
+    events: list[Event] = []
+    result = tiny_engine.ask(UnderstandRequest(question="what is red?", max_new_tokens=4), events.append)
+    assert result.logprobs == ()
+    assert all(event.logprobs == () for event in events if isinstance(event, Text))
+    for count in (-1, 21):
+        with pytest.raises(InvalidRequestError, match="logprobs"):
+            UnderstandRequest(question="a", logprobs=count)
+
+
+def test_tokens_of_a_prompt_are_counted(tiny_engine: Engine) -> None:
+    def tokens(**fields: str) -> int:
+        return tiny_engine.generate(GenerateRequest(points=3, **fields)).prompt_tokens  # type: ignore[arg-type]
+
+    assert tokens(prompt="a red circle") > tokens(prompt="a") == 3
+    assert tokens(prompt="a", negative_prompt="a") == 6

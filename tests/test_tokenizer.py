@@ -65,3 +65,16 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
         Tokenizer.from_folder(tmp_path)
     with pytest.raises(CheckpointError, match="im_start"):
         Tokenizer(Backend(models.BPE()))
+
+
+@settings(deadline=None)
+@given(st.text(max_size=40))
+def test_bytes_of_tokens_are_those_of_the_text(tokenizer: Tokenizer, text: str) -> None:
+    text = text.encode(errors="ignore").decode()
+    assert b"".join(map(tokenizer.token_bytes, tokenizer.encode(text))) == text.encode()
+
+
+def test_bytes_of_special_tokens_are_their_names(tokenizer: Tokenizer) -> None:
+    assert tokenizer.token_bytes(tokenizer.special.eos) == b"<|im_end|>"
+    assert tokenizer.token_bytes(10**6) == b""
+    assert {tokenizer.token_bytes(token) for token in range(len(tokenizer))} >= {bytes([byte]) for byte in range(256)}

@@ -18,13 +18,15 @@ SYSTEM, SUFFIX = [1, 60, 61, 62, 3], [4, 70, 71, 72]
 LATENTS = noise(5, (1, 16, 8, 8))
 
 
-def begin(model: Showo2, *, tokens: int, eos: int = -1, temperature: float = 0.0) -> understand.Understanding:
+def begin(
+    model: Showo2, *, tokens: int, eos: int = -1, temperature: float = 0.0, logprobs: int | None = None
+) -> understand.Understanding:
     return understand.begin(
         model,
         system=understand.System(SYSTEM),
         latents=LATENTS,
         suffix=SUFFIX,
-        decoding=understand.Decoding(eos=eos, max_new_tokens=tokens, temperature=temperature),
+        decoding=understand.Decoding(eos=eos, max_new_tokens=tokens, temperature=temperature, logprobs=logprobs),
         generator=torch.Generator().manual_seed(0),
         spans=Spans(CPU),
     )
@@ -33,17 +35,42 @@ def begin(model: Showo2, *, tokens: int, eos: int = -1, temperature: float = 0.0
 @torch.inference_mode()
 def reference_answer(model: Showo2, tokens: int) -> list[int]:
     """Every token from the whole sequence anew."""
+    answer: list[int] = []
+    for _ in range(tokens):
+        answer.append(int(answer_logits(model, answer).argmax()))
+    return answer
+
+
+@torch.inference_mode()
+def answer_logits(model: Showo2, answer: list[int]) -> torch.Tensor:
+    """Scores of what follows so much of an answer, (vocabulary,), from the whole sequence anew."""
     _, time_token = model.time_tokens(torch.ones(1))
     picture = model.image_block(model.vision(LATENTS), time_token)
     late = model.config.understanding_block == "image" and model.config.time_token
     block = (len(SYSTEM) + int(late), picture.shape[1])
     if not model.config.time_token and model.config.understanding_block == "image":
         block = (len(SYSTEM), picture.shape[1] + 1)
-    answer: list[int] = []
-    for _ in range(tokens):
-        whole = torch.cat([model.embed(SYSTEM), picture, model.embed(SUFFIX + answer)], dim=1)
-        answer.append(int(reference.answer_logits(model, whole, block)[0, -1].argmax()))
-    return answer
+    whole = torch.cat([model.embed(SYSTEM), picture, model.embed(SUFFIX + answer)], dim=1)
+    return reference.answer_logits(model, whole, block)[0, -1]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_log_probabilities_are_those_of_the_references_scores(tiny: Checkpoint, temperature: float) -> None:
+    """Of the raw scores, whatever the temperature; to 1e-5 of a direct log_softmax."""
+    state = begin(tiny.model, tokens=8, temperature=temperature, logprobs=5)
+    while not state.done:
+        understand.advance(tiny.model, [state], Spans(CPU))
+    assert len(state.logprobs) == len(state.tokens) == 8
+    for index, (token, (value, top)) in enumerate(zip(state.tokens, state.logprobs, strict=True)):
+        direct = torch.log_softmax(answer_logits(tiny.model, state.tokens[:index]).double(), dim=-1)
+        assert value == pytest.approx(float(direct[token]), abs=1e-5)
+        assert [one for _, one in top] == pytest.approx(direct.topk(5).values.tolist(), abs=1e-5)
+        assert [float(direct[one]) for one, _ in top] == pytest.approx([value for _, value in top], abs=1e-5)
+    unasked = begin(tiny.model, tokens=8, temperature=temperature)
+    while not unasked.done:
+        understand.advance(tiny.model, [unasked], Spans(CPU))
+    assert unasked.tokens == state.tokens
+    assert unasked.logprobs == []
 
 
 @pytest.mark.parametrize("placement", ["image", "time"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -182,6 +183,52 @@ async def test_the_asynchronous_client(model: str, real: Any) -> None:
         )
         pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
     assert "".join(pieces)
+
+
+def test_log_probabilities(client: openai.OpenAI, model: str) -> None:
+    messages = [user("what is this?", data_url())]
+    fields: Any = {"model": model, "messages": messages, "logprobs": True, "top_logprobs": 4}
+    answer = client.chat.completions.create(**fields)
+    choice = answer.choices[0]
+    assert choice.logprobs is not None and choice.logprobs.content and answer.usage is not None
+    content = choice.logprobs.content
+    assert len(content) == answer.usage.completion_tokens
+    assert "".join(token.token for token in content) == choice.message.content
+    assert b"".join(bytes(token.bytes or []) for token in content).decode() == choice.message.content
+    for token in content:
+        assert len(token.top_logprobs) == 4
+        assert token.logprob == token.top_logprobs[0].logprob <= 0
+        assert sum(math.exp(one.logprob) for one in token.top_logprobs) <= 1 + 1e-5
+    chunks = list(client.chat.completions.create(**fields, stream=True))
+    streamed = [
+        token for chunk in chunks for one in chunk.choices if one.logprobs for token in one.logprobs.content or []
+    ]
+    assert streamed == content
+    plain = client.chat.completions.create(model=model, messages=messages).choices[0]
+    assert plain.logprobs is None
+    alone = client.chat.completions.create(model=model, messages=messages, logprobs=True).choices[0]
+    assert alone.logprobs is not None and alone.logprobs.content is not None
+    assert [token.top_logprobs for token in alone.logprobs.content] == [[]] * len(content)
+    drawn: Any = client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": "draw a cat"}], logprobs=True, extra_body=FEW
+    )
+    assert drawn.choices[0].logprobs is None
+    assert drawn.warnings[0]["param"] == "logprobs"
+    with pytest.raises(openai.BadRequestError, match="top_logprobs"):
+        client.chat.completions.create(model=model, messages=messages, logprobs=True, top_logprobs=21)
+
+
+def test_usage_of_what_is_drawn(client: openai.OpenAI, model: str) -> None:
+    image = client.images.generate(prompt="a red circle", extra_body=FEW)
+    assert image.usage is not None
+    assert image.usage.total_tokens == image.usage.input_tokens == image.usage.input_tokens_details.text_tokens > 3
+    assert image.usage.output_tokens == 0
+    turn: Any = {"model": model, "messages": [{"role": "user", "content": "draw a red circle"}], "extra_body": FEW}
+    whole = client.chat.completions.create(**turn).usage
+    assert whole is not None and whole.prompt_tokens == whole.total_tokens > 3 and whole.completion_tokens == 0
+    chunks = list(client.chat.completions.create(**turn, stream=True, stream_options={"include_usage": True}))
+    assert [chunk.usage for chunk in chunks] == [None] * (len(chunks) - 1) + [whole]
+    assert chunks[-1].choices == []
 
 
 def test_an_answer_ends_before_a_stop(client: openai.OpenAI, model: str) -> None:
