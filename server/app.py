@@ -22,11 +22,14 @@ from flashu_core.hub import is_hub_id
 from flashu_core.streams import open_standard_streams
 from server import __version__, image_store
 from server.api.chat import chat_routes
+from server.api.completions import completion_routes
+from server.api.edits import edit_routes
 from server.api.files import file_routes
 from server.api.native import native_routes
 from server.api.openai import openai_routes
 from server.api.playground import playground_routes
 from server.api.probes import probe_routes
+from server.api.responses import responses_routes
 from server.api.services import Services
 from server.boundary import RequestBoundary
 from server.child import PROGRAM
@@ -104,7 +107,10 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
     routers = (
         native_routes(services),
         openai_routes(services),
+        edit_routes(),
         chat_routes(services),
+        completion_routes(services),
+        responses_routes(services),
         file_routes(services),
         probe_routes(services),
         playground_routes(),

@@ -20,10 +20,14 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _TASKS = {
     "/v1/generate": "generate",
     "/v1/images/generations": "generate",
+    "/v1/images/edits": "generate",
+    "/v1/images/variations": "generate",
     "/v1/vqa": "vqa",
+    "/v1/completions": "vqa",
     # Until the request is routed.
     "/v1/infer": UNROUTED,
     "/v1/chat/completions": UNROUTED,
+    "/v1/responses": UNROUTED,
 }
 
 

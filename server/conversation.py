@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
@@ -152,13 +152,14 @@ class OtherMessage(BaseModel):
     @property
     def pictures(self) -> list[tuple[str, str]]:
         """Where each of its pictures is in it, and its address."""
-        return [*_pictures_in(self.content, "content"), *_pictures_in(self.images, "images")]
+        return [*pictures_in(self.content, "content"), *pictures_in(self.images, "images")]
 
 
 Message = Annotated[UserMessage | OtherMessage, Field(discriminator="role")]
 
 
-def _pictures_in(parts: Any, name: str) -> Iterator[tuple[str, str]]:
+def pictures_in(parts: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Where each picture is in parts as clients made them, and its address."""
     for index, part in enumerate(parts[:MAX_PARTS] if isinstance(parts, list) else ()):
         address = part.get("image_url") if isinstance(part, dict) else None
         if isinstance(address, dict):
@@ -167,16 +168,25 @@ def _pictures_in(parts: Any, name: str) -> Iterator[tuple[str, str]]:
             yield f"{name}.{index}.image_url", address
 
 
-def pictures_of(messages: Sequence[UserMessage | OtherMessage]) -> list[Picture]:
-    """All pictures of a conversation, the latest last."""
+class Spoken(Protocol):
+    """A message, whatever a route makes of it."""
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def pictures(self) -> list[tuple[str, str]]: ...
+
+
+def pictures_of(messages: Sequence[Spoken], *, field: str = "messages") -> list[Picture]:
+    """All pictures of a conversation, the latest last; `field` is what the route calls it."""
     return [
-        Picture(index, message.role, f"messages.{index}.{place}", address)
+        Picture(index, message.role, f"{field}.{index}.{place}", address)
         for index, message in enumerate(messages)
         for place, address in message.pictures
     ]
 
 
-def review_messages(messages: Sequence[UserMessage | OtherMessage], warnings: Warnings) -> None:
+def review_messages(messages: Sequence[Spoken], warnings: Warnings, *, field: str = "messages") -> None:
     """Warns of messages and parts that are not read.
 
     Raises:
@@ -186,14 +196,14 @@ def review_messages(messages: Sequence[UserMessage | OtherMessage], warnings: Wa
     for index, message in enumerate(messages):
         if isinstance(message, UserMessage):
             for part in message.unread:
-                where = f"messages.{index}.content.{part}"
+                where = f"{field}.{index}.content.{part}"
                 if index == last:
                     raise UnsupportedValueError(f"{where}.type", "it reads parts of type text and image_url only")
                 warnings.add(where, "ignored: parts of this type are not read by this model")
         elif message.role != "assistant":
-            warnings.add(f"messages.{index}", f"ignored: {message.role} messages are not read by this model")
-    if isinstance(messages[last], UserMessage) and len(messages[last].pictures) > 1:
+            warnings.add(f"{field}.{index}", f"ignored: {message.role} messages are not read by this model")
+    if len(messages[last].pictures) > 1:
         raise UnsupportedValueError(
-            f"messages.{last}.content",
+            f"{field}.{last}.content",
             "it looks at one picture at a time, and several are not supported yet; send one",
         )

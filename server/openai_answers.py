@@ -11,7 +11,9 @@ from server.answers import Routing, Usage, WarningOut
 from server.schemas import OutputFormat
 
 
-class _WorkDone(BaseModel):
+class WorkDone(BaseModel):
+    """What this server adds to OpenAI's answers."""
+
     acceleration: str | dict[str, str | float]
     timings_ms: dict[str, float]
     schedule: dict[str, int]
@@ -41,7 +43,7 @@ class ImagesUsage(BaseModel):
     total_tokens: int
 
 
-class ImagesAnswer(_WorkDone):
+class ImagesAnswer(WorkDone):
     """Pictures."""
 
     created: int
@@ -96,7 +98,7 @@ class Choice(BaseModel):
     """Where they were asked for, of an answer."""
 
 
-class ChatAnswer(_WorkDone):
+class ChatAnswer(WorkDone):
     """A turn of the assistant's."""
 
     id: str
@@ -107,6 +109,33 @@ class ChatAnswer(_WorkDone):
     usage: Usage
     """Of a drawn turn: tokens read of the prompt; drawing makes none."""
     routing: Routing
+
+
+class LegacyLogprobs(BaseModel):
+    """Of the tokens of a text, in lists as long as each other."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class CompletionChoice(BaseModel):
+    text: str
+    index: int
+    finish_reason: Literal["stop", "length"]
+    logprobs: LegacyLogprobs | None
+
+
+class CompletionAnswer(WorkDone):
+    """A choice for each prompt; counts, timings and schedule are of all of them together."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage
 
 
 class Model(BaseModel):

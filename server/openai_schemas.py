@@ -3,7 +3,7 @@ those that have none are in `openai_fields`, messages in `conversation`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
@@ -76,11 +76,12 @@ class OpenAIBody(OpenBody):
     size: Annotated[str, StringConstraints(pattern=f"^auto$|{SIZE}")] | None = None
     """WIDTHxHEIGHT, one of those the model draws; auto and null take its default."""
 
-    def _drawing(self, prompt: str, **fields: Any) -> GenerateBody:
+    def _drawing(self, prompt: str, *, size: str | None = None, **fields: Any) -> GenerateBody:
+        size = size or self.size
         return GenerateBody(
             prompt=prompt,
             negative_prompt=self.negative_prompt,
-            size=None if self.size == "auto" else self.size,
+            size=None if size == "auto" else size,
             num_inference_steps=self.num_inference_steps,
             guidance_scale=self.guidance_scale,
             seed=self.seed,
@@ -133,15 +134,42 @@ class StreamOptions(OpenBody):
     """Whether a last chunk has the counts of tokens."""
 
 
-class ChatBody(OpenAIBody):
+class TextBody(OpenAIBody):
+    """What the bodies share that may ask for text."""
+
+    model: ModelName
+    """The loaded model's name."""
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    """0 and null take the likeliest token."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of probability that tokens are drawn from; null is 1."""
+
+    def _asking(self, question: str, max_new_tokens: int) -> VqaFields:
+        return VqaFields(
+            question=question,
+            max_new_tokens=min(max_new_tokens, MAX_NEW_TOKENS),
+            temperature=self.temperature or 0.0,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            seed=self.seed,
+            acceleration=self.acceleration,
+            stream=bool(self.stream),
+            priority=self.priority,
+            timeout_s=self.timeout_s,
+        )
+
+
+def listed(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The texts of a field `stop`."""
+    return (stop,) if isinstance(stop, str) else tuple(stop or ())
+
+
+class ChatBody(TextBody):
     """`POST /v1/chat/completions`. The last turn is what is drawn or answered: the model's template has one turn. A
     question is about the last picture of the conversation, whoever's message it is in; other turns' text is not
     read."""
 
     no_effect: ClassVar[Mapping[str, NoEffect]] = CHAT
 
-    model: ModelName
-    """The loaded model's name."""
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     """The last one must be the user's."""
     modalities: Annotated[list[Literal["text", "image", "audio"]], Field(max_length=3)] | None = None
@@ -150,10 +178,6 @@ class ChatBody(OpenAIBody):
     """Length of an answer at most; null is 128. More than the model has room for is cut to that."""
     max_completion_tokens: NewTokens | None = None
     """The same under its newer name."""
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    """0 and null take the likeliest token."""
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of probability that tokens are drawn from; null is 1."""
     stop: Stops | None = None
     """Texts before the first of which an answer ends."""
     stream_options: StreamOptions | None = None
@@ -224,7 +248,7 @@ class ChatBody(OpenAIBody):
     @property
     def stops(self) -> tuple[str, ...]:
         """Where an answer ends."""
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        return listed(self.stop)
 
     @property
     def wants_usage(self) -> bool:
@@ -246,14 +270,4 @@ class ChatBody(OpenAIBody):
 
     def as_vqa(self) -> VqaFields:
         """The native body of a question."""
-        return VqaFields(
-            question=self.text,
-            max_new_tokens=min(self.max_completion_tokens or self.max_tokens or 128, MAX_NEW_TOKENS),
-            temperature=self.temperature or 0.0,
-            top_p=1.0 if self.top_p is None else self.top_p,
-            seed=self.seed,
-            acceleration=self.acceleration,
-            stream=bool(self.stream),
-            priority=self.priority,
-            timeout_s=self.timeout_s,
-        )
+        return self._asking(self.text, self.max_completion_tokens or self.max_tokens or 128)

@@ -44,14 +44,14 @@ class Record:
         return (self.evaluations or 0) + (self.tokens or 0)
 
     def take(self, task: str, result: Result, timings_ms: Mapping[str, float]) -> None:
-        """Notes what the engine did."""
+        """Notes what the engine did; answers to several prompts add up."""
         self.task = task
         self.policy = result.policy
         self.timings_ms = timings_ms
         if isinstance(result, GenerateResult):
             self.evaluations = result.schedule.get("evaluations", 0) * len(result.images)
         else:
-            self.tokens = result.completion_tokens
+            self.tokens = (self.tokens or 0) + result.completion_tokens
 
     def fail(self, problem: Problem) -> None:
         """Notes what the client is told, or would be; its words stay out."""

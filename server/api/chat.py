@@ -8,7 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter
@@ -16,18 +16,17 @@ from fastapi.responses import JSONResponse, Response
 from starlette.requests import Request
 
 from flashu_core import GenerateRequest, Text, TokenLogprobs, UnderstandRequest
-from server.api import work
+from server.api import turns, work
 from server.api.bodies import JSON, media_type, read_open_json
 from server.api.disconnect import unless_gone
 from server.api.documents import ERRORS, answers, body_schema, takes
 from server.api.event_stream import DONE, EventStream, server_event
-from server.api.openai import check_model, work_done
+from server.api.openai import work_done
 from server.api.services import Services
 from server.conversation import Picture
 from server.openai_answers import ChatAnswer
 from server.openai_schemas import ChatBody
 from server.record import Record, record_of
-from server.routing import Route
 from server.warnings import Warnings
 
 # A chat says nothing of files: every client reads png, and nothing is lost.
@@ -39,7 +38,7 @@ class _Completion:
     """What all chunks of one answer have in common.
 
     Attributes:
-        image: the picture that was looked at, as `routing` tells it.
+        routing: the task, why, and the picture that was looked at.
         warnings: of what had no effect.
         counts: whether a stream tells the counts of tokens.
     """
@@ -47,15 +46,9 @@ class _Completion:
     id: str
     created: int
     model: str
-    route: Route
-    image: dict[str, str | int] | None
+    routing: dict[str, Any]
     warnings: Warnings
     counts: bool
-
-    @property
-    def routing(self) -> dict[str, Any]:
-        told = {"task": self.route.task, "reason": self.route.reason}
-        return told if self.image is None else {**told, "image": self.image}
 
     def head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
@@ -105,19 +98,15 @@ def chat_routes(services: Services) -> APIRouter:
         """Draws or answers what the last turn asks for, as OpenAI's route of that name."""
         media_type(request, JSON)
         body, warnings = await read_open_json(request, ChatBody)
-        own = body.own_picture
-        route = work.route(body.unrouted(), warnings, text="messages", image=None if own is None else own.param)
+        route = turns.routed(body, warnings, text="messages")
         request.state.task = route.task
         picture = body.picture if route.task == "vqa" else None
         record_of(request.scope).names = _names(body, picture)
-        if body.logprobs and route.task == "generate":
-            warnings.add("logprobs", "ignored: pictures have none")
         completion = _Completion(
             id=f"chatcmpl-{uuid.uuid4().hex}",
             created=int(time.time()),
             model=body.model,
-            route=route,
-            image=None if picture is None else {"message": picture.message, "role": picture.role},
+            routing=turns.routing(route, picture),
             warnings=warnings,
             counts=body.wants_usage,
         )
@@ -129,10 +118,7 @@ def chat_routes(services: Services) -> APIRouter:
 
 
 async def _draw(services: Services, request: Request, body: ChatBody, completion: _Completion) -> Response:
-    native = body.as_generate()
-    drawing = native.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
-    work.admit(services, "generate", drawing.policy, priority=drawing.priority, size=native.pixels())
-    check_model(services, body.model)
+    drawing = turns.drawing(services, body)
     if body.stream:
         return completion.stream(_drawing_chunks(services, record_of(request.scope), drawing, completion))
     drawn = await unless_gone(request, work.draw(services, record_of(request.scope), drawing, _ENCODING))
@@ -156,17 +142,8 @@ async def _drawing_chunks(
 
 
 async def _answer(services: Services, request: Request, body: ChatBody, completion: _Completion) -> Response:
-    native = body.as_vqa()
-    ends, default = work.deadline(services, body.timeout_s), services.settings.acceleration
-    # Made without the picture first, for it may be refused before that is decoded.
-    asking = native.to_request(None, ends, default, stop=body.stops, logprobs=body.wanted_logprobs)
-    work.admit(services, "vqa", asking.policy, priority=asking.priority)
-    check_model(services, body.model)
-    decoded_ms = None
-    picture = body.picture
-    if picture is not None:
-        image, decoded_ms = await unless_gone(request, work.decode(services, picture.address, ends))
-        asking = native.to_request(image, ends, default, stop=body.stops, logprobs=body.wanted_logprobs)
+    question = await turns.question(services, request, body)
+    asking, decoded_ms = question.request, question.decoded_ms
     if body.stream:
         return completion.stream(_answer_chunks(services, record_of(request.scope), asking, decoded_ms, completion))
     answered = await unless_gone(request, work.answer(services, record_of(request.scope), asking, decoded_ms))
@@ -197,10 +174,7 @@ async def _answer_chunks(
 
 
 def _logprobs(asking: UnderstandRequest, tokens: Sequence[TokenLogprobs]) -> dict[str, Any] | None:
-    if asking.logprobs is None:
-        return None
-    content = [{**asdict(token.chosen), "top_logprobs": [asdict(one) for one in token.top]} for token in tokens]
-    return {"content": content, "refusal": None}
+    return None if asking.logprobs is None else {"content": turns.logprobs(tokens), "refusal": None}
 
 
 def _names(body: ChatBody, picture: Picture | None) -> dict[str, str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 from starlette.responses import Response
@@ -40,6 +40,7 @@ class EventStream(Response):
     Args:
         events: whole events in bytes; closed in any case.
         headers: more of them.
+        failure: makes the event `error`; by default its data is the one error body.
     """
 
     media_type = MEDIA_TYPE
@@ -50,6 +51,7 @@ class EventStream(Response):
         events: AsyncGenerator[bytes, None],
         *,
         headers: Mapping[str, str] | None = None,
+        failure: Callable[[Problem], bytes] | None = None,
         ping_s: float = 15.0,
         send_s: float = 60.0,
     ) -> None:
@@ -57,6 +59,7 @@ class EventStream(Response):
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})})
         del self.headers["content-length"]
         self._events = events
+        self._failure = failure or _failure
         self._ping_s = ping_s
         self._send_s = send_s
 
@@ -84,7 +87,9 @@ class EventStream(Response):
                             raise
                         problem = problem_of(error, record.names)
                         record.fail(problem)
-                        await self._send(send, _failure(problem, error))
+                        if problem.status == _INTERNAL:
+                            _log.error("a stream failed", exc_info=error)
+                        await self._send(send, self._failure(problem))
                         piece = None
                     step = None
                 if piece is None:
@@ -123,7 +128,5 @@ class _SlowClientError(Exception):
     """The client does not read."""
 
 
-def _failure(problem: Problem, error: Exception) -> bytes:
-    if problem.status == _INTERNAL:
-        _log.error("a stream failed", exc_info=error)
+def _failure(problem: Problem) -> bytes:
     return server_event(json.dumps(problem.body()), "error")

@@ -1,0 +1,179 @@
+"""OpenAI's older route for text, `POST /v1/completions`: every prompt is answered as a question of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import Request
+
+from flashu_core import Text, TokenLogprobs, UnderstandRequest
+from server.api import work
+from server.api.bodies import JSON, media_type, read_open_json
+from server.api.disconnect import unless_gone
+from server.api.documents import ERRORS, answers, body_schema, takes
+from server.api.event_stream import DONE, EventStream, server_event
+from server.api.openai import check_model
+from server.api.services import Services
+from server.completion_schemas import CompletionBody
+from server.openai_answers import CompletionAnswer
+from server.record import Record, record_of
+from server.warnings import Warnings
+
+_NAMES = {"question": "prompt", "max_new_tokens": "max_tokens"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Completion:
+    """What all chunks of one answer have in common."""
+
+    id: str
+    created: int
+    body: CompletionBody
+    askings: Sequence[UnderstandRequest]
+    warnings: Warnings
+
+    def whole(self, answered: Sequence[work.Answered]) -> Response:
+        choices = [
+            self.choice(index, one.result.answer, one.result.logprobs, finish=one.result.finish_reason, begins=True)
+            for index, one in enumerate(answered)
+        ]
+        told = {**self._head(), "choices": choices, "usage": _usage(answered), **self.done(answered)}
+        return JSONResponse(told, headers=self.warnings.headers())
+
+    def chunk(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
+        # A client that asked for the counts reads `usage` in every chunk; it is null in all but the last.
+        unknown = {"usage": None} if self.body.wants_usage else {}
+        return server_event(json.dumps({**self._head(), "choices": choices, **unknown, **more}))
+
+    def choice(
+        self,
+        index: int,
+        text: str,
+        tokens: Sequence[TokenLogprobs] = (),
+        *,
+        finish: str | None = None,
+        begins: bool = False,
+        place: int = 0,
+    ) -> dict[str, Any]:
+        """A choice or a piece of one.
+
+        Args:
+            begins: whether it is the first piece, before which the prompt is echoed where that is wanted.
+            place: characters of the answer before it.
+        """
+        echoed = self.body.prompts[index] if self.body.echo else ""
+        told = None if self.body.logprobs is None else _logprobs(tokens, len(echoed) + place)
+        whole = echoed + text if begins else text
+        return {"text": whole, "index": index, "logprobs": told, "finish_reason": finish}
+
+    def done(self, answered: Sequence[work.Answered]) -> dict[str, Any]:
+        timings: Counter[str] = Counter()
+        schedule: Counter[str] = Counter()
+        for one in answered:
+            timings.update(one.timings)
+            schedule.update(one.result.schedule)
+        added = {
+            "acceleration": work.applied_policy(self.askings[0]),
+            "timings_ms": dict(timings),
+            "schedule": dict(schedule),
+        }
+        return {**added, "warnings": self.warnings.as_json()} if self.warnings else added
+
+    def _head(self) -> dict[str, Any]:
+        return {"id": self.id, "object": "text_completion", "created": self.created, "model": self.body.model}
+
+
+def completion_routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1", responses=dict(ERRORS))
+
+    @router.post(
+        "/completions",
+        response_model=CompletionAnswer,
+        responses={**answers({None: None}), 404: ERRORS[400]},  # chunks, then [DONE]
+        openapi_extra=takes({JSON: body_schema(CompletionBody)}),
+    )
+    async def completions(request: Request) -> Response:
+        """Answers texts, as OpenAI's route of that name."""
+        media_type(request, JSON)
+        body, warnings = await read_open_json(request, CompletionBody)
+        record = record_of(request.scope)
+        record.names = _NAMES
+        ends, default = work.deadline(services, body.timeout_s), services.settings.acceleration
+        askings = [
+            question.to_request(None, ends, default, stop=body.stops, logprobs=body.logprobs)
+            for question in body.questions()
+        ]
+        work.admit(services, "vqa", askings[0].policy, priority=askings[0].priority)
+        check_model(services, body.model)
+        completion = _Completion(
+            id=f"cmpl-{uuid.uuid4().hex}", created=int(time.time()), body=body, askings=askings, warnings=warnings
+        )
+        if body.stream:
+            return EventStream(_chunks(services, record, completion), headers=warnings.headers())
+        return completion.whole(await unless_gone(request, _answer_all(services, record, askings)))
+
+    return router
+
+
+async def _answer_all(
+    services: Services, record: Record, askings: Sequence[UnderstandRequest]
+) -> Sequence[work.Answered]:
+    """All answers, computed together; where one fails the others are cancelled."""
+    tasks = [asyncio.ensure_future(work.answer(services, record, asking, None)) for asking in askings]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _chunks(services: Services, record: Record, completion: _Completion) -> AsyncGenerator[bytes, None]:
+    """One choice after another."""
+    answered: list[work.Answered] = []
+    for index, asking in enumerate(completion.askings):
+        place = -1
+        async with contextlib.aclosing(work.answer_events(services, record, asking, None)) as events:
+            async for event in events:
+                begins, place = place < 0, max(place, 0)
+                if isinstance(event, Text):
+                    piece = completion.choice(index, event.text, event.logprobs, begins=begins, place=place)
+                    yield completion.chunk([piece])
+                    place += len(event.text)
+                    continue
+                answered.append(event)
+                last = index == len(completion.askings) - 1
+                more = completion.done(answered) if last else {}
+                ending = completion.choice(index, "", finish=event.result.finish_reason, begins=begins)
+                yield completion.chunk([ending], **more)
+    if completion.body.wants_usage:
+        yield completion.chunk([], usage=_usage(answered))
+    yield DONE
+
+
+def _logprobs(tokens: Sequence[TokenLogprobs], offset: int) -> dict[str, Any]:
+    """As this route tells them: lists side by side, with each token's place in the text."""
+    places = accumulate((len(one.chosen.token) for one in tokens), initial=offset)
+    return {
+        "tokens": [one.chosen.token for one in tokens],
+        "token_logprobs": [one.chosen.logprob for one in tokens],
+        "top_logprobs": [{top.token: top.logprob for top in one.top} for one in tokens],
+        "text_offset": list(places)[:-1],
+    }
+
+
+def _usage(answered: Sequence[work.Answered]) -> dict[str, int]:
+    prompt = sum(one.result.prompt_tokens for one in answered)
+    completion = sum(one.result.completion_tokens for one in answered)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

@@ -1,0 +1,281 @@
+"""OpenAI's newest route, `POST /v1/responses`: the last item of the input is drawn or answered, whichever it asks for.
+It turns results into items and typed events; nothing of them is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import Request
+
+from flashu_core import GenerateRequest, Text, TokenLogprobs, UnderstandRequest
+from server.api import turns, work
+from server.api.bodies import JSON, media_type, read_open_json
+from server.api.disconnect import unless_gone
+from server.api.documents import ERRORS, answers, body_schema, takes
+from server.api.event_stream import EventStream, server_event
+from server.api.openai import work_done
+from server.api.services import Services
+from server.errors import Problem
+from server.record import Record, record_of
+from server.responses_answers import ResponsesAnswer
+from server.responses_schemas import PICTURE_ID, ResponsesBody
+from server.warnings import Warnings
+
+_EVENTS = (
+    *("response.created", "response.in_progress", "response.completed", "response.incomplete"),
+    *("response.output_item.added", "response.output_item.done"),
+    *("response.content_part.added", "response.content_part.done"),
+    *("response.output_text.delta", "response.output_text.done"),
+    *(f"response.image_generation_call.{name}" for name in ("in_progress", "generating", "partial_image", "completed")),
+)
+_Item = dict[str, Any]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Response:
+    """One response on its way: what all its events have in common, and their numbers."""
+
+    id: str
+    created_at: int
+    body: ResponsesBody
+    routing: dict[str, Any]
+    warnings: Warnings
+    item_id: str
+    _events: int = field(default=0, init=False)
+
+    def head(self, status: str) -> dict[str, Any]:
+        """The response as it stands before there is any output."""
+        body = self.body
+        return {
+            "id": self.id,
+            "object": "response",
+            "created_at": self.created_at,
+            "completed_at": None,
+            "status": status,
+            "error": None,
+            "incomplete_details": None,
+            "model": body.model,
+            "output": [],
+            "usage": None,
+            "temperature": body.temperature or 0.0,
+            "top_p": 1.0 if body.top_p is None else body.top_p,
+            "max_output_tokens": body.max_output_tokens,
+            "tools": [] if body.image_tool is None else [{"type": body.image_tool.type}],
+            "tool_choice": "auto",
+            "parallel_tool_calls": False,
+            "store": False,
+            "background": False,
+            "instructions": None,
+            "previous_response_id": None,
+            "reasoning": {"effort": None, "summary": None},
+            "text": {"format": {"type": "text"}},
+            "truncation": "disabled",
+            "metadata": {},
+        }
+
+    def drawn(self, request: GenerateRequest, drawn: work.Drawn, item: _Item) -> dict[str, Any]:
+        """The response with its picture."""
+        return {
+            **self._done("completed"),
+            "output": [item],
+            "usage": _usage(drawn.result.prompt_tokens, 0),
+            **work_done(request, drawn, self.warnings),
+        }
+
+    def answered(self, request: UnderstandRequest, answered: work.Answered, item: _Item) -> dict[str, Any]:
+        """The response with its answer."""
+        cut = answered.result.finish_reason == "length"
+        return {
+            **self._done("incomplete" if cut else "completed"),
+            "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+            "output": [item],
+            "usage": _usage(answered.result.prompt_tokens, answered.result.completion_tokens),
+            **work_done(request, answered, self.warnings),
+        }
+
+    def whole(self, told: dict[str, Any]) -> Response:
+        return JSONResponse(told, headers=self.warnings.headers())
+
+    def stream(self, events: AsyncGenerator[bytes, None]) -> Response:
+        return EventStream(events, headers=self.warnings.headers(), failure=self._failure)
+
+    def event(self, name: str, **fields: Any) -> bytes:
+        """The next event of the stream, `response.NAME`."""
+        return self._event(f"response.{name}", fields)
+
+    def of_item(self, name: str, **fields: Any) -> bytes:
+        """The next event, of the one item there is."""
+        return self.event(name, item_id=self.item_id, output_index=0, **fields)
+
+    def begun(self) -> list[bytes]:
+        """The first events."""
+        return [self.event(name, response=self.head("in_progress")) for name in ("created", "in_progress")]
+
+    def _done(self, status: str) -> dict[str, Any]:
+        return {**self.head(status), "completed_at": int(time.time()), "routing": self.routing}
+
+    def _event(self, kind: str, fields: dict[str, Any]) -> bytes:
+        self._events += 1
+        return server_event(json.dumps({"type": kind, "sequence_number": self._events - 1, **fields}), kind)
+
+    def _failure(self, problem: Problem) -> bytes:
+        # OpenAI's own event is flat; its clients, and others', also read the body that all errors have.
+        told = problem.body()
+        error = told["error"]
+        return self._event(
+            "error", {"code": error["code"], "message": error["message"], "param": error["param"], **told}
+        )
+
+
+def responses_routes(services: Services) -> APIRouter:
+    router = APIRouter(prefix="/v1", responses=dict(ERRORS))
+
+    @router.post(
+        "/responses",
+        response_model=ResponsesAnswer,
+        responses={**answers(dict.fromkeys(_EVENTS)), 404: ERRORS[400]},
+        openapi_extra=takes({JSON: body_schema(ResponsesBody)}),
+    )
+    async def responses(request: Request) -> Response:
+        """Draws or answers what the last item asks for, as OpenAI's route of that name."""
+        media_type(request, JSON)
+        body, warnings = await read_open_json(request, ResponsesBody)
+        route = turns.routed(body, warnings, text="input")
+        request.state.task = route.task
+        draws = route.task == "generate"
+        picture = None if draws else body.picture
+        names = {"prompt": "input", "question": "input", "max_new_tokens": "max_output_tokens"}
+        record_of(request.scope).names = names if picture is None else {**names, "image": picture.param}
+        response = _Response(
+            id=f"resp_{uuid.uuid4().hex}",
+            created_at=int(time.time()),
+            body=body,
+            routing=turns.routing(route, picture),
+            warnings=warnings,
+            item_id=(PICTURE_ID if draws else "msg_") + uuid.uuid4().hex,
+        )
+        if draws:
+            return await _draw(services, request, response)
+        return await _answer(services, request, response)
+
+    return router
+
+
+async def _draw(services: Services, request: Request, response: _Response) -> Response:
+    record = record_of(request.scope)
+    drawing = turns.drawing(services, response.body)
+    native = response.body.as_generate()
+    encoding = work.Encoding(native.output_format, native.output_compression)
+    if response.body.stream:
+        return response.stream(_drawing_events(services, record, drawing, encoding, response))
+    drawn = await unless_gone(request, work.draw(services, record, drawing, encoding))
+    return response.whole(response.drawn(drawing, drawn, _picture(response.item_id, drawn, encoding)))
+
+
+async def _drawing_events(
+    services: Services, record: Record, drawing: GenerateRequest, encoding: work.Encoding, response: _Response
+) -> AsyncGenerator[bytes, None]:
+    call, begun = "image_generation_call", False
+    async with contextlib.aclosing(work.draw_events(services, record, drawing, encoding)) as events:
+        async for event in events:
+            if not begun:
+                for one in response.begun():
+                    yield one
+                item = {"id": response.item_id, "type": call, "status": "in_progress", "result": None}
+                yield response.event("output_item.added", output_index=0, item=item)
+                yield response.of_item(f"{call}.in_progress")
+                yield response.of_item(f"{call}.generating")
+                begun = True
+            if isinstance(event, work.Partial):
+                shown = {"partial_image_index": event.index, "partial_image_b64": event.b64_json}
+                yield response.of_item(f"{call}.partial_image", **shown, **_about(encoding))
+            if isinstance(event, work.Drawn):
+                item = _picture(response.item_id, event, encoding)
+                yield response.of_item(f"{call}.completed")
+                yield response.event("output_item.done", output_index=0, item=item)
+                yield response.event("completed", response=response.drawn(drawing, event, item))
+
+
+async def _answer(services: Services, request: Request, response: _Response) -> Response:
+    record = record_of(request.scope)
+    question = await turns.question(services, request, response.body)
+    if response.body.stream:
+        return response.stream(_answer_events(services, record, question, response))
+    answered = await unless_gone(request, work.answer(services, record, question.request, question.decoded_ms))
+    return response.whole(response.answered(question.request, answered, _message(response.item_id, answered)))
+
+
+async def _answer_events(
+    services: Services, record: Record, question: turns.Question, response: _Response
+) -> AsyncGenerator[bytes, None]:
+    asking, begun = question.request, False
+    async with contextlib.aclosing(work.answer_events(services, record, asking, question.decoded_ms)) as events:
+        async for event in events:
+            if not begun:
+                for one in response.begun():
+                    yield one
+                item = {"id": response.item_id, "type": "message", "role": "assistant", "content": []}
+                yield response.event("output_item.added", output_index=0, item={**item, "status": "in_progress"})
+                yield response.of_item("content_part.added", content_index=0, part=_text(""))
+                begun = True
+            if isinstance(event, Text):
+                tokens = turns.logprobs(event.logprobs)
+                yield response.of_item("output_text.delta", content_index=0, delta=event.text, logprobs=tokens)
+                continue
+            item = _message(response.item_id, event)
+            (part,) = item["content"]
+            told = response.answered(asking, event, item)
+            yield response.of_item("output_text.done", content_index=0, text=part["text"], logprobs=part["logprobs"])
+            yield response.of_item("content_part.done", content_index=0, part=part)
+            yield response.event("output_item.done", output_index=0, item=item)
+            yield response.event(told["status"], response=told)
+
+
+def _text(text: str, tokens: Sequence[TokenLogprobs] = ()) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": turns.logprobs(tokens)}
+
+
+def _message(item_id: str, answered: work.Answered) -> _Item:
+    cut = answered.result.finish_reason == "length"
+    return {
+        "id": item_id,
+        "type": "message",
+        "role": "assistant",
+        "status": "incomplete" if cut else "completed",
+        "content": [_text(answered.result.answer, answered.result.logprobs)],
+    }
+
+
+def _picture(item_id: str, drawn: work.Drawn, encoding: work.Encoding) -> _Item:
+    return {
+        "id": item_id,
+        "type": "image_generation_call",
+        "status": "completed",
+        "result": drawn.base64()[0],
+        "action": "generate",
+        "size": drawn.size,
+        "seed": drawn.result.seeds[0],
+        **_about(encoding),
+    }
+
+
+def _about(encoding: work.Encoding) -> dict[str, str]:
+    return {"background": "opaque", "output_format": encoding.output_format, "quality": "auto"}
+
+
+def _usage(read: int, written: int) -> dict[str, Any]:
+    return {
+        "input_tokens": read,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": written,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": read + written,
+    }

@@ -1,0 +1,114 @@
+"""What the routes share that take a turn of a conversation: a checked body becomes the engine's request, refused at
+once where it cannot be done, before a picture is decoded. It knows bodies, not their routes nor their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from starlette.requests import Request
+
+from flashu_core import GenerateRequest, TokenLogprobs, UnderstandRequest
+from server.api import work
+from server.api.disconnect import unless_gone
+from server.api.openai import check_model
+from server.api.services import Services
+from server.conversation import Picture
+from server.routing import Route, Unrouted
+from server.schemas import GenerateBody, VqaFields
+from server.warnings import Warnings
+
+
+class Turn(Protocol):
+    """A body that asks for one picture or one answer."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def timeout_s(self) -> float | None: ...
+    @property
+    def picture(self) -> Picture | None:
+        """What a question is about."""
+
+    @property
+    def own_picture(self) -> Picture | None:
+        """The picture of the last turn itself."""
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Texts before the first of which an answer ends."""
+
+    @property
+    def wanted_logprobs(self) -> int | None:
+        """Of how many likeliest tokens log probabilities are wanted; None where none are."""
+
+    def unrouted(self) -> Unrouted: ...
+
+    def as_generate(self) -> GenerateBody: ...
+    def as_vqa(self) -> VqaFields: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question ready for the engine; `decoded_ms` is what its picture took, None where there is none."""
+
+    request: UnderstandRequest
+    decoded_ms: float | None
+
+
+def routed(turn: Turn, warnings: Warnings, *, text: str) -> Route:
+    """The task of a turn, with warnings; `text` is the field that its words came in.
+
+    Raises:
+        UnsupportedValueError: it wishes for what the model cannot do.
+    """
+    own = turn.own_picture
+    route = work.route(turn.unrouted(), warnings, text=text, image=None if own is None else own.param)
+    if turn.wanted_logprobs is not None and route.task == "generate":
+        warnings.add("logprobs", "ignored: pictures have none")
+    return route
+
+
+def drawing(services: Services, turn: Turn) -> GenerateRequest:
+    """The engine's request of a turn that is drawn.
+
+    Raises:
+        UnavailableError, OverloadedError, InvalidRequestError, UnknownModelError
+    """
+    native = turn.as_generate()
+    request = native.to_request(work.deadline(services, turn.timeout_s), services.settings.acceleration)
+    work.admit(services, "generate", request.policy, priority=request.priority, size=native.pixels())
+    check_model(services, turn.model)
+    return request
+
+
+async def question(services: Services, request: Request, turn: Turn) -> Question:
+    """The engine's request of a turn that is answered, with its picture decoded.
+
+    Raises:
+        UnavailableError, OverloadedError, InvalidRequestError, UnknownModelError, ClientGoneError
+    """
+    native = turn.as_vqa()
+    ends, default = work.deadline(services, turn.timeout_s), services.settings.acceleration
+    # Made without the picture first, for it may be refused before that is decoded.
+    asking = native.to_request(None, ends, default, stop=turn.stops, logprobs=turn.wanted_logprobs)
+    work.admit(services, "vqa", asking.policy, priority=asking.priority)
+    check_model(services, turn.model)
+    picture = turn.picture
+    if picture is None:
+        return Question(asking, None)
+    image, decoded_ms = await unless_gone(request, work.decode(services, picture.address, ends))
+    asking = native.to_request(image, ends, default, stop=turn.stops, logprobs=turn.wanted_logprobs)
+    return Question(asking, decoded_ms)
+
+
+def routing(route: Route, picture: Picture | None) -> dict[str, Any]:
+    """The field `routing` of an answer: the task, why, and the picture that was looked at."""
+    seen = {} if picture is None else {"image": {"message": picture.message, "role": picture.role}}
+    return {"task": route.task, "reason": route.reason, **seen}
+
+
+def logprobs(tokens: Sequence[TokenLogprobs]) -> list[dict[str, Any]]:
+    """Tokens and the likeliest ones in their places, as OpenAI's newer routes tell them."""
+    return [{**asdict(token.chosen), "top_logprobs": [asdict(one) for one in token.top]} for token in tokens]
