@@ -288,6 +288,10 @@ class _Server(uvicorn.Server):
             self.should_exit = True
 
 
+def _with_prefix(paths: frozenset[str], prefix: str) -> frozenset[str]:
+    return paths | {f"{prefix}{path}" for path in paths}
+
+
 def run(settings: Settings, *, program: Sequence[str] = PROGRAM) -> int:
     """Serves until SIGTERM or SIGINT, then lets requests in flight end within `shutdown_timeout_s`.
 
@@ -307,7 +311,11 @@ def run(settings: Settings, *, program: Sequence[str] = PROGRAM) -> int:
     services: Services = app.state.services
     sockets = listen(settings.host, settings.port)
     connections = ConnectionLimits(
-        most=settings.max_connections, head_s=settings.head_timeout_s, stall_s=settings.write_timeout_s
+        most=settings.max_connections,
+        per_client=settings.max_connections_per_client or max(settings.max_connections // 2, 1),
+        probes=_with_prefix(PROBES | METRICS, settings.root_path),
+        head_s=settings.head_timeout_s,
+        stall_s=settings.write_timeout_s,
     )
     options = uvicorn.Config(
         app,
@@ -320,7 +328,7 @@ def run(settings: Settings, *, program: Sequence[str] = PROGRAM) -> int:
         access_log=False,  # server.logs has lines of its own
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=5,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
     server = _Server(options, services.worker, printed=settings.log_format == "text")

@@ -163,7 +163,13 @@ class Settings(BaseSettings):
     work_limit: str | None = Field(default=None, max_length=256)
     """Evaluations and tokens per key, as 20000/hour, charged when they are done."""
     max_connections: int = Field(default=512, ge=1, le=100_000)
-    """Connections open at most; at one more, the one idle for longest is closed."""
+    """Connections open at most; at one more, the one idle for longest is closed. Probes have 64 places of their own."""
+    max_connections_per_client: int | None = Field(default=None, ge=1, le=100_000)
+    """Connections of one client address (or IPv6 /64) at most; by default half of max_connections. Behind a proxy all
+    clients have its address: set it to max_connections there."""
+    keep_alive_s: int = Field(default=75, ge=1, le=3600)
+    """Seconds that a connection may rest between two requests; longer than a proxy in front or a client's pool keeps
+    it, so that no request meets a connection that is just being closed."""
     head_timeout_s: float = Field(default=10.0, gt=0, le=3600)
     """Seconds a client has to send a request's headers."""
     write_timeout_s: float = Field(default=30.0, gt=0, le=3600)

@@ -17,7 +17,9 @@ import httpx
 import pytest
 import uvicorn
 
+from server.app import run
 from server.connections import ConnectionLimits, guarded_protocol
+from server.settings import Settings
 
 PATIENCE_S = 60.0
 BIG = 24 * 2**20
@@ -30,13 +32,15 @@ class Served:
     port: int
     cut: list[str] = field(default_factory=list)
     waiting: int = 0
+    reading: int = 0
     ended: int = 0
 
-    def connect(self, **options: int) -> socket.socket:
+    def connect(self, source: str = "127.0.0.1", **options: int) -> socket.socket:
         client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         for name, value in options.items():
             client.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
         client.settimeout(PATIENCE_S)
+        client.bind((source, 0))
         client.connect(("127.0.0.1", self.port))
         return client
 
@@ -45,6 +49,19 @@ class Served:
         while not condition():
             assert time.monotonic() < ends, "it did not happen in time"
             time.sleep(0.01)
+
+    async def length(self, receive: Any) -> int:
+        """Bytes of a body."""
+        length = 0
+        self.reading += 1
+        try:
+            while True:
+                message = await receive()
+                length += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return length
+        finally:
+            self.reading -= 1
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/wait":
@@ -55,6 +72,8 @@ class Served:
         if scope["path"] == "/slow":
             await asyncio.sleep(1.5)
         body = b"x" * BIG if scope["path"] == "/big" else b"ok"
+        if scope["path"] == "/read":
+            body = str(await self.length(receive)).encode()
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -219,6 +238,7 @@ def test_a_server_full_of_requests_refuses() -> None:
             client.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
         served.wait_for(lambda: served.waiting == 5)
         with served.connect() as late:
+            late.sendall(b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n")
             answer = rest_of(late)
         assert error_of(answer, 503)["code"] == "too_many_connections"
         assert b"retry-after: 1" in answer.lower()
@@ -248,3 +268,184 @@ def test_what_is_no_http_gets_the_one_error_body(sent: bytes) -> None:
             assert b"canary" not in answer
         else:
             assert len(sent) > 65536
+
+
+POST = b"POST /read HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+OK = b"GET /ok HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+def chunks(size: int, count: int) -> bytes:
+    return (b"%x\r\n" % size + b"A" * size + b"\r\n") * count
+
+
+def ask(served: Served, sent: bytes, source: str = "127.0.0.1") -> bytes:
+    with served.connect(source) as client:
+        with contextlib.suppress(ConnectionError):
+            client.sendall(sent)
+        return rest_of(client)
+
+
+@pytest.mark.parametrize(("size", "count"), [(1, 1000), (20, 5000), (200, 500), (100_000, 20)])
+def test_chunks_of_a_reasonable_size_are_read(size: int, count: int) -> None:
+    with serving() as served:
+        answer = ask(served, CHUNKED + chunks(size, count) + b"0\r\n\r\n")
+        assert answer.endswith(b"\r\n\r\n%d" % (size * count)), answer
+        assert served.cut == []
+
+
+def test_a_body_in_crumbs_is_refused() -> None:
+    with serving() as served:
+        answer = ask(
+            served, CHUNKED + chunks(1, 5000)
+        )  # no more than the kernel takes, so that no reset takes the answer
+        assert "16 bytes on average" in error_of(answer, 400)["message"]
+        assert served.cut == ["chunks_too_small"]
+
+
+@pytest.mark.parametrize("piece", [chunks(1, 20_000), chunks(17, 5_000), b"A"])
+def test_eight_senders_of_crumbs_leave_the_loop_to_others(piece: bytes) -> None:
+    with serving() as served:
+        end = threading.Event()
+
+        def attack() -> None:
+            while not end.is_set():
+                with served.connect() as client:
+                    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    client.settimeout(1)
+                    with contextlib.suppress(OSError):
+                        client.sendall(CHUNKED if len(piece) > 1 else POST + b"Content-Length: 100000000\r\n\r\n")
+                        while not end.is_set():
+                            client.sendall(piece)
+
+        attackers = [threading.Thread(target=attack) for _ in range(8)]
+        for one in attackers:
+            one.start()
+        try:
+            served.wait_for(lambda: served.reading > 0 or bool(served.cut))
+            for _ in range(50):
+                begun = time.monotonic()
+                assert ask(served, OK).startswith(b"HTTP/1.1 200")
+                assert time.monotonic() - begun < 5  # it was ten and more
+        finally:
+            end.set()
+            for one in attackers:
+                one.join(PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "code"),
+    [
+        (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", 400, "ambiguous_length"),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", 400, "ambiguous_length"),
+        (b"Content-Length: 5\r\nContent-Length: 6\r\n", 400, "malformed_request"),
+        (b"Transfer-Encoding: gzip, chunked\r\n", 400, "malformed_request"),
+        (b"Transfer-Encoding : chunked\r\n", 400, "malformed_request"),
+        (b"Content-Length: +5\r\n", 400, "malformed_request"),
+        (b"Host: b\r\n", 400, "malformed_request"),
+        (b"A\0: b\r\n", 400, "malformed_request"),
+        (b"A: b\r\n" * 200, 431, "too_many_headers"),
+    ],
+)
+def test_heads_that_others_may_read_in_another_way(head: bytes, status: int, code: str) -> None:
+    with serving() as served:
+        sent = POST + head + b"\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+        answer = ask(served, sent)
+        assert error_of(answer, status)["code"] == code
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert served.ended == 0
+
+
+def test_a_length_of_its_own_in_http_1_0() -> None:
+    with serving() as served:
+        answer = ask(served, b"POST /read HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nA\r\n0\r\n\r\n")
+        assert error_of(answer, 400)["code"] == "ambiguous_length"
+
+
+def test_a_head_that_comes_at_once_has_the_same_limit() -> None:
+    with serving() as served:
+        answer = ask(served, b"GET /ok HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 8000 + b"\r\n")
+        assert answer == b"" or error_of(answer, 400)["code"] == "malformed_request"
+        assert served.ended == 0
+
+
+@pytest.mark.parametrize("late", [b"", b"G", OK, b"x" * 100_000, OK * 500], ids=len)
+@pytest.mark.parametrize("reset", [False, True])
+def test_whoever_leaves_is_missed_whatever_came_behind_the_request(late: bytes, reset: bool) -> None:
+    with serving() as served, served.connect() as client:
+        client.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+        served.wait_for(lambda: served.waiting == 1)
+        client.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            client.send(late)
+        time.sleep(0.1)
+        assert served.waiting == 1
+        if reset:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+        served.wait_for(lambda: served.waiting == 0)
+        assert served.cut == []
+
+
+def test_probes_have_places_of_their_own() -> None:
+    with serving(most=5, probes=frozenset({"/ok"})) as served, contextlib.ExitStack() as stack:
+        for _ in range(5):
+            trickling = stack.enter_context(served.connect())
+            trickling.sendall(POST + b"Content-Length: 1000\r\n\r\n{")
+        served.wait_for(lambda: served.reading == 5)
+        silent = [stack.enter_context(served.connect()) for _ in range(100)]
+        time.sleep(0.2)  # a burst may fill them; what has held one for longer gives way
+        for _ in range(20):
+            answer = ask(served, b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert b"connection: close" in answer
+            assert error_of(ask(served, b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n"), 503)["code"] == "too_many_connections"
+        assert served.reading == 5
+        assert len(silent) == 100
+
+
+def test_a_client_has_a_bound_of_its_own() -> None:
+    with serving(most=10, per_client=4) as served, contextlib.ExitStack() as stack:
+        for _ in range(4):
+            client = stack.enter_context(served.connect())
+            client.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+        served.wait_for(lambda: served.waiting == 4)
+        assert error_of(ask(served, OK), 503)["code"] == "too_many_connections"
+        assert ask(served, OK, source="127.0.0.2").startswith(b"HTTP/1.1 200")
+        assert served.waiting == 4
+        stack.close()
+        served.wait_for(lambda: served.waiting == 0)
+        idle = stack.enter_context(served.connect())
+        for _ in range(3):
+            stack.enter_context(served.connect())
+        assert ask(served, OK).startswith(b"HTTP/1.1 200")  # it may take its own, that rest, for others
+        assert rest_of(idle) == b""
+
+
+def test_who_holds_most_gives_way_to_who_holds_less() -> None:
+    with serving(most=6) as served, contextlib.ExitStack() as stack:
+        held = [stack.enter_context(served.connect()) for _ in range(6)]
+        for one in held:
+            one.sendall(POST + b"Content-Length: 1000\r\n\r\n{")
+        served.wait_for(lambda: served.reading == 6)
+        assert ask(served, OK, source="127.0.0.2").startswith(b"HTTP/1.1 200")
+        assert rest_of(held[0]) == b""
+        assert served.reading == 5
+
+
+def test_what_an_operator_sets_reaches_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[uvicorn.Config] = []
+
+    class Server:
+        def __init__(self, config: uvicorn.Config, *_: Any) -> None:
+            made.append(config)
+
+        def run(self) -> None:
+            pass
+
+    monkeypatch.setattr("server.app._Server", Server)
+    monkeypatch.setattr("server.app.configure_logging", lambda *_: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    for settings in (Settings(), Settings(keep_alive_s=600)):
+        run(settings)
+    assert [config.timeout_keep_alive for config in made] == [75, 600]
