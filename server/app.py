@@ -292,6 +292,32 @@ def _with_prefix(paths: frozenset[str], prefix: str) -> frozenset[str]:
     return paths | {f"{prefix}{path}" for path in paths}
 
 
+def http_options(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the app."""
+    connections = ConnectionLimits(
+        most=settings.max_connections,
+        per_client=settings.max_connections_per_client or max(settings.max_connections // 2, 1),
+        probes=_with_prefix(PROBES | METRICS, settings.root_path),
+        head_s=settings.head_timeout_s,
+        stall_s=settings.write_timeout_s,
+    )
+    services: Services = app.state.services
+    return uvicorn.Config(
+        app,
+        http=guarded_protocol(connections, services.metrics.reject),  # h11, the only one whose cap on headers holds
+        loop="asyncio",  # the one that is tested, whatever else is installed
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level=settings.log_level,
+        access_log=False,  # server.logs has lines of its own
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+    )
+
+
 def run(settings: Settings, *, program: Sequence[str] = PROGRAM) -> int:
     """Serves until SIGTERM or SIGINT, then lets requests in flight end within `shutdown_timeout_s`.
 
@@ -310,27 +336,7 @@ def run(settings: Settings, *, program: Sequence[str] = PROGRAM) -> int:
     app = create_app(settings, program=program)
     services: Services = app.state.services
     sockets = listen(settings.host, settings.port)
-    connections = ConnectionLimits(
-        most=settings.max_connections,
-        per_client=settings.max_connections_per_client or max(settings.max_connections // 2, 1),
-        probes=_with_prefix(PROBES | METRICS, settings.root_path),
-        head_s=settings.head_timeout_s,
-        stall_s=settings.write_timeout_s,
-    )
-    options = uvicorn.Config(
-        app,
-        http=guarded_protocol(connections, services.metrics.reject),  # h11, the only one whose cap on headers holds
-        loop="asyncio",  # the one that is tested, whatever else is installed
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        log_level=settings.log_level,
-        access_log=False,  # server.logs has lines of its own
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=settings.shutdown_timeout_s,
-    )
+    options = http_options(app, settings)
     server = _Server(options, services.worker, printed=settings.log_format == "text")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.obey)

@@ -17,7 +17,7 @@ import httpx
 import pytest
 import uvicorn
 
-from server.app import run
+from server.app import create_app, http_options
 from server.connections import ConnectionLimits, guarded_protocol
 from server.settings import Settings
 
@@ -433,19 +433,6 @@ def test_who_holds_most_gives_way_to_who_holds_less() -> None:
         assert served.reading == 5
 
 
-def test_what_an_operator_sets_reaches_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[uvicorn.Config] = []
-
-    class Server:
-        def __init__(self, config: uvicorn.Config, *_: Any) -> None:
-            made.append(config)
-
-        def run(self) -> None:
-            pass
-
-    monkeypatch.setattr("server.app._Server", Server)
-    monkeypatch.setattr("server.app.configure_logging", lambda *_: None)
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    for settings in (Settings(), Settings(keep_alive_s=600)):
-        run(settings)
-    assert [config.timeout_keep_alive for config in made] == [75, 600]
+def test_a_connection_may_rest_as_long_as_the_setting_says() -> None:
+    for settings, seconds in ((Settings(), 75), (Settings(keep_alive_s=600), 600)):
+        assert http_options(create_app(settings), settings).timeout_keep_alive == seconds
