@@ -230,12 +230,12 @@ async def _answer_events(
                 tokens = turns.logprobs(event.logprobs)
                 yield response.of_item("output_text.delta", content_index=0, delta=event.text, logprobs=tokens)
                 continue
-            item = _message(response.item_id, event)
-            (part,) = item["content"]
-            told = response.answered(asking, event, item)
+            done = _message(response.item_id, event)
+            (part,) = done["content"]
+            told = response.answered(asking, event, done)
             yield response.of_item("output_text.done", content_index=0, text=part["text"], logprobs=part["logprobs"])
             yield response.of_item("content_part.done", content_index=0, part=part)
-            yield response.event("output_item.done", output_index=0, item=item)
+            yield response.event("output_item.done", output_index=0, item=done)
             yield response.event(told["status"], response=told)
 
 
