@@ -31,6 +31,7 @@ from server.api.playground import playground_routes
 from server.api.probes import probe_routes
 from server.api.responses import responses_routes
 from server.api.services import Services
+from server.body_memory import BodyMemory
 from server.boundary import RequestBoundary
 from server.child import PROGRAM
 from server.connections import ConnectionLimits, guarded_protocol
@@ -118,7 +119,12 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
     for router in routers:
         app.include_router(router)
     # From the innermost to the outermost.
-    app.add_middleware(BodyLimits, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s)
+    app.add_middleware(
+        BodyLimits,
+        max_bytes=settings.max_body_bytes,
+        timeout_s=settings.body_timeout_s,
+        memory=BodyMemory(max(settings.max_body_memory_mib * 2**20, settings.max_body_bytes)),
+    )
     app.add_middleware(ContentEncoding)
     _guard(app, settings)
     app.add_middleware(RequestBoundary, metrics=metrics)

@@ -31,6 +31,7 @@ FAILURES = (400, 401, 403, 404, 408, 413, 415, 429, CLIENT_GONE, 500, 503, 504)
 # Codes of work that was refused or dropped, however well it was asked for.
 REFUSALS = (
     *("invalid_api_key", "rate_limit_exceeded", "body_timeout", "body_too_large"),
+    "body_memory_full",
     *("host_not_allowed", "origin_not_allowed"),
     *("queue_full", "loading", "restarting", "stalled", "draining", "failed"),
     *("worker_lost", "cancelled", "deadline_exceeded"),
@@ -196,6 +197,13 @@ class BodyTimeoutError(ServerError):
         super().__init__(f"the body did not arrive within {seconds:g} s; send it faster")
 
 
+class BodyMemoryError(ServerError):
+    """There is no room for the body beside those of others."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"request bodies hold the {limit} bytes that they may hold together; retry later")
+
+
 class MalformedBodyError(ServerError):
     """The body cannot be decoded."""
 
@@ -297,6 +305,8 @@ def problem_of(error: Exception, names: Mapping[str, str] = MappingProxyType({})
             return Problem(413, "body_too_large", str(error), headers={"Connection": "close"})
         case BodyTimeoutError():
             return Problem(408, "body_timeout", str(error), headers={"Connection": "close"})
+        case BodyMemoryError():
+            return Problem(503, "body_memory_full", str(error), headers={"Retry-After": "1", "Connection": "close"})
         case MalformedBodyError():
             return Problem(400, "malformed_body", str(error))
         case UnsupportedEncodingError():

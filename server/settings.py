@@ -140,6 +140,9 @@ class Settings(BaseSettings):
     """Deadline of a request that names none, in seconds from its arrival."""
     max_body_bytes: int = Field(default=20 * 2**20, ge=1024, le=2**30)
     """Bytes of a request's body at most."""
+    max_body_memory_mib: int = Field(default=256, ge=1, le=2**20)
+    """MiB that the bodies of all requests hold at most, and max_body_bytes where that is more; beyond it the largest
+    that is still arriving is refused with 503."""
     body_timeout_s: float = Field(default=30.0, gt=0, le=3600)
     """Seconds a client has to send the whole body."""
     max_pixels: int = Field(default=64_000_000, ge=64, le=2**28)

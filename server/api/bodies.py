@@ -112,8 +112,10 @@ def _members(value: Any) -> int:
 
 
 class _FormParser(MultiPartParser):
-    """Starlette's, which takes a form that was cut off for one with fewer parts; this one tells."""
+    """Starlette's, which takes a form that was cut off for one with fewer parts; this one tells. Files stay in memory,
+    where they are counted: a folder for temporary files may be small, full or missing."""
 
+    spool_max_size = 0
     ended = False
 
     def on_end(self) -> None:

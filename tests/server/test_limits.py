@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,3 +185,13 @@ def test_the_error_body_is_small_whatever_was_sent(shared: Any) -> None:
     response = shared.client.post("/v1/generate", content=body, headers={"content-type": "application/json"})
     check(response, 400, "unknown_field")
     assert len(response.content) < 1000
+
+
+def test_a_file_needs_no_folder_for_temporary_ones(
+    shared: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    response = shared.client.post(
+        "/v1/vqa", data={"question": "a"}, files={"image": ("a.png", b"x" * 3_000_000, "image/png")}
+    )
+    assert check(response, 400, "invalid_value")["param"] == "image"

@@ -30,7 +30,7 @@ PROGRAM = """
 import sys
 from server.app import run
 from server.settings import Settings
-run(Settings(port=0, body_timeout_s=2.0, hang_timeout_s=600), program=sys.argv[1:])
+run(Settings(port=0, body_timeout_s=2.0, max_body_memory_mib=64, hang_timeout_s=600), program=sys.argv[1:])
 """
 MIB = 2**20
 JSON = "Content-Type: application/json\r\n"
@@ -187,6 +187,35 @@ def test_bodies_without_end(head: str, pieces: Callable[[], Iterator[bytes]], st
 def test_bodies_that_are_much_when_read(data: bytes, head: str, alone: Alone) -> None:
     with alone.costs_at_most(50 * MIB):
         assert alone.post(data, head) == 400
+
+
+def test_bodies_that_never_end_hold_no_more_than_all_may(alone: Alone) -> None:
+    """Sixteen of 19 MB, where all may hold 64 MiB; others are served beside them, and the memory comes back."""
+    part = b'{"question":"' + b"x" * (19 * 10**6)
+    head = f"POST /v1/vqa HTTP/1.1\r\nHost: a\r\n{JSON}Content-Length: {len(part) + 1}\r\n\r\n".encode()
+    file = FILE + b"x" * (3 * 10**6) + b"\r\n--a--\r\n"
+    before = alone.memory("VmRSS")
+    with alone.costs_at_most(130 * MIB), contextlib.ExitStack() as stack, ThreadPoolExecutor(16) as pool:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", alone.port), 60)) for _ in range(16)]
+
+        def send(client: socket.socket) -> None:
+            with contextlib.suppress(ConnectionError):
+                client.sendall(head + part)
+
+        sent = [pool.submit(send, client) for client in clients]
+        for _ in range(5):
+            assert alone.post(file, FORM) == 400, "it was read, and found to be no picture"
+        for one in sent:
+            one.result()
+        refused = 0
+        for client in clients:
+            with contextlib.suppress(ConnectionError):
+                refused += client.recv(65536).startswith(b"HTTP/1.1 503")
+        assert refused > 0
+    ends = time.monotonic() + 60
+    while (left := alone.memory("VmRSS") - before) > 32 * MIB:
+        assert time.monotonic() < ends, f"{left / MIB:.0f} MiB are kept"
+        time.sleep(0.1)
 
 
 def picture(width: int, height: int) -> bytes:

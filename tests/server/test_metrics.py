@@ -213,7 +213,12 @@ def test_every_error_has_its_series() -> None:
         *(errors.OverloadedError("x"), errors.WorkerLostError(ran=True), errors.InternalError()),
         *(errors.BodyTooLargeError(1), errors.BodyTimeoutError(1), errors.UnsupportedMediaTypeError(("x",))),
         *(errors.UnknownModelError("x"), errors.ClientGoneError(), errors.MalformedBodyError("x")),
-        *(errors.UnsupportedEncodingError(("x",)), errors.HostNotAllowedError(), errors.OriginNotAllowedError()),
+        *(
+            errors.UnsupportedEncodingError(("x",)),
+            errors.BodyMemoryError(1),
+            errors.HostNotAllowedError(),
+            errors.OriginNotAllowedError(),
+        ),
         errors.UnsupportedValueError("x", "y"),
         *(errors.UnavailableError(reason) for reason in ("loading", "restarting", "stalled", "draining", "failed")),
     ]
