@@ -72,20 +72,21 @@ def draw_and_ask(live: Any) -> None:
 
 
 def test_it_is_measured_once_and_kept_beside_the_checkpoint(
-    folder: Path, cache: Path, serving: Any, capfd: pytest.CaptureFixture[str]
+    folder: Path, cache: Path, serving: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(None, model=str(folder), dtype="float32") as live:
         live.wait_until_ready()
         draw_and_ask(live)
         assert live.worker.restarts == 0
-    logged = capfd.readouterr().err
-    assert MEASURED in logged and f"{KEPT} {folder / FILE}" in logged
+        live.wait_for(lambda: f"{KEPT} {folder / FILE}" in caplog.text)
+    assert MEASURED in caplog.text
+    caplog.clear()
     written = (folder / FILE).read_bytes()
     assert not cache.exists()
     with serving(None, model=str(folder), dtype="float32") as live:
         live.wait_until_ready()
         draw_and_ask(live)
-    assert MEASURED not in capfd.readouterr().err
+    assert MEASURED not in caplog.text
     assert (folder / FILE).read_bytes() == written
 
 
@@ -103,13 +104,14 @@ def limited(program: str) -> dict[str, Any]:
 
 @linux
 def test_beside_a_folder_that_may_only_be_read_it_is_kept_in_the_users_cache(
-    closed: Path, cache: Path, serving: Any, capfd: pytest.CaptureFixture[str]
+    closed: Path, cache: Path, serving: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     for start in range(2):
         with serving(None, model=str(closed), dtype="float32", **limited(UNPRIVILEGED)) as live:
             live.wait_until_ready()
             draw_and_ask(live)
-        assert (MEASURED in capfd.readouterr().err) == (start == 0)
+        assert (MEASURED in caplog.text) == (start == 0)
+        caplog.clear()
     (kept,) = cache.iterdir()
     assert not (closed / FILE).exists()
     assert kept.suffix == ".safetensors"
@@ -117,13 +119,13 @@ def test_beside_a_folder_that_may_only_be_read_it_is_kept_in_the_users_cache(
 
 @linux
 def test_where_nothing_can_be_written_it_serves_all_the_same(
-    converted: Path, cache: Path, serving: Any, capfd: pytest.CaptureFixture[str]
+    converted: Path, cache: Path, serving: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = {path.name for path in converted.iterdir()}
     with serving(None, model=str(converted), dtype="float32", **limited(FULL_DISK)) as live:
         live.wait_until_ready()
         draw_and_ask(live)
         assert live.worker.restarts == 0
-    assert NOT_KEPT in capfd.readouterr().err
+        live.wait_for(lambda: NOT_KEPT in caplog.text)
     assert {path.name for path in converted.iterdir()} == before
     assert not cache.exists() or not list(cache.iterdir())
