@@ -24,6 +24,7 @@ from flashu_core.layouts import CALIBRATION
 from flashu_core.model.backbone import DecoderLayer
 from flashu_core.model.showo2 import Showo2
 from flashu_core.neurons import kept
+from flashu_core.policies import MOST_PRUNED
 from flashu_core.types import Pixels, Task
 
 FILE = CALIBRATION
@@ -180,8 +181,13 @@ class Calibration:
             provenance = json.loads(metadata.get("provenance", "{}"))
             told = json.loads(metadata.get("ratios", "{}"))
             ratios: dict[Task, float] = {task: float(told.get(task, 0.0)) for task in TASKS}
-        except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CalibrationError(f"{path} cannot be read as a calibration: {error}; {again}") from error
+        for task, ratio in ratios.items():
+            if not 0.0 <= ratio <= MOST_PRUNED:  # written so that a NaN fails too
+                raise CalibrationError(
+                    f"{path}: the ratio of {task} is {ratio}; it must be from 0 to {MOST_PRUNED}; {again}"
+                )
         if metadata.get("version") != VERSION:
             raise CalibrationError(f"{path} is of version {metadata.get('version')}, not {VERSION}; {again}")
         if metadata.get("digest") != digest:

@@ -17,9 +17,10 @@ from flashu_core.attention import Kernel, load_kernel, sdpa
 from flashu_core.config import WAN_VAE, DtypeName, EngineConfig, ModelConfig, VaeConfig
 from flashu_core.errors import CheckpointError, ConfigurationError
 from flashu_core.hub import is_hub_id, locate
-from flashu_core.layouts import MANIFEST, SOURCE_FILES, blaming, own_parts, published_parts
+from flashu_core.layouts import CONFIG, MANIFEST, SOURCE_FILES, blaming, own_parts, published_parts
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae, image_weights
+from flashu_core.policies import with_own
 from flashu_core.tokenizer import Tokenizer
 from flashu_core.weights import Stored, assign, published_name, read_tensors, same_name
 
@@ -110,11 +111,19 @@ def load_checkpoint(
         parts = own_parts(folder, name)
     else:
         parts = published_parts(folder, name, vae, tokenizer, language_model)
+    name = "".join(letter if letter.isprintable() else "?" for letter in parts.name)  # a folder's may hold anything
+    with blaming(folder / CONFIG):
+        with_own(parts.model_config.policies)
     check_vocabulary(parts.tokenizer, parts.model_config, folder)
 
     # The small part first: whatever is wrong with it shows before the large one is copied.
     stored = _image_tensors(parts.vae_file)
     vae_config = parts.vae_config or _wan_config(stored, parts.vae_file)
+    if vae_config.latent_channels != parts.model_config.latent_channels:
+        raise CheckpointError(
+            f"{folder}: the model's latents have {parts.model_config.latent_channels} channels and the autoencoder's "
+            f"{vae_config.latent_channels}; use the autoencoder the model was trained with"
+        )
     with torch.device("meta"):
         autoencoder = Vae(vae_config)
         model = Showo2(parts.model_config, kernel)
@@ -124,7 +133,7 @@ def load_checkpoint(
     place = parts.model_files[0] if len(parts.model_files) == 1 else folder
     assign(model, stored, place, naming=published_name, dtype=dtype, device=device)
     return Checkpoint(
-        name=parts.name, model=model, vae=autoencoder, tokenizer=parts.tokenizer, digest=parts.digest, folder=folder
+        name=name, model=model, vae=autoencoder, tokenizer=parts.tokenizer, digest=parts.digest, folder=folder
     )
 
 

@@ -2,6 +2,9 @@
 
 `ModelConfig` holds what a checkpoint's `config.json` says, in this project's words; `config_file` knows that file's
 keys. It builds nothing and loads nothing.
+
+A checkpoint may come from anybody, so every number has limits, far beyond any model there is, that hold before anything
+of that size is made.
 """
 
 from __future__ import annotations
@@ -11,18 +14,30 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from flashu_core.errors import ConfigurationError
+from flashu_core.limits import MOST_GUIDANCE, MOST_POINTS
 
 UnderstandingBlock = Literal["image", "time"]
 VelocityLayout = Literal["flat", "patches"]
 
 
-def _positive(owner: str, **values: int) -> None:
+_WIDTH = 2**17  # elements, neurons
+_LAYERS = 1024
+_HEADS = 4096
+_TOKENS = 2**22  # of a vocabulary
+_SIDE = 1024  # image tokens, or positions, along a side
+_SMALL = 64  # factors and counts that are a handful
+
+
+def _within(owner: str, most: float, /, least: float = 1, **values: float) -> None:
     for name, value in values.items():
-        if value < 1:
-            raise ConfigurationError(f"{owner}.{name} is {value}; it must be at least 1")
+        # Written so that a NaN fails too.
+        if not least <= value <= most:
+            raise ConfigurationError(f"{owner}.{name} is {value}; it must be from {least} to {most}")
 
 
 def _heads_divide(owner: str, hidden_size: int, heads: int, key_value_heads: int) -> None:
+    _within(owner, _WIDTH, hidden_size=hidden_size)
+    _within(owner, _HEADS, heads=heads, key_value_heads=key_value_heads)
     if hidden_size % heads or (hidden_size // heads) % 2:
         raise ConfigurationError(f"{owner}: {heads} heads do not split a width of {hidden_size} into even parts")
     if heads % key_value_heads:
@@ -44,7 +59,11 @@ class BackboneConfig:
     tied_embeddings: bool = True
 
     def __post_init__(self) -> None:
-        _positive("backbone", layers=self.layers, ffn_size=self.ffn_size, vocabulary=self.vocabulary)
+        _within("backbone", _LAYERS, layers=self.layers)
+        _within("backbone", _WIDTH, ffn_size=self.ffn_size)
+        _within("backbone", _TOKENS, vocabulary=self.vocabulary)
+        _within("backbone", 1e12, rope_theta=self.rope_theta)
+        _within("backbone", 1.0, 0.0, norm_eps=self.norm_eps)
         _heads_divide("backbone", self.hidden_size, self.heads, self.key_value_heads)
 
 
@@ -60,7 +79,11 @@ class VisionConfig:
     position_grid: int = 27
 
     def __post_init__(self) -> None:
-        _positive("vision", layers=self.layers, ffn_size=self.ffn_size, position_grid=self.position_grid)
+        _within("vision", _LAYERS, layers=self.layers)
+        _within("vision", _WIDTH, hidden_size=self.hidden_size, ffn_size=self.ffn_size)
+        _within("vision", _HEADS, heads=self.heads)
+        _within("vision", _SIDE, position_grid=self.position_grid)
+        _within("vision", 1.0, 0.0, norm_eps=self.norm_eps)
         if self.hidden_size % self.heads:
             raise ConfigurationError(f"vision: {self.heads} heads do not divide a width of {self.hidden_size}")
 
@@ -73,6 +96,13 @@ class RopeScaling:
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     original_positions: int = 8192
+
+    def __post_init__(self) -> None:
+        factors = {name: getattr(self, name) for name in ("factor", "low_freq_factor", "high_freq_factor")}
+        _within("head.rope_scaling", 1e6, 1e-6, **factors)
+        _within("head.rope_scaling", 2**31, original_positions=self.original_positions)
+        if self.high_freq_factor == self.low_freq_factor:
+            raise ConfigurationError(f"head.rope_scaling has {self.low_freq_factor} for both frequency factors")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +120,10 @@ class HeadConfig:
     query_key_norm: bool = True
 
     def __post_init__(self) -> None:
-        _positive("head", blocks=self.blocks, ffn_size=self.ffn_size)
+        _within("head", _LAYERS, blocks=self.blocks)
+        _within("head", _WIDTH, ffn_size=self.ffn_size)
+        _within("head", 1e12, rope_theta=self.rope_theta)
+        _within("head", 1.0, 0.0, norm_eps=self.norm_eps)
         _heads_divide("head", self.hidden_size, self.heads, self.key_value_heads)
 
 
@@ -124,8 +157,15 @@ class ModelConfig:
     policies: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.grids or any(rows < 1 or columns < 1 for rows, columns in self.grids):
-            raise ConfigurationError(f"image grids are {self.grids}; each needs at least one row and one column")
+        if not 1 <= len(self.grids) <= _SMALL:
+            raise ConfigurationError(f"there are {len(self.grids)} image grids; there must be from 1 to {_SMALL}")
+        for rows, columns in self.grids:
+            _within("model.grids", _SIDE, rows=rows, columns=columns)
+        _within("model", _SIDE, latent_channels=self.latent_channels)
+        _within("model", _SMALL, patch_size=self.patch_size)
+        _within("model", 1000.0, 0.001, time_shift=self.time_shift)
+        _within("model", MOST_POINTS, 2, points=self.points)
+        _within("model", MOST_GUIDANCE, 0.0, guidance=self.guidance)
         if self.understanding_block not in ("image", "time"):
             raise ConfigurationError(f"understanding_block is {self.understanding_block!r}; use 'image' or 'time'")
         if self.velocity_layout not in ("flat", "patches"):
@@ -183,12 +223,18 @@ class VaeConfig:
     latents_std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        _positive("vae", width=self.width, residual_blocks=self.residual_blocks, levels=len(self.multipliers))
+        _within("vae", 2**14, width=self.width)
+        _within("vae", _SIDE, latent_channels=self.latent_channels)
+        _within("vae", _SMALL, residual_blocks=self.residual_blocks)
+        _within("vae", 8, levels=len(self.multipliers))
+        for multiplier in self.multipliers:
+            _within("vae", _SMALL, multipliers=multiplier)
         for name, values in (("latents_mean", self.latents_mean), ("latents_std", self.latents_std)):
             if len(values) != self.latent_channels:
                 raise ConfigurationError(f"vae.{name} has {len(values)} values for {self.latent_channels} channels")
-        if min(self.latents_std) <= 0:
-            raise ConfigurationError(f"vae.latents_std has {min(self.latents_std)}; each must be above 0")
+        for mean, deviation in zip(self.latents_mean, self.latents_std, strict=True):
+            _within("vae", 1e6, -1e6, latents_mean=mean)
+            _within("vae", 1e6, 1e-6, latents_std=deviation)
 
     @property
     def compression(self) -> int:
@@ -243,13 +289,12 @@ class EngineConfig:
     calibrated: bool = True
 
     def __post_init__(self) -> None:
-        _positive("engine", max_batch=self.max_batch, max_prompt_tokens=self.max_prompt_tokens)
-        _positive("engine", max_picture_bytes=self.max_picture_bytes, max_answer_bytes=self.max_answer_bytes)
+        _within("engine", 2**16, max_batch=self.max_batch)
+        _within("engine", 2**20, max_prompt_tokens=self.max_prompt_tokens)
+        _within("engine", 2**60, max_picture_bytes=self.max_picture_bytes, max_answer_bytes=self.max_answer_bytes)
         if self.max_running is not None:
-            _positive("engine", max_running=self.max_running)
-        # Written so that a NaN fails too.
-        if not 0.01 <= self.answer_weight <= 100.0:
-            raise ConfigurationError(f"engine.answer_weight is {self.answer_weight}; it must be from 0.01 to 100")
+            _within("engine", 2**16, max_running=self.max_running)
+        _within("engine", 100.0, 0.01, answer_weight=self.answer_weight)
 
     @property
     def running(self) -> int:

@@ -5,7 +5,7 @@ The published files lack the parts' sizes; this project's own hold them under ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flashu_core.config import BackboneConfig, HeadConfig, ModelConfig, RopeScaling, VaeConfig, VisionConfig
@@ -24,27 +24,27 @@ def model_config_from_json(raw: Mapping[str, Any], backbone: Mapping[str, Any] |
         ConfigurationError: a key is missing or a value cannot be used.
     """
     try:
-        llm = raw.get("llm_config") or backbone
+        llm = _part(raw, "llm_config") or backbone
         if llm is None:
             raise ConfigurationError(
                 "config.json has no llm_config: give the language model's folder or hub id "
                 f"(llm_model_path says {raw.get('llm_model_path')!r})"
             )
-        grid = (int(raw["image_latent_height"]), int(raw["image_latent_width"]))
-        grids = tuple((int(rows), int(columns)) for rows, columns in raw.get("image_grids", ())) or _grids_of(grid)
+        grid = (_whole(raw, "image_latent_height"), _whole(raw, "image_latent_width"))
+        grids = tuple(_grid(one) for one in _list(raw, "image_grids", ())) or _grids_of(grid)
         return ModelConfig(
-            backbone=_backbone(llm, raw.get("llm_vocab_size")),
-            vision=_vision(raw.get("vision_config"), raw),
-            head=_head(raw.get("head_config"), raw),
+            backbone=_backbone(llm, _whole(raw, "llm_vocab_size", 0)),
+            vision=_vision(_part(raw, "vision_config"), raw),
+            head=_head(_part(raw, "head_config"), raw),
             grids=grids,
-            latent_channels=int(raw["image_latent_dim"]),
-            patch_size=int(raw["patch_size"]),
-            time_token=bool(raw["add_time_embeds"]),
+            latent_channels=_whole(raw, "image_latent_dim"),
+            patch_size=_whole(raw, "patch_size"),
+            time_token=_flag(raw, "add_time_embeds"),
             understanding_block=raw.get("understanding_block", "image"),
             velocity_layout=raw.get("velocity_layout", "flat"),
-            time_shift=float(raw.get("time_shift", 3.0)),
-            points=int(raw.get("default_points", 50)),
-            guidance=float(raw.get("default_guidance", 5.0)),
+            time_shift=_number(raw, "time_shift", 3.0),
+            points=_whole(raw, "default_points", 50),
+            guidance=_number(raw, "default_guidance", 5.0),
             policies=_policies(raw.get("policies", {})),
         )
     except KeyError as error:
@@ -55,14 +55,14 @@ def _policies(raw: Any) -> dict[str, dict[str, dict[str, float]]]:
     try:
         return {
             str(policy): {
-                str(task): {str(name): float(value) for name, value in parameters.items()}
+                str(task): {str(name): _as_number(f"policies.{name}", value) for name, value in parameters.items()}
                 for task, parameters in tasks.items()
             }
             for policy, tasks in raw.items()
         }
     except (AttributeError, TypeError, ValueError) as error:
         raise ConfigurationError(
-            f"policies is {raw!r}; it must be {{policy: {{task: {{parameter: number}}}}}}"
+            f"policies is {_shown(raw)}; it must be {{policy: {{task: {{parameter: number}}}}}}"
         ) from error
 
 
@@ -73,59 +73,58 @@ def _grids_of(grid: tuple[int, int]) -> tuple[tuple[int, int], ...]:
 
 
 def _rope_theta(raw: Mapping[str, Any], default: float) -> float:
-    parameters = raw.get("rope_parameters") or {}
-    return float(raw.get("rope_theta", parameters.get("rope_theta", default)))
+    return _number(raw, "rope_theta", _number(_part(raw, "rope_parameters") or {}, "rope_theta", default))
 
 
-def _backbone(raw: Mapping[str, Any], vocabulary: int | None) -> BackboneConfig:
+def _backbone(raw: Mapping[str, Any], vocabulary: int) -> BackboneConfig:
     return BackboneConfig(
-        hidden_size=int(raw["hidden_size"]),
-        layers=int(raw["num_hidden_layers"]),
-        heads=int(raw["num_attention_heads"]),
-        key_value_heads=int(raw["num_key_value_heads"]),
-        ffn_size=int(raw["intermediate_size"]),
-        vocabulary=int(vocabulary or raw["vocab_size"]),
+        hidden_size=_whole(raw, "hidden_size"),
+        layers=_whole(raw, "num_hidden_layers"),
+        heads=_whole(raw, "num_attention_heads"),
+        key_value_heads=_whole(raw, "num_key_value_heads"),
+        ffn_size=_whole(raw, "intermediate_size"),
+        vocabulary=vocabulary or _whole(raw, "vocab_size"),
         rope_theta=_rope_theta(raw, 1e6),
-        norm_eps=float(raw.get("rms_norm_eps", 1e-6)),
-        tied_embeddings=bool(raw.get("tie_word_embeddings", False)),
+        norm_eps=_number(raw, "rms_norm_eps", 1e-6),
+        tied_embeddings=_flag(raw, "tie_word_embeddings", False),
     )
 
 
 def _vision(raw: Mapping[str, Any] | None, whole: Mapping[str, Any]) -> VisionConfig:
     if raw is None:
-        return VisionConfig(hidden_size=int(whole.get("clip_latent_dim", 1152)))
+        return VisionConfig(hidden_size=_whole(whole, "clip_latent_dim", 1152))
     return VisionConfig(
-        hidden_size=int(raw["hidden_size"]),
-        layers=int(raw["num_hidden_layers"]),
-        heads=int(raw["num_attention_heads"]),
-        ffn_size=int(raw["intermediate_size"]),
-        norm_eps=float(raw.get("layer_norm_eps", 1e-6)),
-        position_grid=int(raw["position_grid"]),
+        hidden_size=_whole(raw, "hidden_size"),
+        layers=_whole(raw, "num_hidden_layers"),
+        heads=_whole(raw, "num_attention_heads"),
+        ffn_size=_whole(raw, "intermediate_size"),
+        norm_eps=_number(raw, "layer_norm_eps", 1e-6),
+        position_grid=_whole(raw, "position_grid"),
     )
 
 
 def _head(raw: Mapping[str, Any] | None, whole: Mapping[str, Any]) -> HeadConfig:
-    blocks = int(whole["num_diffusion_layers"])
+    blocks = _whole(whole, "num_diffusion_layers")
     if raw is None:
-        return HeadConfig(blocks=blocks, query_key_norm=bool(whole.get("add_qk_norm", True)))
-    scaling = raw.get("rope_scaling")
+        return HeadConfig(blocks=blocks, query_key_norm=_flag(whole, "add_qk_norm", True))
+    scaling = _part(raw, "rope_scaling")
     return HeadConfig(
-        hidden_size=int(raw["hidden_size"]),
+        hidden_size=_whole(raw, "hidden_size"),
         blocks=blocks,
-        heads=int(raw["num_attention_heads"]),
-        key_value_heads=int(raw["num_key_value_heads"]),
-        ffn_size=int(raw["intermediate_size"]),
-        norm_eps=float(raw.get("rms_norm_eps", 1e-5)),
+        heads=_whole(raw, "num_attention_heads"),
+        key_value_heads=_whole(raw, "num_key_value_heads"),
+        ffn_size=_whole(raw, "intermediate_size"),
+        norm_eps=_number(raw, "rms_norm_eps", 1e-5),
         rope_theta=_rope_theta(raw, 5e5),
         rope_scaling=None
         if scaling is None
         else RopeScaling(
-            factor=float(scaling["factor"]),
-            low_freq_factor=float(scaling["low_freq_factor"]),
-            high_freq_factor=float(scaling["high_freq_factor"]),
-            original_positions=int(scaling["original_max_position_embeddings"]),
+            factor=_number(scaling, "factor"),
+            low_freq_factor=_number(scaling, "low_freq_factor"),
+            high_freq_factor=_number(scaling, "high_freq_factor"),
+            original_positions=_whole(scaling, "original_max_position_embeddings"),
         ),
-        query_key_norm=bool(raw.get("qk_norm", whole.get("add_qk_norm", True))),
+        query_key_norm=_flag(raw, "qk_norm", _flag(whole, "add_qk_norm", True)),
     )
 
 
@@ -194,16 +193,22 @@ def model_config_to_json(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def vae_config_from_json(raw: Mapping[str, Any]) -> VaeConfig:
-    """Reads the `vae` part of this project's `config.json` (the keys of the original's arguments)."""
+def vae_config_from_json(raw: Any) -> VaeConfig:
+    """Reads the `vae` part of this project's `config.json` (the keys of the original's arguments).
+
+    Raises:
+        ConfigurationError: a key is missing or a value cannot be used.
+    """
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(f"vae is {_shown(raw)}; it must be an object")
     try:
         return VaeConfig(
-            width=int(raw["dim"]),
-            latent_channels=int(raw["z_dim"]),
-            multipliers=tuple(int(value) for value in raw["dim_mult"]),
-            residual_blocks=int(raw["num_res_blocks"]),
-            latents_mean=tuple(float(value) for value in raw["latents_mean"]),
-            latents_std=tuple(float(value) for value in raw["latents_std"]),
+            width=_whole(raw, "dim"),
+            latent_channels=_whole(raw, "z_dim"),
+            multipliers=tuple(_as_whole("dim_mult", value) for value in _list(raw, "dim_mult")),
+            residual_blocks=_whole(raw, "num_res_blocks"),
+            latents_mean=tuple(_as_number("latents_mean", value) for value in _list(raw, "latents_mean")),
+            latents_std=tuple(_as_number("latents_std", value) for value in _list(raw, "latents_std")),
         )
     except KeyError as error:
         raise ConfigurationError(f"the vae's configuration has no {error.args[0]!r}") from error
@@ -219,3 +224,70 @@ def vae_config_to_json(config: VaeConfig) -> dict[str, Any]:
         "latents_mean": list(config.latents_mean),
         "latents_std": list(config.latents_std),
     }
+
+
+# Values of a file that may hold anything: what is of another kind is refused with its key.
+
+
+def _whole(raw: Mapping[str, Any], key: str, default: int | None = None) -> int:
+    return _as_whole(key, _value(raw, key, default))
+
+
+def _number(raw: Mapping[str, Any], key: str, default: float | None = None) -> float:
+    return _as_number(key, _value(raw, key, default))
+
+
+def _as_whole(key: str, value: Any) -> int:
+    number = _as_number(key, value)
+    if not number.is_integer():
+        raise ConfigurationError(f"{key} is {_shown(value)}; it must be a whole number")
+    return int(number)
+
+
+def _as_number(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigurationError(f"{key} is {_shown(value)}; it must be a number")
+    # Python's integers have no end, and its JSON knows NaN and infinity.
+    if not abs(value) < 2**53:
+        raise ConfigurationError(f"{key} is {_shown(value)}; no model has such a number")
+    return float(value)
+
+
+def _flag(raw: Mapping[str, Any], key: str, default: bool | None = None) -> bool:
+    value = _value(raw, key, default)
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{key} is {_shown(value)}; it must be true or false")
+    return value
+
+
+def _list(raw: Mapping[str, Any], key: str, default: Sequence[Any] | None = None) -> Sequence[Any]:
+    value = _value(raw, key, default)
+    if not isinstance(value, list | tuple):
+        raise ConfigurationError(f"{key} is {_shown(value)}; it must be a list")
+    return value
+
+
+def _part(raw: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    value = raw.get(key)
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigurationError(f"{key} is {_shown(value)}; it must be an object")
+    return value
+
+
+def _grid(value: Any) -> tuple[int, int]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ConfigurationError(f"image_grids has {_shown(value)}; each must be [rows, columns]")
+    rows, columns = (_as_whole("image_grids", side) for side in value)
+    return rows, columns
+
+
+def _value(raw: Mapping[str, Any], key: str, default: Any) -> Any:
+    value = raw.get(key)
+    if value is not None:
+        return value
+    return raw[key] if default is None else default
+
+
+def _shown(value: object) -> str:
+    text = ascii(value) if not isinstance(value, int) or abs(value) < 2**64 else "a number of many digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."

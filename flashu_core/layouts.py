@@ -23,6 +23,7 @@ from flashu_core.tokenizer import Tokenizer
 from flashu_core.weights import fingerprint, sha256
 
 FORMAT = 1
+_LONGEST_NAME = 200
 CONFIG, MANIFEST = "config.json", "manifest.json"
 CALIBRATION = "calibration.safetensors"
 MODEL_WEIGHTS, VAE_WEIGHTS = "model.safetensors", "vae.safetensors"
@@ -69,7 +70,7 @@ def own_parts(folder: Path, name: str) -> Parts:
         model_config = model_config_from_json(raw)
         vae_config = vae_config_from_json(raw["vae"])
     return Parts(
-        name=str(raw.get("name") or name),
+        name=_name(path, raw.get("name")) or name,
         model_config=model_config,
         model_files=(folder / MODEL_WEIGHTS,),
         vae_config=vae_config,
@@ -77,6 +78,15 @@ def own_parts(folder: Path, name: str) -> Parts:
         tokenizer=_read_tokenizer(folder),
         digest=digest,
     )
+
+
+def _name(path: Path, name: object) -> str:
+    """What a configuration calls its checkpoint; it will stand in logs, answers and file names."""
+    if name is None:
+        return ""
+    if not isinstance(name, str) or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise CheckpointError(f"{path} has a name that is not up to {_LONGEST_NAME} printable characters; change it")
+    return name
 
 
 def _verify(folder: Path) -> str:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from flashu_core.errors import ConfigurationError, InvalidRequestError
+from flashu_core.limits import MOST_POINTS
 from flashu_core.plan import Policy, Technique
 from flashu_core.techniques.adaptive_guidance import AdaptiveGuidance
 from flashu_core.techniques.head_cache import HeadCache
@@ -95,7 +96,7 @@ class GenerationPolicy(SharedPolicy):
 
     def points_of(self, default: int) -> int:
         """Points of the time grid of a picture that names none, where the model's own number is `default`."""
-        return max(round(default * self.points), 2)
+        return min(max(round(default * self.points), 2), MOST_POINTS)
 
     @property
     def _own(self) -> Policy:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashu_core.errors import FlashUError, InvalidRequestError
+from flashu_core.limits import MOST_GUIDANCE, MOST_POINTS
 
 Task = Literal["generate", "vqa"]
 Stage = Literal["prefix", "evaluate", "vae_decode", "prefill", "decode"]
@@ -22,8 +23,6 @@ SEEDS = 2**63  # seeds are 0 to this, not included
 MOST_IMAGES = 8
 MOST_PREVIEWS = 3
 MOST_STOPS = 4
-MOST_POINTS = 1000
-MOST_GUIDANCE = 100.0
 MOST_NEW_TOKENS = 4096
 MAX_LOGPROBS = 20
 

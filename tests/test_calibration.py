@@ -161,6 +161,10 @@ def test_what_does_not_fit_is_refused(engine: Engine, tmp_path: Path) -> None:
     save_file(tensors, place, {**metadata, "ratios": "0.2"})
     with pytest.raises(CalibrationError, match="cannot be read"):
         Calibration.load(place, digest="random", shape=(layers, neurons))
+    for ratio in ("NaN", "Infinity", "1e999", "-5", "0.95"):
+        save_file(tensors, place, {**metadata, "ratios": f'{{"generate": {ratio}, "vqa": 0.1}}'})
+        with pytest.raises(CalibrationError, match="the ratio of generate is"):
+            Calibration.load(place, digest="random", shape=(layers, neurons))
     tensors["scores.vqa"][0, 0] = torch.nan
     save_file(tensors, place, metadata)
     with pytest.raises(CalibrationError, match="finite"):

@@ -135,7 +135,7 @@ def test_bad_configuration(published: Any, content: str) -> None:
     [
         ("patch_size", None, "has no 'patch_size'"),
         ("patch_size", "two", "two"),
-        ("image_grids", [[4, 0]], "at least one row"),
+        ("image_grids", [[4, 0]], "grids.columns is 0"),
         ("vision_config", 7, "cannot be used"),
         ("llm_model_path", None, "names no language model"),
         ("llm_model_path", 5, "must be a folder or a hub id"),

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from flashu_core.checkpoint import load_checkpoint
 from flashu_core.config import MODELS, WAN_VAE
-from flashu_core.config_file import model_config_to_json
+from flashu_core.config_file import model_config_to_json, vae_config_to_json
 from flashu_core.convert import convert, save_checkpoint
 from flashu_core.errors import CheckpointError
 from flashu_core.model.showo2 import Showo2
@@ -94,6 +94,54 @@ def test_saved_checkpoint_comes_back(saved: Path, model: Showo2, vae: Vae, token
     latents = torch.randn(1, 16, 8, 8)
     with torch.no_grad():
         assert torch.equal(loaded.model.vision(latents), model.vision(latents))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"default_points": 10**9}, "model.points is 1000000000"),
+        ({"llm_config": None}, "llm_config"),
+        ({"name": "a\nforged line"}, "printable"),
+        ({"name": "\x1b[2J"}, "printable"),
+        ({"name": "a" * 201}, "printable"),
+        ({"name": ["a"]}, "printable"),
+        ({"policies": {"warp": {}}}, "no acceleration policy 'warp'"),
+        ({"policies": {"flashu": {"generate": {"ffn_ratio": 2.0}}}}, "ffn_ratio is 2"),
+        ({"vae": 3}, "vae is 3"),
+        ({"vae": {**vae_config_to_json(VAE), "dim": 10**9}}, "vae.width is"),
+    ],
+)
+def test_absurd_configurations_are_refused_before_weights_are_read(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], named: str
+) -> None:
+    def read(*arguments: object) -> None:
+        raise AssertionError("weights were read")
+
+    path = saved / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    trust(saved, "config.json")
+    monkeypatch.setattr("flashu_core.checkpoint.read_tensors", read)
+    with pytest.raises(CheckpointError, match=named) as caught:
+        load_checkpoint(saved)
+    assert str(caught.value).isprintable()
+
+
+def test_an_autoencoder_of_another_model_is_refused(saved: Path) -> None:
+    path = saved / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "image_latent_dim": 8}))
+    trust(saved, "config.json")
+    with pytest.raises(CheckpointError, match="latents have 8 channels and the autoencoder's 16"):
+        load_checkpoint(saved)
+
+
+def test_a_folder_s_name_stands_in_logs_as_printable_text(saved: Path) -> None:
+    path = saved / "config.json"
+    raw = json.loads(path.read_text())
+    del raw["name"]
+    path.write_text(json.dumps(raw))
+    trust(saved, "config.json")
+    odd = saved.rename(saved.with_name("odd\nname"))
+    assert load_checkpoint(odd).name == "odd?name"
 
 
 def test_files_of_a_saved_checkpoint(saved: Path, model: Showo2) -> None:

@@ -9,6 +9,11 @@ from flashu_core.plan import make_schedule
 from flashu_core.policies import POLICIES, GenerationPolicy, UnderstandingPolicy, find_policy, override, with_own
 
 
+def test_a_share_of_points_never_exceeds_what_a_request_may_ask_for() -> None:
+    assert GenerationPolicy(points=10.0).points_of(1000) == 1000
+    assert GenerationPolicy(points=0.01).points_of(2) == 2
+
+
 def test_exact_changes_nothing() -> None:
     assert POLICIES["exact"].generate.techniques == ()
     assert POLICIES["exact"].vqa.techniques == ()
