@@ -46,21 +46,21 @@ async def run(rig: Rig) -> Sequence[Target]:
         client = Client(server.base_url)
         found = [await scraped(client), *await hold(client)]
     with rig.server() as server:
-        found += await unfinished(server, Client(server.base_url))
+        found += await unfinished(server.pid, Client(server.base_url))
     with rig.server() as server:
         found.append(await full_folder(server, Client(server.base_url)))
     return found
 
 
-async def scraped(client: Client) -> Target:
+async def scraped(client: Client, seconds: float = _SCRAPED_S) -> Target:
     """`/livez` beside many who read `/metrics` again and again."""
     metrics = Message(method="GET", path="/metrics")
     async with crowd(lambda _: client.exchange(metrics), _SCRAPERS), probing(client, may_fail=True) as waits:
-        await asyncio.sleep(_SCRAPED_S)
+        await asyncio.sleep(seconds)
     return judge_livez("others who read metrics", waits, clients=_SCRAPERS)
 
 
-async def hold(client: Client) -> list[Target]:
+async def hold(client: Client, seconds: float = _SECONDS) -> list[Target]:
     """Whether probes succeed while one client holds all the connections it can get, and comes back for more."""
     async with crowd(lambda _: _trickle(client), _HELD):
         await asyncio.sleep(_FILLED_S)
@@ -68,7 +68,7 @@ async def hold(client: Client) -> list[Target]:
             seen: Mapping[str, Waits] = {
                 path: await stack.enter_async_context(probing(client, path, may_fail=True)) for path in _PROBED
             }
-            await asyncio.sleep(_SECONDS)
+            await asyncio.sleep(seconds)
     return [
         Target(
             name=f"{path} beside {_HELD} connections with bodies that trickle, success",
@@ -83,11 +83,12 @@ async def hold(client: Client) -> list[Target]:
     ]
 
 
-async def unfinished(server: ServerProcess, client: Client) -> list[Target]:
+async def unfinished(pid: int, client: Client, *, count: int = _UNFINISHED, sent: int = _SENT) -> list[Target]:
     """What the front end holds of large bodies that are never whole, and what stays when their senders have left."""
-    settled = [asyncio.Event() for _ in range(_UNFINISHED)]
-    async with watched(lambda: front_end_of(server.pid)) as memory:
-        pouring = [asyncio.create_task(_pour(client, one)) for one in settled]
+    body = b'{"question": "' + b"x" * sent  # one for all, so that the sender does not hold as much as the server
+    settled = [asyncio.Event() for _ in range(count)]
+    async with watched(lambda: front_end_of(pid)) as memory:
+        pouring = [asyncio.create_task(_pour(client, body, one)) for one in settled]
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.gather(*(one.wait() for one in settled)), _POURED_S)
         await asyncio.sleep(_SETTLED_S)
@@ -95,8 +96,8 @@ async def unfinished(server: ServerProcess, client: Client) -> list[Target]:
             one.cancel()
         await asyncio.gather(*pouring, return_exceptions=True)
     await asyncio.sleep(_REST_S)
-    left = resident(front_end_of(server.pid)) - memory.before
-    what = f"{_UNFINISHED} unfinished bodies of {_BODY // 10**6} MB"
+    left = resident(front_end_of(pid)) - memory.before
+    what = f"{count} unfinished bodies of {_BODY // 10**6} MB"
     return [
         Target(name=f"growth of the front end by {what}", unit="MB", limit=_GROWTH_MB, measured=memory.grown / 1e6),
         Target(name=f"left of it {_REST_S:g} s after they left", unit="MB", limit=_LEFT_MB, measured=left / 1e6),
@@ -129,13 +130,13 @@ async def _trickle(client: Client) -> None:
         await loop.sock_recv(one, 4096)
 
 
-async def _pour(client: Client, settled: asyncio.Event) -> None:
+async def _pour(client: Client, body: bytes, settled: asyncio.Event) -> None:
     """Sends most of a body and stays; it is settled when all of that is sent, or something was answered."""
     loop = asyncio.get_running_loop()
     with contextlib.suppress(OSError):
         async with connected(client) as one:
             await loop.sock_sendall(one, head(client, "POST /v1/vqa", _JSON, f"Content-Length: {_BODY}"))
-            sending = asyncio.ensure_future(loop.sock_sendall(one, b'{"question": "' + b"x" * _SENT))
+            sending = asyncio.ensure_future(loop.sock_sendall(one, body))
             answered = asyncio.ensure_future(loop.sock_recv(one, 4096))
             try:
                 await asyncio.wait([sending, answered], return_when=asyncio.FIRST_COMPLETED)
