@@ -19,8 +19,10 @@ async def crowd(act: Callable[[int], Awaitable[object]], count: int) -> AsyncIte
         Exception: what one of them raised beside an `OSError`.
     """
 
+    ended = asyncio.Event()  # what `act` waits for may complete as it is cancelled, and lose the cancellation
+
     async def keep_acting(number: int) -> None:
-        while True:
+        while not ended.is_set():
             with contextlib.suppress(OSError):
                 await act(number)
             await asyncio.sleep(_REST_S)
@@ -29,9 +31,10 @@ async def crowd(act: Callable[[int], Awaitable[object]], count: int) -> AsyncIte
     try:
         yield
     finally:
+        ended.set()
         for task in tasks:
             task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-    for one in ended:
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for one in outcomes:
         if isinstance(one, BaseException) and not isinstance(one, asyncio.CancelledError):
             raise one

@@ -24,6 +24,7 @@ from load_tests.scrape import Samples, scrape
 from load_tests.slow import SlowClients
 
 SLOW, WITHOUT = "slow clients", "no slow clients"
+AGAIN = "capacity mix again"
 _BLOCKS = 3  # of each, in turn, so that what the machine does meanwhile is in both alike
 _LEAST = 0.1  # a second: where nothing was completed, the phases that follow still need a rate
 
@@ -116,6 +117,10 @@ class Phases:
         await self._open(plan.saturated(mix))
         for factor in plan.overloads:
             await self._open(plan.overloaded(factor, mix))
+        await self._completed(AGAIN, plan.mix)
+        # What a machine comes to changes in minutes, so what lay between is compared with what it was at both ends.
+        work = (work + max(_work(self.found.records, self.found.windows[AGAIN], alone), _LEAST)) / 2
+        self.found.capacity = Capacity(alone=alone, mix=mix, work=work)
         if slow_clients:
             await self._beside_slow(slow_clients, alone)
         return self.found

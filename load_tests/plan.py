@@ -10,13 +10,15 @@ from flashu_core.types import Task
 from load_tests.arrivals import Segment
 
 TASKS: tuple[Task, ...] = ("generate", "vqa")
-# Of the minutes that are asked for, with one overload; further overloads and slow clients come on top.
+# Of the minutes that are asked for, with one overload; further overloads, slow clients and the capacity, which is
+# measured once more, come on top.
 _SHARES = {
     "warm-up": 0.04,
     "idle": 0.05,
     "capacity generate": 0.10,
     "capacity vqa": 0.05,
     "capacity mix": 0.11,
+    "capacity mix again": 0.11,
     "alone": 0.18,
     "mixed": 0.18,
     "saturation": 0.10,

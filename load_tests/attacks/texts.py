@@ -51,20 +51,10 @@ def texts() -> Mapping[str, str]:
 
 
 async def beside(client: Client, text: str, seconds: float = _SECONDS) -> Waits:
-    """What another client waits meanwhile. The engine never sees the text: its picture is none."""
-    body = {"prompt": text, "image": "bm90IGEgcGljdHVyZQ==", "timeout_s": 1e-6}
-    native = Message(path="/v1/infer", body=json.dumps(body).encode())
-    chat = Message(
-        path="/v1/chat/completions",
-        body=json.dumps(
-            {"model": "shapes-64", "messages": [{"role": "user", "content": text}], "timeout_s": 1e-6}
-        ).encode(),
-    )
-
-    async def act(number: int) -> None:
-        await client.exchange(native if number % 2 else chat)
-
-    async with crowd(act, _CLIENTS):
+    """What another client waits meanwhile. The engine is never asked: what stands for a picture is none."""
+    body = {"prompt": text, "image": "bm90IGEgcGljdHVyZQ=="}
+    message = Message(path="/v1/infer", body=json.dumps(body).encode())
+    async with crowd(lambda _: client.exchange(message), _CLIENTS):
         await asyncio.sleep(_FIRST_S)
         async with probing(client) as waits:
             await asyncio.sleep(seconds)
