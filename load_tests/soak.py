@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,7 +20,24 @@ from load_tests.figures import quantile
 _EVERY_S = 1.0
 _CLIENTS = 6
 _LONGEST_STAY_S = 0.5  # of those who give up
-_SHARES = {"vqa": 0.5, "generate": 0.15, "bad": 0.2, "left": 0.15}
+_LONGEST_ACT_S = 0.3
+_SHARES = {"vqa": 0.4, "generate": 0.1, "other": 0.15, "bad": 0.15, "odd": 0.05, "left": 0.15}
+Act = Callable[[Client], Awaitable[object]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repertoire:
+    """What is sent beside plain pictures and answers.
+
+    Attributes:
+        other: draws a good request of another kind.
+        bad: requests to be refused.
+        odd: what no HTTP client does; it is given up after a moment.
+    """
+
+    other: Callable[[random.Random], Message]
+    bad: Sequence[Message]
+    odd: Sequence[Act]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,19 +99,20 @@ class Soak:
 
 
 async def soak(
-    client: Client, processes: dict[str, psutil.Process], hostile: Sequence[Message], seconds: float, seed: int
+    client: Client, processes: dict[str, psutil.Process], repertoire: Repertoire, seconds: float, seed: int
 ) -> Soak:
     """Keeps a few clients busy for so long.
 
     Args:
         processes: the server's, by name.
-        hostile: what is sent of bad requests.
     """
     found = Soak(held={name: [] for name in processes})
     ends = asyncio.get_running_loop().time() + seconds
     watching = asyncio.create_task(_watch(found, processes))
     try:
-        await asyncio.gather(*(_one_client(found, client, hostile, ends, f"{seed}/{one}") for one in range(_CLIENTS)))
+        await asyncio.gather(
+            *(_one_client(found, client, repertoire, ends, f"{seed}/{one}") for one in range(_CLIENTS))
+        )
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
@@ -115,7 +133,7 @@ async def _watch(found: Soak, processes: dict[str, psutil.Process]) -> None:
             found.held[name].append(held)
 
 
-async def _one_client(found: Soak, client: Client, hostile: Sequence[Message], ends: float, seed: str) -> None:
+async def _one_client(found: Soak, client: Client, repertoire: Repertoire, ends: float, seed: str) -> None:
     drawn = random.Random(seed)
     bodies = Bodies(drawn.randrange(2**31))
     loop = asyncio.get_running_loop()
@@ -123,7 +141,13 @@ async def _one_client(found: Soak, client: Client, hostile: Sequence[Message], e
         kind = drawn.choices(list(_SHARES), list(_SHARES.values()))[0]
         found.sent[kind] += 1
         if kind == "bad":
-            reply = await client.exchange(drawn.choice(hostile))
+            reply = await client.exchange(drawn.choice(repertoire.bad))
+        elif kind == "other":
+            reply = await client.exchange(repertoire.other(drawn))
+        elif kind == "odd":
+            with contextlib.suppress(OSError, asyncio.TimeoutError):
+                await asyncio.wait_for(drawn.choice(repertoire.odd)(client), _LONGEST_ACT_S)
+            continue
         elif kind == "left":
             given_up = asyncio.create_task(client.exchange(bodies.next(drawn.choice(("generate", "vqa")))))
             await asyncio.sleep(drawn.random() * _LONGEST_STAY_S)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import psutil
 
+from flashu_core.types import Task
 from load_tests import hostile
 from load_tests.attacks.departures import listed
+from load_tests.attacks.overrides import distinct
+from load_tests.attacks.pieces import attacks
 from load_tests.attacks.rig import Rig
+from load_tests.attacks.smuggling import requests
 from load_tests.client import Client, Message
+from load_tests.openai_bodies import openai_bodies
 from load_tests.processes import worker_of
-from load_tests.soak import Soak, soak
+from load_tests.soak import Repertoire, Soak, soak
+from load_tests.sockets import talk
 from load_tests.target import Target
 
 _SMALL = 100_000  # bytes: hostile requests are not to be its load
+_MODEL = "shapes-64"
+_DISTINCT = 0.3  # of the others, the share of overrides that come once
 _GROWTH = 1_000_000.0  # bytes for a thousand requests
 
 
@@ -23,7 +33,8 @@ async def run(rig: Rig, seconds: float) -> tuple[Sequence[Target], dict[str, Any
     """What was promised, and what was seen."""
     with rig.server() as server:
         processes = {"front end": psutil.Process(server.pid), "worker": worker_of(server.pid)}
-        found = await soak(Client(server.base_url), processes, _bad(), seconds, rig.seed)
+        client = Client(server.base_url)
+        found = await soak(client, processes, repertoire(client, rig.seed), seconds, rig.seed)
     return judge(found), found.to_json()
 
 
@@ -47,7 +58,19 @@ def judge(found: Soak) -> list[Target]:
     return [*targets, Target(name="soak: failures", unit="", limit=0, measured=sum(odd.values()), note=listed(odd))]
 
 
-def _bad() -> Sequence[Message]:
-    """What is hostile, as far as it is small."""
-    messages = [*hostile.numbers().values(), *hostile.pictures().values(), *hostile.bodies().values()]
-    return [message for message in messages if len(message.body) <= _SMALL]
+def repertoire(client: Client, seed: int) -> Repertoire:
+    """OpenAI's routes and overrides that come once; what is hostile, as far as it is small; bytes one by one, and
+    requests that can be read in two ways."""
+    of_openai = openai_bodies(_MODEL, seed)
+    tasks: Sequence[Task] = ("generate", "vqa")
+
+    def other(drawn: random.Random) -> Message:
+        return distinct(drawn, drawn.choice(tasks)) if drawn.random() < _DISTINCT else of_openai(drawn)
+
+    bad = [*hostile.numbers().values(), *hostile.pictures().values(), *hostile.bodies().values()]
+    smuggled = [partial(talk, request=request) for request in requests(client).values()]
+    return Repertoire(
+        other=other,
+        bad=[message for message in bad if len(message.body) <= _SMALL],
+        odd=[*attacks().values(), *smuggled],
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -11,7 +12,7 @@ import psutil
 import pytest
 
 from load_tests.client import Client, Message
-from load_tests.soak import Held, Soak, soak
+from load_tests.soak import Held, Repertoire, Soak, soak
 
 MB = 1_000_000
 
@@ -54,14 +55,24 @@ async def test_all_kinds_are_sent_and_every_answer_is_counted(
     async def handle(head: bytes, body: bytes) -> bytes:
         return response(400 if body == b"bad" else 200)
 
+    acted: list[str] = []
+
+    async def act(client: Client) -> None:
+        acted.append(client.host)
+        await asyncio.sleep(60.0)  # it is given up
+
+    repertoire = Repertoire(
+        other=lambda _: Message(path="/v1/completions", body=b"other"),
+        bad=[Message(path="/v1/vqa", body=b"bad")],
+        odd=[act],
+    )
     async with serving(handle) as url:
-        found = await soak(
-            Client(url), {"server": psutil.Process()}, [Message(path="/v1/vqa", body=b"bad")], seconds=3.0, seed=0
-        )
-    assert set(found.sent) == {"vqa", "generate", "bad", "left"}
+        found = await soak(Client(url), {"server": psutil.Process()}, repertoire, seconds=3.0, seed=0)
+    assert set(found.sent) == {"vqa", "generate", "other", "bad", "odd", "left"}
+    assert len(acted) == found.sent["odd"]
     assert found.statuses[400] == found.sent["bad"]
     assert found.statuses[None] == 0
-    assert found.statuses[200] >= found.sent["vqa"] + found.sent["generate"]
+    assert found.statuses[200] >= found.sent["vqa"] + found.sent["generate"] + found.sent["other"]
     assert found.held["server"]
     assert found.held["server"][-1].memory > MB
     written = found.to_json()
