@@ -10,6 +10,7 @@ import random
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from flashu_core.costs import UnitCosts
 from flashu_core.plan import Schedule
@@ -25,21 +26,24 @@ class Arrival:
         at: seconds from the start.
         schedule: of a picture, a plan for each evaluation.
         tokens: of an answer.
+        rows: pictures of the request.
     """
 
     at: float
     task: Task
     schedule: Schedule = field(default_factory=Schedule)
     tokens: int = 0
+    rows: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """A request that ended, `seconds` after it arrived."""
+    """A request that ended, `seconds` after it arrived; `request` is its place in the trace, from 1."""
 
     task: Task
     at: float
     seconds: float
+    request: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,15 @@ class Outcome:
     busy: dict[Stage, float]
     longest: dict[Stage, float]
     ended: float
+
+
+class Guard(Protocol):
+    """Who decides what is taken, and is told what becomes of it."""
+
+    def takes(self, identity: int, now: float) -> bool: ...
+    def begins(self, identity: int, now: float) -> None: ...
+    def ran(self, stage: Stage, identities: Sequence[int], now: float) -> None: ...
+    def ended(self, identity: int, now: float) -> None: ...
 
 
 def poisson(
@@ -100,7 +113,7 @@ class _Job:
         else:
             plan = arrival.schedule[self.done]
             stage, key = "evaluate", (plan.head, plan.run_backbone, plan.ffn if plan.run_backbone else None)
-        return Entry(request=self.identity, task=arrival.task, stage=stage, key=key)
+        return Entry(request=self.identity, task=arrival.task, stage=stage, key=key, rows=arrival.rows)
 
     def advance(self, stage: Stage) -> bool:
         """Whether that unit was its last."""
@@ -129,14 +142,15 @@ class _Machine:
         return seconds
 
     def end(self, job: _Job) -> None:
-        self.latencies.append(Latency(job.arrival.task, job.arrival.at, self.now - job.arrival.at))
+        arrival = job.arrival
+        self.latencies.append(Latency(arrival.task, arrival.at, self.now - arrival.at, job.identity))
 
     @property
     def outcome(self) -> Outcome:
         return Outcome(self.latencies, self.busy, self.longest, self.now)
 
     def _seconds(self, stage: Stage, batch: Sequence[_Job]) -> float:
-        costs, rows = self.costs, len(batch)
+        costs, rows = self.costs, sum(job.arrival.rows for job in batch)
         match stage:
             case "evaluate":
                 return costs.evaluation(batch[0].arrival.schedule[batch[0].done], rows)
@@ -150,8 +164,9 @@ class _Machine:
                 return costs.decode.seconds(rows)
 
 
-def serve(trace: Sequence[Arrival], costs: UnitCosts, scheduler: Scheduler) -> Outcome:
-    """The trace under the scheduler, which chooses at every unit boundary among all that has arrived."""
+def serve(trace: Sequence[Arrival], costs: UnitCosts, scheduler: Scheduler, *, guard: Guard | None = None) -> Outcome:
+    """The trace under the scheduler, which chooses at every unit boundary among all that has arrived, or of that what
+    the guard took."""
     machine = _Machine(costs)
     coming = deque(_Job(index, arrival) for index, arrival in enumerate(trace, start=1))
     # Most of a long queue waits unchanged: its entries are kept, so that a simulation takes seconds.
@@ -162,14 +177,24 @@ def serve(trace: Sequence[Arrival], costs: UnitCosts, scheduler: Scheduler) -> O
             machine.now = max(machine.now, coming[0].arrival.at)
         while coming and coming[0].arrival.at <= machine.now:
             job = coming.popleft()
-            jobs[job.identity], entries[job.identity] = job, job.entry
+            if guard is None or guard.takes(job.identity, job.arrival.at):
+                jobs[job.identity], entries[job.identity] = job, job.entry
         unit = scheduler.next_unit(entries.values())
-        assert unit is not None
+        if unit is None:
+            continue  # all that has arrived was refused
+        begun = machine.now
         scheduler.ran(unit, machine.run(unit.stage, [jobs[request] for request in unit.requests]))
+        if guard is not None:
+            for request in unit.requests:
+                if not jobs[request].started:
+                    guard.begins(request, begun)
+            guard.ran(unit.stage, unit.requests, machine.now)
         for request in unit.requests:
             if jobs[request].advance(unit.stage):
                 machine.end(jobs.pop(request))
                 del entries[request]
+                if guard is not None:
+                    guard.ended(request, machine.now)
             else:
                 entries[request] = jobs[request].entry
     return machine.outcome

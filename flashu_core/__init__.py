@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flashu_core.config import EngineConfig
-from flashu_core.costs import UnitCost, UnitCosts
+from flashu_core.costs import Quote, UnitCost, UnitCosts
 from flashu_core.errors import (
     CalibrationError,
     CancelledError,
@@ -72,6 +72,7 @@ __all__ = [
     "Preview",
     "Progress",
     "PromptTooLongError",
+    "Quote",
     "Request",
     "Result",
     "Stage",

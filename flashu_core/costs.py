@@ -52,6 +52,34 @@ class UnitCost:
         return self.fixed + self.per_row * rows
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quote:
+    """What a request takes when it runs alone.
+
+    Attributes:
+        start: seconds that do not grow with its units: of a picture its prompt and its pixels, of an answer what
+            reading picture and question takes beyond one token.
+        unit: seconds of one unit.
+        units: evaluations of a picture; tokens of an answer at most.
+        rows: places it takes in a batch.
+    """
+
+    start: float
+    unit: float
+    units: int
+    rows: int = 1
+
+    @property
+    def seconds(self) -> float:
+        """Of all of it; an answer's at its full length."""
+        return self.start + self.units * self.unit
+
+    @property
+    def work(self) -> int:
+        """Evaluations of all its pictures, or tokens at most: the unit of work limits."""
+        return self.units * self.rows
+
+
 @dataclass(frozen=True, kw_only=True)  # without slots: policies are made once
 class UnitCosts:
     """Costs of units, and the model's defaults that a request's units follow from.
@@ -97,12 +125,22 @@ class UnitCosts:
         """Seconds that a request takes alone; an answer is priced at its full length.
 
         Raises:
+            InvalidRequestError: as `quote`.
+        """
+        return self.quote(request).seconds
+
+    def quote(self, request: Request) -> Quote:
+        """The parts of a request's price.
+
+        Raises:
             InvalidRequestError: its policy or a parameter of it is unknown or out of range.
         """
         policies = find_policy(request.policy, self._known)
         if not isinstance(request, GenerateRequest):
             override(policies.vqa, request.overrides)
-            return self.prefill.seconds(1) + (request.max_new_tokens - 1) * self.decode.seconds(1)
+            token = self.decode.seconds(1)
+            start = max(self.prefill.seconds(1) - token, 0.0)
+            return Quote(start=start, unit=token, units=request.max_new_tokens)
         policy = override(policies.generate, request.overrides)
         schedule = make_schedule(
             policy.techniques,
@@ -111,7 +149,12 @@ class UnitCosts:
         )
         rows = request.images * self.relative_size(request.width, request.height)
         evaluations = sum(count * self.evaluation(plan, rows) for plan, count in schedule.counts.items())
-        return self.prefix.seconds(request.images) + evaluations + self.vae_decode.seconds(rows)
+        return Quote(
+            start=self.prefix.seconds(request.images) + self.vae_decode.seconds(rows),
+            unit=evaluations / len(schedule),
+            units=len(schedule),
+            rows=request.images,
+        )
 
     def relative_size(self, width: int | None, height: int | None) -> float:
         """Rows of the default size that a picture of that size counts for; attention's square is left out."""

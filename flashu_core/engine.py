@@ -332,7 +332,8 @@ class Engine:
         for request in unit.requests:
             if request in self._active:
                 self._entries[request] = self._active[request].entry
-        self._on_unit(UnitReport(stage=unit.stage, rows=sum(entry.rows for entry in entries), seconds=seconds))
+        rows = sum(entry.rows for entry in entries)
+        self._on_unit(UnitReport(stage=unit.stage, rows=rows, seconds=seconds, requests=unit.requests))
         return events + ran
 
     def generate(self, request: GenerateRequest, on_event: Callable[[Event], None] | None = None) -> GenerateResult:

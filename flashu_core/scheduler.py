@@ -131,8 +131,10 @@ class Scheduler:
             return
         self._starts[task] = 0
         passed = self._passed[task]
-        left_out = (one.request for one in entries if one.started and one.request not in unit.requests)
-        self._passed[task] = {request: passed.get(request, 0) + 1 for request in left_out}
+        left_out = [one.request for one in entries if one.started and one.request not in unit.requests]
+        # A batch of one large request takes as long as several of single rows, and counts as so many.
+        weight = max(one.rows for one in entries if one.request in unit.requests)
+        self._passed[task] = {request: passed.get(request, 0) + weight for request in left_out}
 
     def _is_due(self, unit: Unit) -> bool:
         """Whether answers ran long enough to pay for this unit of pictures."""
@@ -155,17 +157,22 @@ class Scheduler:
     def _first(self, task: Task, started: list[Entry]) -> Entry:
         """Who leads the next batch: of the best priority a picture that only needs its pixels, for it ends and frees
         what it holds; else whoever was passed over too often; else one of the most that go together, so that requests
-        at different evaluations fall into step."""
+        at different evaluations fall into step. Whoever goes with nobody gains nothing by being large."""
         best = min(entry.priority for entry in started)
         rows: Counter[tuple[Stage, Hashable]] = Counter()
+        count: Counter[tuple[Stage, Hashable]] = Counter()
         for entry in started:
             rows[entry.stage, entry.key] += entry.rows
+            count[entry.stage, entry.key] += 1
         patience, passed = 2 * self.max_batch, self._passed[task]
 
-        def order(entry: Entry) -> tuple[bool, bool, int, int]:
-            together = min(rows[entry.stage, entry.key], self.max_batch)
-            impatient = passed.get(entry.request, 0) >= patience
-            return (entry.stage != "vae_decode", not impatient, 0 if impatient else -together, entry.request)
+        def order(entry: Entry) -> tuple[bool, bool, int, int, int]:
+            group = entry.stage, entry.key
+            together = min(rows[group], self.max_batch) if count[group] > 1 else 1
+            waited = passed.get(entry.request, 0)
+            impatient = waited >= patience
+            turn = -waited if entry.stage == "decode" else 0
+            return (entry.stage != "vae_decode", not impatient, 0 if impatient else -together, turn, entry.request)
 
         return min((entry for entry in started if entry.priority == best), key=order)
 
@@ -183,7 +190,13 @@ class Scheduler:
         chosen, rows = [first.request], first.rows
         if first.stage in _BATCHED:
             mates = [entry for entry in started if entry.stage == first.stage and entry.key == first.key]
-            for entry in sorted(mates, key=lambda entry: entry.rank):
+            passed = self._passed[first.task]
+
+            def order(entry: Entry) -> tuple[int, int, int]:
+                # Answers take turns, whose length nobody knows before; pictures end in the order in which they came.
+                return (entry.priority, -passed.get(entry.request, 0) if entry.stage == "decode" else 0, entry.request)
+
+            for entry in sorted(mates, key=order):
                 if entry.request != first.request and rows + entry.rows <= self.max_batch:
                     chosen.append(entry.request)
                     rows += entry.rows

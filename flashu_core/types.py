@@ -292,11 +292,13 @@ class UnitReport:
     Attributes:
         rows: pictures or answers that it advanced.
         seconds: what it took the host; on a GPU some of its work may still be under way.
+        requests: the ids of those that it advanced; none where nobody asked for the unit, as while warming up.
     """
 
     stage: Stage
     rows: int
     seconds: float
+    requests: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,6 +21,7 @@ from flashu_core import EngineConfig
 from flashu_core.hub import is_hub_id
 from flashu_core.streams import open_standard_streams
 from server import __version__, image_store
+from server.admission import Room
 from server.api.chat import chat_routes
 from server.api.completions import completion_routes
 from server.api.edits import edit_routes
@@ -46,13 +47,15 @@ from server.messages import Load
 from server.metrics import Metrics
 from server.origins import AllowedHosts, Cors, TrustedHosts, origins_of
 from server.paths import Paths
+from server.priorities import Priorities
 from server.quotas import Ledger, Quotas
 from server.record import record_of
 from server.remote import RemoteImages, RemoteLimits
 from server.settings import Settings
 from server.supervisor import Patience
 from server.tracing import Tracing, provider_of_environment
-from server.worker import Room, Worker
+from server.work_limits import WorkLimits
+from server.worker import Worker
 
 _log = logging.getLogger("flashu.server")
 _LAST_WORDS_S = 0.5
@@ -103,6 +106,7 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
         remote=_remote(settings),
         metrics=metrics,
         store=_store(settings),
+        priorities=Priorities(settings.min_priority, settings.priority_keys),
     )
     app.state.services = services
     routers = (
@@ -165,7 +169,13 @@ def _worker(settings: Settings, program: Sequence[str]) -> Worker:
         log_format=settings.log_format,
         threads=settings.threads,
     )
-    room = Room(seconds=settings.max_queue_seconds, requests=settings.max_queue)
+    room = Room(
+        seconds=settings.max_queue_seconds,
+        requests=settings.max_queue,
+        request_seconds=settings.max_request_seconds,
+        rows=load.engine.running,
+        answer_weight=settings.answer_weight,
+    )
     patience = Patience(load_s=settings.load_timeout_s, unit_s=settings.hang_timeout_s, restarts=settings.max_restarts)
     return Worker(load, room, patience, program=program)
 
@@ -214,9 +224,9 @@ def _store(settings: Settings) -> image_store.ImageStore | None:
 
 def _guard(app: FastAPI, settings: Settings) -> None:
     open_routes = PROBES | PAGE | (METRICS if settings.open_metrics else frozenset())
-    ledger = Ledger(requests=settings.rate_limit, work=settings.work_limit)
-    if ledger:
-        app.add_middleware(Quotas, ledger=ledger, open_routes=open_routes)
+    ledger, work = Ledger(requests=settings.rate_limit), WorkLimits(settings.work_limit)
+    if ledger or work:
+        app.add_middleware(Quotas, ledger=ledger, work=work, open_routes=open_routes)
     loopback = not open_to_all(settings.host)
     hosts = AllowedHosts.of(settings.allowed_hosts, loopback=loopback)
     check_origin = loopback if settings.check_origin is None else settings.check_origin

@@ -189,6 +189,9 @@ class EngineProcess:
 
     def _unit_ended(self, unit: UnitReport, memory: Mapping[str, int]) -> None:
         self._units += 1
+        # Units of calibration are of requests that nobody sent.
+        numbers = tuple(self._numbers[request] for request in unit.requests if request in self._numbers)
+        unit = dataclasses.replace(unit, requests=numbers)
         self._tell(UnitEnded(units=self._units, unit=unit, memory=memory))
         if not self._ready:
             self._send()

@@ -1,5 +1,5 @@
-"""How much each key may ask for: requests in a window of time, and work (evaluations and tokens) that is charged when
-it is known. It knows names and numbers; without keys it counts client addresses, in a fixed number of buckets."""
+"""How much each key may ask for: requests in a window of time, and work as `server.work_limits` counts it. It knows
+names and numbers; without keys it counts client addresses, in a fixed number of buckets."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import hashlib
 import math
 import secrets
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from limits import RateLimitItem, parse_many
+from limits import RateLimitItem
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flashu_core import ConfigurationError
 from server.errors import RateLimitedError, problem_of
 from server.record import record_of
+from server.work_limits import WorkLimits, parse_limits
 
 _FREE = frozenset({"GET", "HEAD", "OPTIONS"})
 _BUCKETS = 4096  # of client addresses; about a kilobyte each
@@ -52,20 +52,18 @@ class Ledger:
 
     Args:
         requests: as `60/minute; 1000/day`.
-        work: likewise, in evaluations and tokens.
 
     Raises:
         ConfigurationError: a limit cannot be read.
     """
 
-    def __init__(self, *, requests: str | None = None, work: str | None = None) -> None:
-        self._requests = _limits(requests, "rate_limit")
-        self._work = _limits(work, "work_limit")
+    def __init__(self, *, requests: str | None = None) -> None:
+        self._requests = parse_limits(requests, "rate_limit")
         self._storage = MemoryStorage()
         self._window = SlidingWindowCounterRateLimiter(self._storage)
 
     def __bool__(self) -> bool:
-        return bool(self._requests or self._work)
+        return bool(self._requests)
 
     @property
     def size(self) -> int:
@@ -73,27 +71,19 @@ class Ledger:
         return len(self._storage.storage)
 
     async def admit(self, who: str) -> Standing | None:
-        """Counts one request and tells what is left; None where only work is limited.
+        """Counts one request and tells what is left; None where there are no limits.
 
         Raises:
             RateLimitedError: nothing is left, and nothing was counted.
         """
-        for kind, limits in (("requests", self._requests), ("work", self._work)):
-            for limit in limits:
-                if not await self._window.test(limit, kind, who):
-                    raise await self._exceeded(limit, kind, who)
+        for limit in self._requests:
+            if not await self._window.test(limit, "requests", who):
+                raise await self._exceeded(limit, "requests", who)
         for limit in self._requests:
             if not await self._window.hit(limit, "requests", who):
                 raise await self._exceeded(limit, "requests", who)
         standings = [await self._standing(limit, "requests", who) for limit in self._requests]
         return min(standings, key=lambda standing: standing.remaining / standing.limit, default=None)
-
-    async def charge(self, who: str, work: int) -> None:
-        """Takes work that has been done; one who had less left has nothing now."""
-        for limit in self._work:
-            left = (await self._standing(limit, "work", who)).remaining
-            if left > 0:
-                await self._window.hit(limit, "work", who, cost=min(work, left))
 
     async def _standing(self, limit: RateLimitItem, kind: str, who: str) -> Standing:
         stats = await self._window.get_window_stats(limit, kind, who)
@@ -104,24 +94,25 @@ class Ledger:
     async def _exceeded(self, limit: RateLimitItem, kind: str, who: str) -> RateLimitedError:
         standing = await self._standing(limit, kind, who)
         wait = standing.reset_s
-        what = "requests" if kind == "requests" else "evaluations and tokens"
         return RateLimitedError(
-            f"this key may use {limit.amount} {what} in {limit.get_expiry()} s; retry in {wait} s",
+            f"this key may send {limit.amount} requests in {limit.get_expiry()} s; retry in {wait} s",
             retry_after=wait,
-            headers=standing.headers if kind == "requests" else {},
+            headers=standing.headers,
         )
 
 
 class Quotas:
-    """Asks the ledger before every request that may make work, and tells what is left in OpenAI's headers. What only
-    reads (the list of models, a picture that is kept) is free, and so are `open_routes`.
+    """Asks the ledger before every request that may make work, tells what is left in OpenAI's headers, and gives the
+    request an account of its key's work. What only reads (the list of models, a picture that is kept) is free, and so
+    are `open_routes`.
 
     It stands behind the keys: a name it counts is one that an operator gave, never one that a client made up.
     """
 
-    def __init__(self, app: ASGIApp, *, ledger: Ledger, open_routes: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, *, ledger: Ledger, work: WorkLimits, open_routes: frozenset[str]) -> None:
         self._app = app
         self._ledger = ledger
+        self._work = work
         self._open_routes = open_routes
         self._salt = secrets.token_bytes(16)  # so that nobody can choose whose bucket to share
 
@@ -132,6 +123,9 @@ class Quotas:
         record = record_of(scope)
         who = f"key:{record.key}" if record.key is not None else self._bucket(scope)
         try:
+            if self._work:
+                self._work.check(who)
+                record.account = partial(self._work.reserve, who)
             standing = await self._ledger.admit(who)
         except RateLimitedError as error:
             problem = problem_of(error)
@@ -144,11 +138,7 @@ class Quotas:
                 MutableHeaders(scope=message).update(standing.headers)
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_marked)
-        finally:
-            if record.work:
-                await self._ledger.charge(who, record.work)
+        await self._app(scope, receive, send_marked)
 
     def _bucket(self, scope: Scope) -> str:
         client = scope.get("client")
@@ -157,15 +147,3 @@ class Quotas:
             address = ":".join(address.split(":")[:4])
         digest = hashlib.blake2b(address.encode(), key=self._salt, digest_size=4).digest()
         return f"address:{int.from_bytes(digest, 'big') % _BUCKETS}"
-
-
-def _limits(text: str | None, name: str) -> Sequence[RateLimitItem]:
-    if text is None:
-        return ()
-    try:
-        limits = parse_many(text)
-    except ValueError:
-        limits = []
-    if not limits or any(limit.amount < 1 for limit in limits):
-        raise ConfigurationError(f"{name} is {text!r}; write it as 60/minute, or 10/second; 1000/day")
-    return tuple(limits)

@@ -3,13 +3,14 @@ and the middleware write it, the log, the quotas and the traces read it. It hold
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from starlette.types import Scope
 
-from flashu_core import GenerateResult, Result
+from flashu_core import GenerateResult, Result, Task
 from server.errors import Problem
+from server.work_limits import Reservation
 
 
 @dataclass(slots=True, kw_only=True)
@@ -18,6 +19,7 @@ class Record:
 
     Attributes:
         key: name of the API key, never the key.
+        account: reserves work, in evaluations and tokens, of what the key may use; None where that is not limited.
         evaluations: of the denoising loop, summed over pictures.
         tokens: of the answer.
         timings_ms: milliseconds per component, and `queue`.
@@ -28,6 +30,7 @@ class Record:
     """
 
     key: str | None = None
+    account: Callable[[int, Task], Reservation] | None = None
     task: str | None = None
     policy: str | None = None
     evaluations: int | None = None
@@ -37,11 +40,6 @@ class Record:
     names: Mapping[str, str] = field(default_factory=dict)
     error_status: int | None = None
     error_code: str | None = None
-
-    @property
-    def work(self) -> int:
-        """Evaluations and tokens, the unit of work limits."""
-        return (self.evaluations or 0) + (self.tokens or 0)
 
     def take(self, task: str, result: Result, timings_ms: Mapping[str, float]) -> None:
         """Notes what the engine did; answers to several prompts add up."""

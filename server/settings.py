@@ -128,6 +128,8 @@ class Settings(BaseSettings):
     """Seconds that answers run for each second of pictures, while both wait."""
     max_queue_seconds: float = Field(default=10.0, gt=0, le=3600)
     """Seconds that a request may have to wait, as predicted; one that would wait longer is refused with 503."""
+    max_request_seconds: float = Field(default=300.0, gt=0, le=86_400)
+    """Seconds that one request may take by itself, as priced (answers at full length); more is refused with 400."""
     max_queue: int = Field(default=256, ge=0, le=10_000)
     """Requests of a task that may wait, whatever they cost."""
     load_timeout_s: float = Field(default=1800.0, gt=0, le=86_400)
@@ -164,7 +166,11 @@ class Settings(BaseSettings):
     rate_limit: str | None = Field(default=None, max_length=256)
     """Requests per key, as 60/minute; 1000/day. Without keys: per client address."""
     work_limit: str | None = Field(default=None, max_length=256)
-    """Evaluations and tokens per key, as 20000/hour, charged when they are done."""
+    """Evaluations and tokens per key, as 20000/hour: reserved before a request runs, and charged as far as it ran."""
+    min_priority: int = Field(default=0, ge=-100, le=100)
+    """Best priority that a request may have (lower runs first), but for the keys of priority_keys."""
+    priority_keys: str = Field(default="", max_length=4096)
+    """Keys by name that may have a better priority, between commas, as `NAME:-10,OTHER:-100`."""
     max_connections: int = Field(default=512, ge=1, le=100_000)
     """Connections open at most; at one more, the one idle for longest is closed. Probes have 64 places of their own."""
     max_connections_per_client: int | None = Field(default=None, ge=1, le=100_000)

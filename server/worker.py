@@ -21,6 +21,7 @@ from flashu_core import (
     ModelInfo,
     Preview,
     Progress,
+    Quote,
     Request,
     Result,
     Task,
@@ -28,7 +29,7 @@ from flashu_core import (
     UnitCosts,
     UnitReport,
 )
-from server.admission import Admission, Ticket
+from server.admission import Admission, AdmissionCounts, Room, Ticket
 from server.child import PROGRAM
 from server.errors import InternalError, UnavailableError, WorkerLostError
 from server.job import Job
@@ -39,31 +40,27 @@ from server.wire import WireError, encode
 State = Literal["loading", "ready", "restarting", "draining", "failed"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Room:
-    """What may wait: no request longer than so many seconds, as predicted, and so many requests of a task at most."""
-
-    seconds: float = 10.0
-    requests: int = 256
+def _uncounted(_: int) -> None:
+    """What `on_work` is where nobody counts."""
 
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """A request inside the process: who follows it, and its place in the prediction."""
+    """A request inside the process: who follows it, its place in the prediction, and who counts its work."""
 
     job: Job
     ticket: Ticket
-    length: int  # tokens of an answer at most
+    on_work: Callable[[int], None]
     size: float = 1.0  # of each of its pictures, as a multiple of the default size
-    pieces: int = 0  # of an answer that were told
+    counted: int = 0  # units of work that were told to `on_work`
 
-    def hear(self, event: Progress | Text | Preview) -> None:
-        if isinstance(event, Progress):
-            self.ticket.progress(event.evaluation / event.of)
-        elif isinstance(event, Text):
-            self.pieces += 1
-            self.ticket.progress(self.pieces / self.length)
-        self.job.tell(event)
+    def count(self, *, ahead: int = 0) -> None:
+        """Tells the work that ran since the last time, and `ahead` units that are running now."""
+        quote = self.ticket.quote
+        done = min(self.ticket.done + ahead, quote.units)
+        if done > self.counted:
+            self.on_work((done - self.counted) * quote.rows)
+            self.counted = done
 
 
 class Worker:
@@ -90,6 +87,7 @@ class Worker:
         self._supervisor = Supervisor(load, patience or Patience(), self, program=program, clock=clock)
         self._admission: Admission | None = None  # of a process that is ready
         self._costs: UnitCosts | None = None
+        self._counts = AdmissionCounts()
         self._draining = False
         self._inside: dict[int, _Place] = {}  # sent, and not yet ended by the process
         self._arrivals = 0
@@ -115,6 +113,15 @@ class Worker:
     def backlog(self) -> float:
         """Predicted seconds until all that was accepted is done."""
         return 0.0 if self._admission is None else self._admission.backlog
+
+    @property
+    def admissions(self) -> AdmissionCounts:
+        """What was accepted and refused, of every process together."""
+        return self._counts
+
+    def predicted_wait(self, task: Task) -> float:
+        """Seconds that a request of a task that came now would wait; 0 while there is no process."""
+        return 0.0 if self._admission is None else self._admission.predicted_wait(task)
 
     @property
     def memory(self) -> Mapping[str, int]:
@@ -182,8 +189,19 @@ class Worker:
         """
         self._open().check(task, priority)
 
-    async def run(self, request: Request) -> Result:
+    def quote(self, request: Request) -> Quote:
+        """What a request takes alone.
+
+        Raises:
+            UnavailableError, InvalidRequestError
+        """
+        return self._open().quote(request)
+
+    async def run(self, request: Request, on_work: Callable[[int], None] = _uncounted) -> Result:
         """The request's result. If the awaiting task is cancelled, so is the request.
+
+        Args:
+            on_work: told of evaluations (of all pictures) or tokens, as they are run.
 
         Raises:
             UnavailableError, OverloadedError: it was not taken.
@@ -192,10 +210,12 @@ class Worker:
             FlashUError: what the engine refused it or failed with.
             InternalError: the engine could not take it.
         """
-        with self._entered(request) as job:
+        with self._entered(request, on_work) as job:
             return await job.result()
 
-    async def events(self, request: Request) -> AsyncGenerator[Event, None]:
+    async def events(
+        self, request: Request, on_work: Callable[[int], None] = _uncounted
+    ) -> AsyncGenerator[Event, None]:
         """What the engine tells of the request: its progress or text, and `Finished` as the last.
 
         A slow reader gets the last progress only, and pieces of text joined. Close the iterator
@@ -204,7 +224,7 @@ class Worker:
         Raises:
             as `run` does.
         """
-        with self._entered(request) as job:
+        with self._entered(request, on_work) as job:
             while True:
                 for event in await job.news():
                     yield event
@@ -234,7 +254,7 @@ class Worker:
         return self._admission
 
     @contextlib.contextmanager
-    def _entered(self, request: Request) -> Iterator[Job]:
+    def _entered(self, request: Request, on_work: Callable[[int], None]) -> Iterator[Job]:
         """Submits a request, and cancels it where it is left before its end."""
         admission = self._open()
         if request.deadline is not None and self._clock() >= request.deadline:
@@ -246,12 +266,9 @@ class Worker:
         except WireError as error:
             raise InvalidRequestError(f"the request cannot be handed to the engine: {error}") from None
         ticket = admission.admit(request)
-        if isinstance(request, GenerateRequest):
-            size = self._size(request)
-            place = _Place(Job(number=number, rows=request.images), ticket, length=1, size=size)
-        else:
-            place = _Place(Job(number=number, rows=1), ticket, length=request.max_new_tokens)
-        job = place.job
+        job = Job(number=number, rows=ticket.quote.rows)
+        size = self._size(request) if isinstance(request, GenerateRequest) else 1.0
+        place = _Place(job, ticket, on_work, size=size)
         timer = None
         if request.deadline is not None:
             # The engine holds it too, at its units' ends; this one holds where the engine does not move.
@@ -269,7 +286,9 @@ class Worker:
     def _abandon(self, place: _Place) -> None:
         place.job.abandoned = True
         if place.job.number in self._inside:
-            place.ticket.close(finished=False)  # what is left of it is not going to run
+            # What is left of it is not going to run; what runs now nobody else will count.
+            place.count(ahead=int(place.ticket.started))
+            place.ticket.close(finished=False)
             self._supervisor.send(encode(Cancel(request=place.job.number)))
 
     def _size(self, request: GenerateRequest) -> float:
@@ -290,13 +309,7 @@ class Worker:
 
     def ready(self, costs: UnitCosts) -> None:
         self._costs = costs
-        self._admission = Admission(
-            costs,
-            max_queue_seconds=self._room.seconds,
-            max_queue=self._room.requests,
-            clock=self._clock,
-            answer_weight=self._load.engine.answer_weight,
-        )
+        self._admission = Admission(costs, self._room, self._counts, clock=self._clock)
 
     def lost(self) -> None:
         self._admission = None
@@ -308,13 +321,13 @@ class Worker:
             case UnitEnded(unit=unit, memory=memory):
                 self._memory = memory
                 if self._admission is not None:  # units of warming up are nobody's
-                    self._on_unit(unit)
+                    self._unit_ended(self._admission, unit)
             case Begun(request=number):
                 if place := self._inside.get(number):
-                    place.ticket.progress(0.0)
+                    place.ticket.begin()
             case Progress(request=number) | Text(request=number) | Preview(request=number):
                 if place := self._inside.get(number):
-                    place.hear(message)
+                    place.job.tell(message)
             case Finished(request=number):
                 if place := self._inside.pop(number, None):
                     place.ticket.close(finished=True)
@@ -327,6 +340,14 @@ class Worker:
             case Refused(request=number, error=refusal):
                 if place := self._left(number):
                     place.job.end(refusal or InternalError())
+
+    def _unit_ended(self, admission: Admission, unit: UnitReport) -> None:
+        places = [self._inside.get(number) for number in unit.requests]
+        admission.ran(unit.stage, [None if place is None else place.ticket for place in places])
+        for place in places:
+            if place is not None and not place.job.abandoned:
+                place.count()
+        self._on_unit(unit)
 
     def _left(self, number: int) -> _Place | None:
         """Takes out a request that came to no result."""

@@ -1,4 +1,5 @@
-"""What the routes work with, made once per app: the settings, the worker, the image processes and the metrics."""
+"""What the routes work with, made once per app: the settings, the worker, the image processes, the metrics, and who may
+use which priority."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from server.image_pool import ImagePool
 from server.image_store import ImageStore
 from server.metrics import Metrics
+from server.priorities import Priorities
 from server.remote import RemoteImages
 from server.settings import Settings
 from server.worker import Worker
@@ -19,6 +21,7 @@ class Services:
     images: ImagePool
     remote: RemoteImages | None  # None where pictures may not be named by address
     metrics: Metrics
+    priorities: Priorities
     store: ImageStore | None = None  # None where no pictures are kept
 
     @property

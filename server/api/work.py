@@ -7,7 +7,7 @@ import asyncio
 import base64
 import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 
 from flashu_core import (
@@ -153,7 +153,8 @@ async def draw(services: Services, record: Record, request: GenerateRequest, enc
     Raises:
         ServerError, FlashUError: as the worker's `run`.
     """
-    result = await services.worker.run(request)
+    with _accounted(services, record, request) as on_work:
+        result = await services.worker.run(request, on_work)
     return await _drawn(services, record, request, result, encoding)
 
 
@@ -161,17 +162,18 @@ async def draw_events(
     services: Services, record: Record, request: GenerateRequest, encoding: Encoding
 ) -> AsyncGenerator[Progress | Partial | Drawn, None]:
     """As `draw`, told as it happens; the last one is `Drawn`. Closing the generator cancels the request."""
-    async with contextlib.aclosing(services.worker.events(request)) as events:
-        async for event in events:
-            match event:
-                case Progress():
-                    yield event
-                case Preview(index=index, image=image):
-                    yield Partial(index, as_base64(await _encode(services, request, image, encoding)))
-                case Finished(result=result):
-                    yield await _drawn(services, record, request, result, encoding)
-                case _:
-                    pass
+    with _accounted(services, record, request) as on_work:
+        async with contextlib.aclosing(services.worker.events(request, on_work)) as events:
+            async for event in events:
+                match event:
+                    case Progress():
+                        yield event
+                    case Preview(index=index, image=image):
+                        yield Partial(index, as_base64(await _encode(services, request, image, encoding)))
+                    case Finished(result=result):
+                        yield await _drawn(services, record, request, result, encoding)
+                    case _:
+                        pass
 
 
 async def answer(services: Services, record: Record, request: UnderstandRequest, decoded_ms: float | None) -> Answered:
@@ -180,7 +182,8 @@ async def answer(services: Services, record: Record, request: UnderstandRequest,
     Raises:
         ServerError, FlashUError: as the worker's `run`.
     """
-    result = await services.worker.run(request)
+    with _accounted(services, record, request) as on_work:
+        result = await services.worker.run(request, on_work)
     return _answered(services, record, result, decoded_ms)
 
 
@@ -188,15 +191,36 @@ async def answer_events(
     services: Services, record: Record, request: UnderstandRequest, decoded_ms: float | None
 ) -> AsyncGenerator[Text | Answered, None]:
     """As `answer`, in pieces of text; the last one is `Answered`. Closing the generator cancels the request."""
-    async with contextlib.aclosing(services.worker.events(request)) as events:
-        async for event in events:
-            match event:
-                case Text():
-                    yield event
-                case Finished(result=result):
-                    yield _answered(services, record, result, decoded_ms)
-                case _:
-                    pass
+    with _accounted(services, record, request) as on_work:
+        async with contextlib.aclosing(services.worker.events(request, on_work)) as events:
+            async for event in events:
+                match event:
+                    case Text():
+                        yield event
+                    case Finished(result=result):
+                        yield _answered(services, record, result, decoded_ms)
+                    case _:
+                        pass
+
+
+@contextlib.contextmanager
+def _accounted(services: Services, record: Record, request: Request) -> Iterator[Callable[[int], None]]:
+    """Checks what the key may ask for, and counts the work that is run for it: all that may run is reserved first.
+
+    Raises:
+        InvalidRequestError: its priority is better than the key may have, or it can never have so much work.
+        RateLimitedError: it has less work left.
+    """
+    services.priorities.check(record.key, request.priority)
+    if record.account is None:
+        yield lambda _: None
+        return
+    task: Task = "generate" if isinstance(request, GenerateRequest) else "vqa"
+    reservation = record.account(services.worker.quote(request).work, task)
+    try:
+        yield reservation.add
+    finally:
+        reservation.settle()
 
 
 def applied_policy(request: Request) -> str | dict[str, str | float]:

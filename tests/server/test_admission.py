@@ -3,14 +3,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flashu_core import GenerateRequest, InvalidRequestError, Request, Task, UnderstandRequest
-from server.admission import Admission, Ticket
+from flashu_core import GenerateRequest, InvalidRequestError, Quote, Request, Task, UnderstandRequest
+from server.admission import Admission, AdmissionCounts, Room, Ticket
 from server.errors import OverloadedError
 
 PICTURE = np.zeros((2, 2, 3), np.uint8)
@@ -18,16 +19,16 @@ PICTURE = np.zeros((2, 2, 3), np.uint8)
 
 @dataclass
 class Tariff:
-    """A picture costs its points, an answer a tenth of its tokens."""
+    """A picture costs its points, one second each; a token of an answer a tenth of a second."""
 
     refused: str = "none"
 
-    def price(self, request: Request) -> float:
+    def quote(self, request: Request) -> Quote:
         if request.policy == self.refused:
             raise InvalidRequestError("there is no such policy", parameter="acceleration")
         if isinstance(request, GenerateRequest):
-            return float(request.points or 10)
-        return request.max_new_tokens / 10
+            return Quote(start=0.0, unit=1.0, units=request.points or 10, rows=request.images)
+        return Quote(start=0.0, unit=0.1, units=request.max_new_tokens)
 
 
 @dataclass
@@ -35,27 +36,34 @@ class World:
     """An admission and the time it believes in."""
 
     now: float = 0.0
-    limits: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        limits = {"max_queue_seconds": 60.0, "max_queue": 1000, "answer_weight": 4.0, **self.limits}
-        self.admission = Admission(Tariff(), clock=lambda: self.now, **limits)  # type: ignore[arg-type]
+        room = Room(**{"seconds": 60.0, "requests": 1000, "request_seconds": 1e9, "rows": 1, **self.limits})
+        self.counts = AdmissionCounts()
+        self.admission = Admission(Tariff(), room, self.counts, clock=lambda: self.now)
 
-    def draw(self, price: int = 10, priority: int = 0) -> Ticket:
-        return self.admission.admit(GenerateRequest(prompt="a", points=price, priority=priority))
+    def draw(self, price: int = 10, priority: int = 0, images: int = 1) -> Ticket:
+        return self.admission.admit(GenerateRequest(prompt="a", points=price, priority=priority, images=images))
 
     def ask(self, price: int = 1, priority: int = 0) -> Ticket:
         request = UnderstandRequest(question="a", image=PICTURE, max_new_tokens=price * 10, priority=priority)
         return self.admission.admit(request)
+
+    def run(self, *tickets: Ticket, units: int = 1, pace: float = 1.0) -> None:
+        """So many units that these requests share."""
+        first = tickets[0]
+        for _ in range(units):
+            self.now += pace * first.quote.unit
+            stage = "evaluate" if first.task == "generate" else "decode" if first.done else "prefill"
+            self.admission.ran(stage, tickets)
 
 
 def test_the_backlog_is_what_was_accepted_and_is_not_done() -> None:
     world = World()
     first, second, third = world.draw(10), world.draw(20), world.ask(3)
     assert world.admission.backlog == 33.0
-    first.progress(0.5)
-    assert world.admission.backlog == 28.0
-    first.progress(0.25)  # it never grows
+    world.run(first, units=5)
     assert world.admission.backlog == 28.0
     second.close(finished=False)
     assert world.admission.backlog == 8.0
@@ -66,7 +74,7 @@ def test_the_backlog_is_what_was_accepted_and_is_not_done() -> None:
 
 
 def test_a_wait_is_what_is_ahead() -> None:
-    world = World(limits={"max_queue_seconds": 1e6})
+    world = World(limits={"seconds": 1e6})
     assert world.admission.predicted_wait("generate") == 0.0
     world.draw(10)
     assert world.admission.predicted_wait("generate") == 10.0
@@ -80,23 +88,116 @@ def test_a_wait_is_what_is_ahead() -> None:
     assert world.admission.predicted_wait("generate") == pytest.approx(10.0 / 0.2)
 
 
+def test_pictures_wait_for_the_share_that_answers_leave_while_they_keep_arriving() -> None:
+    world = World(limits={"seconds": 1e6})
+    for _ in range(200):  # questions use four fifths of the time, and none of them waits
+        asked = world.ask(1)
+        world.run(asked, units=10, pace=0.8)
+        asked.close(finished=True)
+        world.now += 0.2
+    world.draw(10)
+    assert world.admission.predicted_wait("generate") == pytest.approx(10.0 / 0.2, rel=0.1)
+    world.now += 60.0  # there are none any more
+    world.draw(10)
+    assert world.admission.predicted_wait("generate") == pytest.approx(20.0, rel=0.1)
+
+
 def test_a_wait_beyond_the_limit_is_refused_with_the_time_of_room() -> None:
-    world = World(limits={"max_queue_seconds": 25})
+    world = World(limits={"seconds": 25})
     tickets = [world.draw(), world.draw(), world.draw()]
     with pytest.raises(OverloadedError, match="would wait 30 s; at most 25 s") as caught:
         world.draw()
     assert caught.value.retry_after == 5
-    world.now = 5.0
-    tickets[0].progress(0.5)
-    assert world.draw().price == 10
+    world.run(tickets[0], units=5)
+    assert world.draw().quote.seconds == 10
+    assert (world.counts.accepted["generate"], world.counts.refused["generate", "wait"]) == (4, 1)
 
 
-def test_an_idle_server_takes_a_request_of_any_price() -> None:
-    assert World(limits={"max_queue_seconds": 1}).draw(1000).left == 1000.0
+def test_an_idle_server_takes_a_request_of_any_length_of_queue() -> None:
+    assert World(limits={"seconds": 1}).draw(1000).left(1.0) == 1000.0
+
+
+def test_one_request_has_a_price_at_most() -> None:
+    world = World(limits={"request_seconds": 50.0})
+    world.draw(50).close(finished=False)
+    with pytest.raises(
+        InvalidRequestError, match="take 51 s by itself; at most 50 s may be: lower num_infer"
+    ) as caught:
+        world.draw(51)
+    assert caught.value.parameter == "points"
+    world.ask(50).close(finished=False)
+    with pytest.raises(InvalidRequestError, match="lower max_new_tokens") as caught:
+        world.ask(51)
+    assert caught.value.parameter == "max_new_tokens"
+    assert world.counts.refused == {("generate", "price"): 1, ("vqa", "price"): 1}
+
+
+def test_a_giant_keeps_nobody_out_that_can_run_beside_it() -> None:
+    world = World(limits={"seconds": 30.0, "rows": 16})
+    giant = world.draw(1000, images=8)
+    world.run(giant, units=3)
+    assert world.admission.predicted_wait("generate") == pytest.approx(15.0)  # half of the time that may be waited
+    small = [world.draw(2) for _ in range(3)]
+    assert [ticket.predicted for ticket in small] == [16.0, 18.0, 20.0]  # its eight rows for each one of theirs
+    with pytest.raises(OverloadedError):
+        for _ in range(10):
+            world.draw(2)
+    # Two giants side by side would only both be late.
+    for ticket in small:
+        ticket.close(finished=False)
+    with pytest.raises(OverloadedError, match=r"would wait 1... s"):
+        world.draw(1000, images=8)
+
+
+def test_answers_that_end_at_once_teach_neither_pace_nor_lengths_that_let_long_ones_in() -> None:
+    """One who asks for 4,096 tokens, a hundred times, and takes two of them, changes neither what a second of work
+    takes nor how many that really take them are let in."""
+    world = World(limits={"seconds": 10.0, "rows": 16})
+
+    def flood() -> list[Ticket]:
+        taken = []
+        for _ in range(200):
+            try:
+                taken.append(world.ask(400))
+            except OverloadedError:
+                continue
+        return taken
+
+    before = flood()
+    for ticket in before:
+        ticket.close(finished=False)
+    for _ in range(100):
+        ticket = world.ask(400)
+        world.run(ticket, units=2)
+        ticket.close(finished=True)
+    longs = flood()
+    assert len(longs) <= len(before) <= 2
+    assert world.admission.predicted_wait("vqa") <= 10.0
+    world.ask(1)  # a short question comes to its turn beside them
+
+
+def test_an_answer_that_runs_on_counts_as_long() -> None:
+    world = World(limits={"seconds": 1e6})
+    for _ in range(200):
+        ticket = world.ask(8)
+        world.run(ticket)
+        ticket.close(finished=True)
+    assert world.ask(8).left(0.125) == pytest.approx(1.0)
+    alone = World(limits={"seconds": 1e6})
+    for _ in range(200):
+        ticket = alone.ask(8)
+        alone.run(ticket)
+        ticket.close(finished=True)
+    running = alone.ask(8)
+    assert alone.admission.backlog == pytest.approx(1.0)
+    alone.run(running, units=20)
+    assert alone.admission.backlog == pytest.approx(2.0)  # as much again as it has taken
+    alone.run(running, units=50)
+    assert alone.admission.backlog == pytest.approx(1.0)  # up to its most
 
 
 def test_pictures_that_queue_keep_no_answer_out() -> None:
-    world = World(limits={"max_queue_seconds": 60, "max_queue": 20})
+    world = World(limits={"seconds": 60, "requests": 20})
     with pytest.raises(OverloadedError):
         for _ in range(100):
             world.draw()
@@ -105,7 +206,7 @@ def test_pictures_that_queue_keep_no_answer_out() -> None:
 
 
 def test_only_what_runs_first_is_ahead() -> None:
-    world = World(limits={"max_queue_seconds": 25})
+    world = World(limits={"seconds": 25})
     for _ in range(3):
         world.draw(10, priority=1)
     with pytest.raises(OverloadedError):
@@ -116,20 +217,23 @@ def test_only_what_runs_first_is_ahead() -> None:
 
 
 def test_so_many_wait_at_most() -> None:
-    world = World(limits={"max_queue": 2})
+    world = World(limits={"requests": 2})
     first, _ = world.draw(), world.draw()
     with pytest.raises(OverloadedError, match="2 requests are waiting") as caught:
         world.draw()
     assert caught.value.retry_after == math.ceil(20 / 3)
-    first.progress(0.0)  # it has started, so it does not wait
+    world.now += 4.0
+    first.begin()  # so it does not wait
     assert world.admission.waiting("generate") == 1
     world.draw()
     with pytest.raises(OverloadedError):
         world.draw()
+    assert world.counts.refused["generate", "count"] == 2
+    assert (world.counts.predicted["generate"], world.counts.observed["generate"]) == (0.0, 4.0)
 
 
 def test_without_a_queue_one_request_runs() -> None:
-    world = World(limits={"max_queue": 0})
+    world = World(limits={"requests": 0})
     ticket = world.draw()
     with pytest.raises(OverloadedError):
         world.draw()
@@ -156,11 +260,12 @@ def test_predictions_follow_what_is_really_done(paces: dict[Task, float], order:
     for task, price in order * 4:
         world.now += 1000.0  # nothing to do
         ticket = world.draw(price) if task == "generate" else world.ask(price)
-        world.now += paces[task] * price
+        world.run(ticket, units=ticket.quote.units, pace=paces[task])
         spent[task] += price
         ticket.close(finished=True)
     for task in ("generate", "vqa"):
         if spent[task] > 100:
+            world.now += 1000.0
             ticket = world.draw(100) if task == "generate" else world.ask(100)
             assert world.admission.predicted_wait(task) == pytest.approx(100 * paces[task], rel=0.5)
             ticket.close(finished=False)
@@ -177,14 +282,16 @@ def test_under_overload_waits_stay_near_the_limit_and_the_machine_busy(
 ) -> None:
     """Requests come twice as fast as the machine works, first in, first out; what it takes waits about what is said."""
     longest = pace * max(prices)
-    world = World(limits={"max_queue_seconds": limit * longest})
+    world = World(limits={"seconds": limit * longest})
     free = 0.0  # when the machine has done all it took
     running: list[tuple[float, Ticket]] = []
     waits, idle = [], 0.0
     for price in prices * 10:
         world.now += pace * price / 2
         for ends, ticket in [one for one in running if one[0] <= world.now]:
-            now, world.now = world.now, ends
+            now = world.now
+            world.now = max(ends - pace * ticket.quote.seconds, 0.0)
+            world.run(ticket, units=ticket.quote.units, pace=pace)
             ticket.close(finished=True)
             world.now = now
             running.remove((ends, ticket))
@@ -205,19 +312,19 @@ def test_under_overload_waits_stay_near_the_limit_and_the_machine_busy(
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["draw", "ask", "progress", "finish", "fail"]),
+            st.sampled_from(["draw", "ask", "run", "finish", "fail"]),
             st.integers(0, 30),
-            st.floats(0.0, 1.0, allow_subnormal=False),
             st.floats(0.0, 10.0, allow_subnormal=False),
         ),
         max_size=80,
-    )
+    ),
+    st.sampled_from([1, 4, 16]),
 )
-def test_whatever_happens_the_prediction_stays_one(steps: list[tuple[str, int, float, float]]) -> None:
-    world = World(limits={"max_queue": 15})
+def test_whatever_happens_the_prediction_stays_one(steps: list[tuple[str, int, float]], rows: int) -> None:
+    world = World(limits={"requests": 15, "rows": rows})
     tickets: list[Ticket] = []
     refused: list[int] = []
-    for what, number, share, seconds in steps:
+    for what, number, seconds in steps:
         world.now += seconds
         if what in ("draw", "ask"):
             try:
@@ -228,8 +335,8 @@ def test_whatever_happens_the_prediction_stays_one(steps: list[tuple[str, int, f
                 refused.append(error.retry_after)
         elif tickets:
             ticket = tickets[number % len(tickets)]
-            if what == "progress":
-                ticket.progress(share)
+            if what == "run":
+                world.run(ticket, pace=seconds)
             else:
                 ticket.close(finished=what == "finish")
                 tickets.remove(ticket)
@@ -238,7 +345,7 @@ def test_whatever_happens_the_prediction_stays_one(steps: list[tuple[str, int, f
         for task in ("generate", "vqa"):
             waits = [world.admission.predicted_wait(task, priority) for priority in (0, 1, 2)]
             assert waits == sorted(waits)
-            assert waits[-1] <= world.admission.backlog + 1e-9
+            assert 0.0 <= waits[-1] < math.inf
             assert world.admission.waiting(task) <= 16
     assert all(1 <= seconds <= 600 for seconds in refused)
     for ticket in tickets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from flashu_core import ConfigurationError
 from server.errors import RateLimitedError
 from server.quotas import Ledger, Quotas
+from server.work_limits import WorkLimits
 
 ALICE = "sk-alice-5f0c9d1e7a"
 BOB = "sk-bob-0123456789"
@@ -41,32 +43,12 @@ async def test_the_tightest_of_several_limits_is_told() -> None:
     assert (standing.limit, standing.remaining) == (3, 2)
 
 
-async def test_work_is_charged_afterwards_and_never_for_another() -> None:
-    ledger = Ledger(work="100/hour")
-    assert await ledger.admit("a") is None
-    await ledger.charge("a", 99)
-    await ledger.admit("a")
-    await ledger.charge("a", 1_000_000)  # more than was left: known too late, and then it is all gone
-    with pytest.raises(RateLimitedError, match="100 evaluations and tokens"):
-        await ledger.admit("a")
-    await ledger.charge("a", 5)
-    await ledger.admit("b")
-
-
-async def test_both_limits_of_one_size_do_not_meet() -> None:
-    ledger = Ledger(requests="10/hour", work="10/hour")
-    for _ in range(10):
-        await ledger.admit("a")
-    with pytest.raises(RateLimitedError, match="requests"):
-        await ledger.admit("a")
-
-
 @pytest.mark.parametrize("text", ["", "x", "0/minute", "-1/minute", "10", "10/fortnight", "1e9/minute", "5/minute;"])
 def test_limits_that_cannot_be_read(text: str) -> None:
     with pytest.raises(ConfigurationError, match="rate_limit"):
         Ledger(requests=text)
     with pytest.raises(ConfigurationError, match="work_limit"):
-        Ledger(work=text)
+        WorkLimits(text)
 
 
 async def test_addresses_share_a_bounded_number_of_counters() -> None:
@@ -86,7 +68,7 @@ async def test_addresses_share_a_bounded_number_of_counters() -> None:
         return {"type": "http", "path": "/v1/vqa", "method": "POST", "client": (address, 1), "headers": []}
 
     ledger = Ledger(requests="3/day")
-    quotas = Quotas(app, ledger=ledger, open_routes=frozenset({"/livez"}))
+    quotas = Quotas(app, ledger=ledger, work=WorkLimits(None), open_routes=frozenset({"/livez"}))
     for index in range(6000):
         await quotas(scope(f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}"), receive, send)
     assert ledger.size <= 2 * 4096  # a window's counter and the one before
@@ -156,12 +138,62 @@ def test_wrong_keys_neither_count_nor_cost_memory(toy: Any, serving: Any, monkey
 
 
 def test_work_of_a_request_is_charged_to_its_key(toy: Any, serving: Any) -> None:
-    with serving(toy(), api_keys=KEYS, work_limit="20/hour") as live:
-        live.wait_for(lambda: live.client.get("/readyz").status_code == 200)
+    with serving(toy(), api_keys=KEYS, work_limit="24/hour") as live:
+        live.wait_until_ready()
         body = {"prompt": "a", "num_inference_steps": 5, "n": 3}  # 4 evaluations for each of 3 pictures
         seen = [live.client.post("/v1/generate", json=body, headers=bearer(ALICE)).status_code for _ in range(3)]
         assert seen == [200, 200, 429]
         assert live.client.post("/v1/generate", json=body, headers=bearer(BOB)).status_code == 200
+
+
+def test_what_an_answer_did_not_take_is_given_back(toy: Any, serving: Any) -> None:
+    with serving(toy(), api_keys=KEYS, work_limit="100/hour") as live:
+        live.wait_until_ready()
+        question = {"task": "vqa", "question": "?", "max_new_tokens": 90}  # two words are its answer
+        for _ in range(5):
+            assert live.client.post("/v1/infer", json=question, headers=bearer(ALICE)).status_code == 200
+        refused = live.client.post("/v1/infer", json={**question, "max_new_tokens": 99}, headers=bearer(ALICE))
+        assert refused.status_code == 429
+        message = refused.json()["error"]["message"]
+        assert "90 are left and the request may take 99: lower max_new_tokens, or retry in" in message
+        assert f"retry in {refused.headers['retry-after']} s" in message
+        never = live.client.post("/v1/infer", json={**question, "max_new_tokens": 101}, headers=bearer(ALICE))
+        assert (never.status_code, never.json()["error"]["param"]) == (400, "max_new_tokens")
+
+
+def test_parallel_requests_cannot_overdraw(toy: Any, serving: Any) -> None:
+    engine = toy()
+    with serving(engine, api_keys=KEYS, work_limit="24/hour") as live:
+        live.wait_until_ready()
+        engine.hold()  # so that all of them are inside together
+        body = {"prompt": "a", "num_inference_steps": 5, "n": 3}
+        url = f"http://127.0.0.1:{live.port}/v1/generate"
+        with ThreadPoolExecutor(6) as pool:
+            sent = [pool.submit(httpx.post, url, json=body, headers=bearer(ALICE), timeout=60) for _ in range(6)]
+            live.wait_for(lambda: sum(one.done() for one in sent) == 4)
+            engine.release()
+            assert sorted(one.result().status_code for one in sent) == [200, 200, 429, 429, 429, 429]
+
+
+@pytest.mark.parametrize("how", ["left", "late"])
+def test_work_that_nobody_waited_for_is_charged(toy: Any, serving: Any, how: str) -> None:
+    with serving(toy(), api_keys=KEYS, work_limit="999/hour") as live:
+        live.wait_until_ready()
+        body = {"prompt": "a", "num_inference_steps": 901, "stream": how == "left", "timeout_s": 60}
+        if how == "left":
+            with live.client.stream("POST", "/v1/generate", json=body, headers=bearer(ALICE)) as reply:
+                for line in reply.iter_lines():
+                    if '"evaluation":2' in line.replace(" ", ""):
+                        break
+        else:
+            body["timeout_s"] = 0.3
+            assert live.client.post("/v1/generate", json=body, headers=bearer(ALICE)).status_code == 504
+        live.wait_for(lambda: live.worker.running + live.worker.waiting == 0)
+        del body["timeout_s"]
+        refused = live.client.post("/v1/generate", json={**body, "num_inference_steps": 1000}, headers=bearer(ALICE))
+        assert refused.status_code == 429
+        left = int(re.search(r"; (\d+) are left", refused.json()["error"]["message"]).group(1))  # type: ignore[union-attr]
+        assert 99 <= left < 999  # of 900 that it could have taken
 
 
 def test_without_keys_addresses_are_counted(toy: Any, serving: Any) -> None:

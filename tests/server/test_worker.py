@@ -27,10 +27,11 @@ from flashu_core import (
     UnderstandRequest,
     UnderstandResult,
 )
+from server.admission import Room
 from server.errors import InternalError, OverloadedError, UnavailableError, WorkerLostError
 from server.messages import Load
 from server.supervisor import Patience
-from server.worker import Room, Worker
+from server.worker import Worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LOAD = Load(model=None, engine=EngineConfig(), policy="exact", log_level="warning")
@@ -41,7 +42,7 @@ async def working(engine: Any, *, wait: bool = True, **patience: Any) -> AsyncIt
     """A worker before which six may wait, on an engine that no test shares."""
     worker = Worker(
         LOAD,
-        Room(seconds=600.0, requests=6),
+        Room(seconds=600.0, requests=6, request_seconds=600.0),
         Patience(**{"unit_s": 600.0, **patience}),
         program=engine.program,
     )

@@ -31,6 +31,7 @@ from flashu_core import (
     Progress,
     PromptTooLongError,
     Request,
+    Stage,
     Text,
     UnderstandResult,
     UnitCost,
@@ -150,7 +151,8 @@ class ToyEngine:
             self._waited[identity] = (time.monotonic() - self._arrived[identity]) * 1000
         self._wait_while("hold")
         self._harm(text)
-        self._unit()
+        drawing = isinstance(request, GenerateRequest)
+        self._unit("evaluate" if drawing else "decode" if done else "prefill", identity)
         told = (
             _draw(identity, request, done, self._waited[identity])
             if isinstance(request, GenerateRequest)
@@ -161,11 +163,11 @@ class ToyEngine:
             self._active[identity] = (request, done + 1)
         return [*events, *told]
 
-    def _unit(self) -> None:
+    def _unit(self, stage: Stage = "evaluate", *requests: int) -> None:
         begun = time.monotonic()
         self._wait_while("hold")
         time.sleep(self._step_s)
-        self._on_unit(UnitReport(stage="evaluate", rows=1, seconds=time.monotonic() - begun))
+        self._on_unit(UnitReport(stage=stage, rows=1, seconds=time.monotonic() - begun, requests=requests))
 
     def _harm(self, text: str) -> None:
         if text in _HARMS:

@@ -1,0 +1,262 @@
+"""Simulates admission before the engine's scheduler: `python -m benchmarks.admission_sim`.
+
+Requests arrive as a mix says, the server's own admission accepts or refuses them, and the engine's own scheduler serves
+those it took, in simulated time with recorded costs of units. What is found, for each task: how long accepted requests
+waited beyond what they take alone, against the limit, and the goodput against what the task's share of the machine can
+do. Answers may end long before the tokens that they may have at most, as they do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+from benchmarks.queueing import Arrival, Guard, serve
+from benchmarks.schedule_sim import make_scheduler, quantile
+from flashu_core.config import EngineConfig
+from flashu_core.costs import Quote, UnitCosts
+from flashu_core.plan import Schedule, make_schedule
+from flashu_core.policies import with_own
+from flashu_core.types import GenerateRequest, Request, Stage, Task, UnderstandRequest
+from server.admission import Admission, Room, Ticket
+from server.errors import OverloadedError
+
+TASKS: tuple[Task, ...] = ("generate", "vqa")
+SKIPPED_S = 20.0  # at the beginning, while pace and lengths are learnt, of what is counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """Requests of one kind, with exponential gaps.
+
+    Attributes:
+        rate: of them a second.
+        max_tokens: of an answer at most.
+        tokens: the fewest and the most that an answer takes.
+        points: of a picture's time grid; None is the policy's own.
+        images: of a request.
+        since, until: seconds between which they arrive.
+    """
+
+    task: Task
+    rate: float
+    max_tokens: int = 16
+    tokens: tuple[int, int] = (1, 16)
+    points: int | None = None
+    images: int = 1
+    since: float = 0.0
+    until: float = 120.0
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One stream's requests: of those that came, how many were taken and ended, and how long they waited.
+
+    Attributes:
+        waits: seconds from arrival to the end beyond what the request takes alone.
+        starts: seconds from arrival to the first unit.
+    """
+
+    offered: int
+    taken: int
+    waits: Sequence[float]
+    starts: Sequence[float]
+
+    def to_json(self) -> dict[str, float]:
+        return {
+            "offered": self.offered,
+            "taken": self.taken,
+            "wait_p50": quantile(self.waits, 0.5),
+            "wait_p95": quantile(self.waits, 0.95),
+            "start_p95": quantile(self.starts, 0.95),
+        }
+
+
+class _Admitting(Guard):
+    """The server's admission, as the worker tells it what happens."""
+
+    def __init__(self, costs: UnitCosts, room: Room, requests: Mapping[int, Request]) -> None:
+        self._now = 0.0
+        self._admission = Admission(costs, room, clock=lambda: self._now)
+        self._requests = requests
+        self._tickets: dict[int, Ticket] = {}
+        self.starts: dict[int, float] = {}
+        self.taken: set[int] = set()
+
+    def takes(self, identity: int, now: float) -> bool:
+        self._now = now
+        try:
+            self._tickets[identity] = self._admission.admit(self._requests[identity])
+        except OverloadedError:
+            return False
+        self.taken.add(identity)
+        return True
+
+    def begins(self, identity: int, now: float) -> None:
+        self._now = now
+        self.starts.setdefault(identity, now)
+        self._tickets[identity].begin()
+
+    def ran(self, stage: Stage, identities: Sequence[int], now: float) -> None:
+        self._now = now
+        self._admission.ran(stage, [self._tickets[identity] for identity in identities])
+
+    def ended(self, identity: int, now: float) -> None:
+        self._now = now
+        self._tickets.pop(identity).close(finished=True)
+
+
+def simulate(
+    costs: UnitCosts, streams: Sequence[Stream], *, config: EngineConfig, room: Room, policy: str, seed: int
+) -> dict[str, Found]:
+    """Each stream's outcome, by its name (its task, where it has none); the first seconds are not counted."""
+    drawn = random.Random(seed)
+    trace: list[tuple[Arrival, Request, Quote, Stream]] = []
+    for stream in streams:
+        for at in _moments(stream, drawn):
+            request = _request(stream, policy)
+            quote = costs.quote(request)
+            arrival = Arrival(at=at, task=stream.task)
+            if stream.task == "generate":
+                arrival = replace(arrival, schedule=_schedule(costs, request, policy), rows=stream.images)
+            else:
+                arrival = replace(arrival, tokens=drawn.randint(*stream.tokens))
+                quote = replace(quote, units=arrival.tokens)  # what it takes alone, really
+            trace.append((arrival, request, quote, stream))
+    trace.sort(key=lambda one: one[0].at)
+    guard = _Admitting(costs, room, {number: one[1] for number, one in enumerate(trace, start=1)})
+    outcome = serve([one[0] for one in trace], costs, make_scheduler(config), guard=guard)
+    ended = {latency.request: latency.seconds for latency in outcome.latencies}
+    found = {}
+    for stream in streams:
+        name = stream.name or stream.task
+        since = stream.since + min(SKIPPED_S, (stream.until - stream.since) / 4)
+        own = [(number, one) for number, one in enumerate(trace, start=1) if one[3] is stream and one[0].at >= since]
+        taken = [(number, one) for number, one in own if number in guard.taken]
+        found[name] = Found(
+            offered=len(own),
+            taken=len(taken),
+            waits=[ended[number] - one[2].seconds for number, one in taken],
+            starts=[guard.starts[number] - one[0].at for number, one in taken],
+        )
+    return found
+
+
+def capacity(costs: UnitCosts, stream: Stream, *, config: EngineConfig, policy: str, seed: int) -> float:
+    """Requests of a stream that the scheduler serves in a second of a queue that is never empty."""
+    drawn = random.Random(seed)
+    request = _request(stream, policy)
+    burst = [
+        Arrival(
+            at=0.0,
+            task=stream.task,
+            schedule=_schedule(costs, request, policy) if stream.task == "generate" else Schedule(),
+            tokens=drawn.randint(*stream.tokens),
+            rows=stream.images,
+        )
+        for _ in range(200)
+    ]
+    return len(burst) / serve(burst, costs, make_scheduler(config)).ended
+
+
+def _moments(stream: Stream, drawn: random.Random) -> Iterator[float]:
+    at = stream.since
+    while (at := at + drawn.expovariate(stream.rate)) < stream.until:
+        yield at
+
+
+def _request(stream: Stream, policy: str) -> Request:
+    if stream.task == "generate":
+        return GenerateRequest(prompt="a", policy=policy, points=stream.points, images=stream.images)
+    return UnderstandRequest(question="a", policy=policy, max_new_tokens=stream.max_tokens)
+
+
+def _schedule(costs: UnitCosts, request: Request, policy: str) -> Schedule:
+    assert isinstance(request, GenerateRequest)
+    generation = with_own(costs.policies)[policy].generate
+    points = generation.points_of(costs.points) if request.points is None else request.points
+    return make_schedule(generation.techniques, points=points, guidance=costs.guidance)
+
+
+def mixes(pictures: float, answers: float) -> dict[str, list[Stream]]:
+    """Streams at multiples of what the machine does of each task alone.
+
+    Args:
+        pictures, answers: of it a second.
+    """
+    questions = Stream(task="vqa", rate=0.8 * answers)
+    drawing = Stream(task="generate", rate=pictures)
+    poison = Stream(task="vqa", rate=0.4 * answers, max_tokens=4096, tokens=(1, 3), until=60.0, name="ended at once")
+    longs = Stream(task="vqa", rate=10.0, max_tokens=4096, tokens=(4096, 4096), since=60.0, until=80.0, name="long")
+    short = Stream(task="vqa", rate=0.2 * answers, until=140.0, name="short")
+    giant = Stream(task="generate", rate=0.02, points=1000, images=8, name="giant")
+    return {
+        "long after ended at once": [poison, longs, short],
+        "middling after ended at once": [
+            replace(poison, max_tokens=128),
+            replace(longs, max_tokens=128, tokens=(128, 128)),
+            short,
+        ],
+        "pictures 2x": [replace(drawing, rate=2 * pictures)],
+        "pictures 2x beside questions": [replace(drawing, rate=2 * pictures), questions],
+        "pictures 10x beside questions": [replace(drawing, rate=10 * pictures), questions],
+        "both 2x": [replace(drawing, rate=2 * pictures), replace(questions, rate=2 * answers)],
+        "both 10x": [replace(drawing, rate=10 * pictures), replace(questions, rate=10 * answers)],
+        "pictures beside a giant": [giant, replace(drawing, rate=0.2 * pictures)],
+    }
+
+
+def run(costs: UnitCosts, *, limit: float, policy: str, seed: int, config: EngineConfig) -> dict[str, Any]:
+    """Every mix's streams."""
+    room = Room(seconds=limit, rows=config.running, answer_weight=config.answer_weight)
+    most: dict[Task, float] = {
+        task: capacity(costs, Stream(task=task, rate=1.0), config=config, policy=policy, seed=seed) for task in TASKS
+    }
+    return {
+        "capacity_per_s": most,
+        "limit_s": limit,
+        "mixes": {
+            name: {
+                stream: found.to_json()
+                for stream, found in simulate(
+                    costs, streams, config=config, room=room, policy=policy, seed=seed
+                ).items()
+            }
+            for name, streams in mixes(most["generate"], most["vqa"]).items()
+        },
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Simulates, saves and shows; returns 1 where accepted requests wait for much longer than the limit."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.admission_sim", description=__doc__)
+    parser.add_argument("--costs", default="unit-costs-shapes-64", metavar="NAME", help="result with the costs")
+    parser.add_argument("--limit", type=float, default=Room().seconds, help="max_queue_seconds")
+    parser.add_argument("--policy", default="flashu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", default="admission-sim", metavar="NAME", help="name of the result")
+    parser.add_argument("--results", type=Path, default=machine.RESULTS, metavar="FOLDER")
+    options = parser.parse_args(arguments)
+    recorded = json.loads((options.results / f"{options.costs}.json").read_text())
+    costs = UnitCosts.from_json(recorded["costs"])
+    found = run(costs, limit=options.limit, policy=options.policy, seed=options.seed, config=EngineConfig())
+    machine.save(options.save, {**found, "costs": options.costs, "costs_of": recorded["machine"]}, options.results)
+    print(f"{'mix':<32}{'stream':<16}{'offered':>9}{'taken':>8}{'wait p50':>10}{'p95':>8}{'start p95':>11}")
+    for name, streams in found["mixes"].items():
+        for stream, one in streams.items():
+            print(
+                f"{name:<32}{stream:<16}{one['offered']:>9}{one['taken']:>8}{one['wait_p50']:>10.2f}"
+                f"{one['wait_p95']:>8.2f}{one['start_p95']:>11.2f}"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
