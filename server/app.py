@@ -46,6 +46,7 @@ from server.logs import RequestLog, configure_logging, dropped_lines, log_everyt
 from server.messages import Load
 from server.metrics import Metrics
 from server.origins import AllowedHosts, Cors, TrustedHosts, origins_of
+from server.overload import WORK_PATHS, Overload
 from server.paths import Paths
 from server.priorities import Priorities
 from server.quotas import Ledger, Quotas
@@ -130,6 +131,7 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
         memory=BodyMemory(max(settings.max_body_memory_mib * 2**20, settings.max_body_bytes)),
     )
     app.add_middleware(ContentEncoding)
+    app.add_middleware(Overload, gate=worker, priorities=services.priorities, tasks=WORK_PATHS)
     _guard(app, settings)
     app.add_middleware(RequestBoundary, metrics=metrics)
     origins = origins_of(settings.cors_origins)

@@ -11,8 +11,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from flashu_core import GenerateResult, Result, UnitReport
+from flashu_core import GenerateResult, Result, Task, UnitReport
 from server import __version__
+from server.admission import REASONS, TASKS, AdmissionCounts
 from server.connections import CUTS
 from server.errors import FAILURES, REFUSALS
 
@@ -52,6 +53,9 @@ class Watched(Protocol):
     @property
     def backlog(self) -> float: ...
     @property
+    def admissions(self) -> AdmissionCounts: ...
+    def predicted_wait(self, task: Task) -> float: ...
+    @property
     def restarts(self) -> int: ...
     @property
     def last_progress(self) -> float: ...
@@ -89,6 +93,46 @@ class _OfWorker(Collector):
         for kind, size in worker.memory.items():
             memory.add_metric((kind,), size)
         yield memory
+
+
+class _OfAdmission(Collector):
+    """Asks the worker's admission at every scrape; all series are there from the start."""
+
+    def __init__(self, worker: Watched) -> None:
+        self._worker = worker
+
+    def collect(self) -> Iterator[Metric]:
+        counts = self._worker.admissions
+        wait = GaugeMetricFamily(
+            "flashu_predicted_wait_seconds",
+            "What a small request that came now would wait, as predicted.",
+            labels=("task",),
+        )
+        accepted = CounterMetricFamily(
+            "flashu_admission_accepted", "Requests that were given to the engine.", labels=("task",)
+        )
+        refused = CounterMetricFamily(
+            "flashu_admission_refused",
+            "Requests refused for their wait, their wait if answers take their full length, the number that waits, or "
+            "their own price.",
+            labels=("task", "reason"),
+        )
+        predicted = CounterMetricFamily(
+            "flashu_admission_predicted_wait_seconds",
+            "Waits of requests that have begun, as predicted when they were accepted.",
+            labels=("task",),
+        )
+        observed = CounterMetricFamily(
+            "flashu_admission_observed_wait_seconds", "Waits of requests until they began.", labels=("task",)
+        )
+        for task in TASKS:
+            wait.add_metric((task,), self._worker.predicted_wait(task))
+            accepted.add_metric((task,), counts.accepted[task])
+            predicted.add_metric((task,), counts.predicted[task])
+            observed.add_metric((task,), counts.observed[task])
+            for reason in REASONS:
+                refused.add_metric((task, reason), counts.refused[task, reason])
+        yield from (wait, accepted, refused, predicted, observed)
 
 
 class _OfLog(Collector):
@@ -144,6 +188,7 @@ class Metrics:
     def watch(self, worker: Watched) -> None:
         """Reads the worker's own counts at every scrape."""
         self.registry.register(_OfWorker(worker))
+        self.registry.register(_OfAdmission(worker))
 
     def watch_log(self, dropped: Callable[[], int]) -> None:
         """Reads at every scrape how many lines the log has lost."""

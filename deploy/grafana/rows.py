@@ -249,12 +249,39 @@ _SCHEDULER = Row(
             alerts=["FlashUNoProgress"],
         ),
         Panel(
-            title="Backlog",
-            about="Predicted seconds until all accepted work is done.",
+            title="Predicted wait",
+            about="What a small request that comes now would wait, by task; and what begun requests really waited, for "
+            "each second that was predicted of them.",
             unit="s",
-            queries=[Query(expr=of("flashu_backlog_seconds"), legend="{{instance}}")],
+            queries=[
+                Query(expr=f"max by (task) ({of('flashu_predicted_wait_seconds')})", legend="{{task}}"),
+                Query(
+                    expr=f"sum by (task) ({rate('flashu_admission_observed_wait_seconds_total')})"
+                    f" / (sum by (task) ({rate('flashu_admission_predicted_wait_seconds_total')}) > 0)",
+                    legend="{{task}}, observed / predicted",
+                ),
+            ],
             limit=8,
             alerts=["FlashUBacklogLong"],
+        ),
+        Panel(
+            title="Backlog",
+            about="Predicted seconds of work until all that was accepted is done.",
+            unit="s",
+            queries=[Query(expr=of("flashu_backlog_seconds"), legend="{{instance}}")],
+        ),
+        Panel(
+            title="Admission, by task",
+            about="Requests a second that were accepted, and that were refused by reason: their wait, their wait if "
+            "answers take their full length, the number that waits, their own price.",
+            unit="reqps",
+            queries=[
+                Query(expr=f"sum by (task) ({rate('flashu_admission_accepted_total')})", legend="{{task}} accepted"),
+                Query(
+                    expr=f"sum by (task, reason) ({rate('flashu_admission_refused_total')}) > 0",
+                    legend="{{task}} refused: {{reason}}",
+                ),
+            ],
         ),
         Panel(
             title="Refused or dropped, by reason",
