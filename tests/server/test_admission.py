@@ -176,6 +176,20 @@ def test_answers_that_end_at_once_teach_neither_pace_nor_lengths_that_let_long_o
     world.ask(1)  # a short question comes to its turn beside them
 
 
+def test_answers_that_may_be_long_leave_places_to_others() -> None:
+    world = World(limits={"seconds": 1000.0, "rows": 4})
+    for _ in range(100):  # one in eight of their tokens is all that they seem to take
+        ticket = world.ask(400)
+        world.run(ticket, units=2)
+        ticket.close(finished=True)
+    for _ in range(3):
+        world.ask(400)
+    with pytest.raises(OverloadedError, match="if all answers take their full length"):
+        world.ask(400)
+    assert world.counts.refused == {("vqa", "length"): 1}
+    world.ask(1)
+
+
 def test_an_answer_that_runs_on_counts_as_long() -> None:
     world = World(limits={"seconds": 1e6})
     for _ in range(200):
