@@ -315,6 +315,20 @@ async def test_loading_has_a_limit_of_its_own(toy: Any) -> None:
         assert (worker.state, worker.restarts) == ("failed", 1)
 
 
+async def test_units_while_loading_are_signs_of_progress(toy: Any) -> None:
+    """Calibrating a large model on a slow machine takes longer than anything else that loading does."""
+    engine = toy(step_s=0.1)
+    engine.hold("slow-loading")
+    async with working(engine, wait=False, load_s=3.0) as worker:
+        await until(lambda: worker.last_progress > 0)
+        before = worker.restarts
+        await asyncio.sleep(4.0)
+        assert (worker.state, worker.restarts) == ("loading", before)
+        engine.release("slow-loading")
+        await until(lambda: worker.state == "ready")
+        assert worker.restarts == before
+
+
 async def test_a_model_that_can_never_load_is_not_tried_again(toy: Any) -> None:
     engine = toy()
     engine.hold("no-loading")

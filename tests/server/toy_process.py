@@ -1,7 +1,7 @@
 """The worker's program with a small honest engine in place of the model: it draws seeded noise, names a picture's mean
 colour, and does to its process what some prompts say. It runs as `python toy_process.py FOLDER STEP_S DESCRIPTOR`; the
-folder is how a test holds it (`hold`, `hold-harm`, `hold-loading`, `no-loading`, `no-memory`) and reads what it did
-(`log`)."""
+folder is how a test holds it (`hold`, `hold-harm`, `hold-loading`, `slow-loading`, `no-loading`, `no-memory`) and reads
+what it did (`log`)."""
 
 from __future__ import annotations
 
@@ -105,6 +105,8 @@ class ToyEngine:
             self._log("no memory")
             raise OSError(SECRET)
         self._unit()
+        while (self._folder / "slow-loading").exists():
+            self._unit()
         self._log("warm")
 
     def submit(self, request: Request, *, arrived: float | None = None) -> int:
