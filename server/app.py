@@ -70,7 +70,7 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
         program: the worker's process; tests give another one.
     """
     worker = _worker(settings, program)
-    metrics = Metrics()
+    metrics = Metrics(max_age_s=settings.metrics_max_age_s)
     metrics.watch(worker)
     metrics.watch_log(dropped_lines)
     worker.watch(metrics.unit_ended)
@@ -193,7 +193,7 @@ def _from_anywhere(model: str | None) -> str | None:
 async def _expect_policies(worker: Worker, metrics: Metrics) -> None:
     info = await worker.loaded()
     if info is not None:
-        metrics.expect(info.policies)
+        metrics.expect(info.name, info.policies)
 
 
 def _images(settings: Settings) -> ImagePool:

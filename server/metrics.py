@@ -4,10 +4,21 @@ the engine measured on its device."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -16,6 +27,7 @@ from server import __version__
 from server.admission import REASONS, TASKS, AdmissionCounts
 from server.connections import CUTS
 from server.errors import FAILURES, REFUSALS
+from server.gpus import gpus_of_machine
 
 _SECONDS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -46,6 +58,8 @@ _TOKENS = {"kept": "visual_tokens_kept", "pruned": "visual_tokens_pruned"}
 class Watched(Protocol):
     """What the worker counts itself."""
 
+    @property
+    def pid(self) -> int | None: ...
     @property
     def running(self) -> int: ...
     @property
@@ -146,12 +160,40 @@ class _OfLog(Collector):
         yield CounterMetricFamily("flashu_log_lines_dropped", text, self._dropped())
 
 
+class _WithoutCreated(Collector):
+    """All of a registry but the moments at which its series began: they double the text, and nobody here asks for
+    them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            yield family
+
+
 class Metrics:
     """Every metric of one app. Series of labels that are known before their first event begin with 0: Prometheus's
-    `rate` and `increase` see nothing of an event that its series begins with."""
+    `rate` and `increase` see nothing of an event that its series begins with.
 
-    def __init__(self) -> None:
+    Args:
+        max_age_s: seconds that a rendered text is given to everybody who asks: rendering takes milliseconds of the
+            event loop, and anybody may ask.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, *, max_age_s: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
         self.registry = CollectorRegistry()
+        self._max_age_s = max_age_s
+        self._clock = clock
+        self._rendered = b""
+        self._rendered_at = -math.inf
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        gpus = gpus_of_machine()
+        if gpus is not None:
+            self.registry.register(gpus)
         self._requests = self._counter(
             "requests_total", "Requests; the policy is empty where there is no result.", "task", "policy", "status"
         )
@@ -171,8 +213,13 @@ class Metrics:
         self._head = self._counter("head_passes_total", "Evaluations by what became of the diffusion head.", "kind")
         self._tokens = self._counter("visual_tokens_total", "Image tokens of questions.", "kind")
         self._rejected = self._counter("rejected_total", "Work refused or dropped, and connections cut off.", "reason")
-        build = Gauge("flashu_build_info", "Always 1; the labels tell the build.", ("version",), registry=self.registry)
-        build.labels(__version__).set(1)
+        self._all_tokens = self._counter("tokens_total", "Tokens of text, read and generated, of results.", "kind")
+        self._images = self._counter("images_total", "Pictures drawn.")
+        about = "Always 1; the labels tell the build, and the model once it is loaded."
+        self._build = Gauge("flashu_build_info", about, ("version", "model"), registry=self.registry)
+        self._build.labels(__version__, "").set(1)
+        for kind_of_token in ("prompt", "generated"):
+            self._all_tokens.labels(kind_of_token)
         for task in COMPONENTS:
             for metric in (self._duration, self._queue_time, self._batch, self._skipped):
                 metric.labels(task)
@@ -189,13 +236,17 @@ class Metrics:
         """Reads the worker's own counts at every scrape."""
         self.registry.register(_OfWorker(worker))
         self.registry.register(_OfAdmission(worker))
+        # A process that is not there has no files to read, and no series.
+        ProcessCollector("flashu_worker", pid=lambda: worker.pid or "none", registry=self.registry)
 
     def watch_log(self, dropped: Callable[[], int]) -> None:
         """Reads at every scrape how many lines the log has lost."""
         self.registry.register(_OfLog(dropped))
 
-    def expect(self, policies: Iterable[str]) -> None:
-        """Begins the counts of answers under these policies, which are known when the model is loaded."""
+    def expect(self, model: str, policies: Iterable[str]) -> None:
+        """Tells of the model when it is loaded, and begins the counts of answers under its policies."""
+        self._build.clear()
+        self._build.labels(__version__, model).set(1)
         for policy in policies:
             for task in COMPONENTS:
                 self._requests.labels(task, policy, "200")
@@ -226,7 +277,11 @@ class Metrics:
             for kind, name in kinds.items():
                 if name in result.schedule:
                     counter.labels(kind).inc(result.schedule[name])
-        if not isinstance(result, GenerateResult):
+        self._all_tokens.labels("prompt").inc(result.prompt_tokens)
+        if isinstance(result, GenerateResult):
+            self._images.inc(len(result.images))
+        else:
+            self._all_tokens.labels("generated").inc(result.completion_tokens)
             first = timings_ms["time_to_first_token"]
             self._first_token.observe((timings_ms["queue"] + first) / 1000)
             if result.completion_tokens > 1:
@@ -237,7 +292,12 @@ class Metrics:
         self._rejected.labels(reason).inc()
 
     def render(self) -> bytes:
-        return generate_latest(self.registry)
+        """The text for Prometheus, of now or of at most `max_age_s` ago."""
+        now = self._clock()
+        if now - self._rendered_at >= self._max_age_s:
+            self._rendered = generate_latest(_WithoutCreated(self.registry))
+            self._rendered_at = now
+        return self._rendered
 
     def _of_schedules(self) -> tuple[tuple[Counter, Mapping[str, str]], ...]:
         return (self._backbone, _BACKBONE), (self._head, _HEAD), (self._tokens, _TOKENS)

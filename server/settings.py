@@ -161,6 +161,8 @@ class Settings(BaseSettings):
     """Keys that open the routes, `KEY` or `NAME:KEY`, between commas; without any the server is open to all."""
     api_key_file: Path | None = None
     """File with more keys, one a line, read again when it changes."""
+    metrics_max_age_s: float = Field(default=1.0, ge=0, le=60)
+    """Seconds that a rendered /metrics is given to everybody who asks."""
     open_metrics: bool = True
     """Whether /metrics answers without a key, as the probes do."""
     rate_limit: str | None = Field(default=None, max_length=256)

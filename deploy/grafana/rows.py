@@ -40,6 +40,15 @@ _TRAFFIC = Row(
             limit=0.05,
             alerts=["FlashURefusals", "FlashUDeadlinesMissed", "FlashUInternalErrors"],
         ),
+        Panel(
+            title="Tokens and pictures",
+            about="A second, of results: tokens of text read and generated, and pictures drawn.",
+            unit="none",
+            queries=[
+                Query(expr=f"sum by (kind) ({rate('flashu_tokens_total')})", legend="{{kind}} tokens"),
+                Query(expr=f"sum ({rate('flashu_images_total')})", legend="pictures"),
+            ],
+        ),
     ),
 )
 
@@ -370,11 +379,46 @@ _WORKER = Row(
             alerts=["FlashUMemoryUnexplained"],
         ),
         Panel(
-            title="Servers by version",
-            about="How many servers run which version: more than one only during a rollout.",
+            title="Servers by version and model",
+            about="How many servers run which version and model: more than one only during a rollout. No model is one "
+            "that is not loaded yet.",
             unit="none",
-            queries=[Query(expr=f"count by (version) ({of('flashu_build_info')})", legend="{{version}}")],
+            queries=[
+                Query(expr=f"count by (version, model) ({of('flashu_build_info')})", legend="{{version}} {{model}}")
+            ],
             stacked=True,
+        ),
+        Panel(
+            title="Processors of the two processes",
+            about="Processor seconds a second. The front end near 1 is what limits the server, not the model.",
+            unit="none",
+            queries=[
+                Query(expr=rate("process_cpu_seconds_total"), legend="{{instance}} front end"),
+                Query(expr=rate("flashu_worker_process_cpu_seconds_total"), legend="{{instance}} worker"),
+            ],
+        ),
+        Panel(
+            title="Memory of the two processes",
+            about="Resident. Request bodies are in the front end's, the model on a CPU in the worker's.",
+            unit="bytes",
+            queries=[
+                Query(expr=of("process_resident_memory_bytes"), legend="{{instance}} front end"),
+                Query(expr=of("flashu_worker_process_resident_memory_bytes"), legend="{{instance}} worker"),
+            ],
+        ),
+        Panel(
+            title="Lines that the log lost",
+            about="A second: whoever reads the server's standard error is slower than it writes.",
+            unit="ops",
+            queries=[
+                Query(expr=f"sum by (instance) ({rate('flashu_log_lines_dropped_total')})", legend="{{instance}}")
+            ],
+        ),
+        Panel(
+            title="Utilisation of the GPUs",
+            about="Share of time with a kernel running, as NVML tells; only with the extra `nvml`.",
+            unit="percentunit",
+            queries=[Query(expr=of("flashu_gpu_utilization_ratio"), legend="{{instance}} {{gpu}}")],
         ),
     ),
 )

@@ -16,6 +16,8 @@ from server.app import create_app
 from server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+_PROCESS = ("resident_memory_bytes", "cpu_seconds_total", "open_fds", "max_fds")
+_GPU = {"flashu_gpu_utilization_ratio", "flashu_gpu_memory_bytes", "flashu_gpu_power_watts"}
 _SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
 
 
@@ -34,7 +36,7 @@ def families() -> dict[str, list[str]]:
     return {
         name: [name + suffix for suffix in _SUFFIXES[kind]]
         for name, kind in found.items()
-        if not name.endswith("_created")
+        if name.startswith("flashu_")  # those of the process and of Python are the client library's
     }
 
 
@@ -42,7 +44,9 @@ def families() -> dict[str, list[str]]:
 def known(families: dict[str, list[str]], rules: list[dict[str, Any]]) -> set[str]:
     """Every name that a query may have."""
     recorded = {rule["record"] for rule in rules if "record" in rule}
-    return {"up"} | recorded | {name for names in families.values() for name in names}
+    # There when the worker runs, and where there is a GPU.
+    others = {f"{prefix}process_{name}" for prefix in ("", "flashu_worker_") for name in _PROCESS} | _GPU
+    return {"up"} | recorded | others | {name for names in families.values() for name in names}
 
 
 @pytest.fixture(scope="session")

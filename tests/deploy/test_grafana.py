@@ -68,7 +68,7 @@ def test_every_metric_of_the_server_is_shown(
     metrics_of: Callable[[str], set[str]],
 ) -> None:
     used = {name for expr in expressions(shown) for name in metrics_of(filled_in(expr, rate_s=60))}
-    assert len(families) >= 27
+    assert len(families) >= 29
     for family, names in families.items():
         assert used & set(names), family
 

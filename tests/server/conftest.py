@@ -84,7 +84,7 @@ class Live:
 def _serving(engine: Toy | None, *, program: Sequence[str] = PROGRAM, **settings: object) -> Iterator[Live]:
     if engine is not None:
         program = engine.program
-    app = create_app(Settings(**{"hang_timeout_s": 600, **settings}), program=program)  # type: ignore[arg-type]
+    app = create_app(Settings(**{"hang_timeout_s": 600, "metrics_max_age_s": 0, **settings}), program=program)  # type: ignore[arg-type]
     services: Services = app.state.services
     # The protocol is named because asyncio sends small answers at once (TCP_NODELAY) only where it is.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:

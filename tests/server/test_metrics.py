@@ -14,9 +14,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from flashu_core import CancelledError, DeadlineExceededError, InvalidRequestError
-from server import errors
+from server import __version__, errors
 from server.connections import CUTS
 from server.errors import FAILURES, REFUSALS, ServerError, problem_of
+from server.metrics import Metrics
 
 KEY = "sk-known-0123456789"
 
@@ -76,6 +77,13 @@ def test_ten_thousand_odd_requests_make_no_series(toy: Any, serving: Any) -> Non
         assert not any(KEY in line or "known" in line for line in before)
 
 
+_COLLECTIONS = ("collections", "objects_collected", "objects_uncollectable")
+_PROCESS = {
+    **dict.fromkeys(("virtual_memory_bytes", "resident_memory_bytes", "start_time_seconds"), "gauge"),
+    **dict.fromkeys(("open_fds", "max_fds"), "gauge"),
+    "cpu_seconds": "counter",
+}
+
 # name: its type and the labels it may have
 EXPECTED = {
     "flashu_requests": ("counter", {"task", "policy", "status"}),
@@ -99,12 +107,19 @@ EXPECTED = {
     "flashu_layers_skipped": ("counter", {"task"}),
     "flashu_head_passes": ("counter", {"kind"}),
     "flashu_visual_tokens": ("counter", {"kind"}),
+    "flashu_tokens": ("counter", {"kind"}),
+    "flashu_images": ("counter", set()),
     "flashu_evaluations_saved_by_cancel": ("counter", set()),
     "flashu_rejected": ("counter", {"reason"}),
     "flashu_worker_restarts": ("counter", set()),
     "flashu_worker_last_progress_timestamp_seconds": ("gauge", set()),
     "flashu_accelerator_memory_bytes": ("gauge", {"kind"}),
-    "flashu_build_info": ("gauge", {"version"}),
+    "flashu_build_info": ("gauge", {"version", "model"}),
+    "python_info": ("gauge", {"version", "implementation", "major", "minor", "patchlevel"}),
+    **{f"python_gc_{name}": ("counter", {"generation"}) for name in _COLLECTIONS},
+    **{
+        f"{prefix}process_{name}": (kind, set()) for prefix in ("", "flashu_worker_") for name, kind in _PROCESS.items()
+    },
 }
 
 
@@ -140,11 +155,7 @@ def test_every_metric_has_its_name_type_and_labels(serving: Any) -> None:
     with serving(None, dtype="float32") as live:
         live.wait_until_ready()
         answers = list(drive(live.client))
-        families = {
-            family.name: family
-            for family in text_string_to_metric_families(live.client.get("/metrics").text)
-            if not family.name.endswith("_created")
-        }
+        families = {family.name: family for family in text_string_to_metric_families(live.client.get("/metrics").text)}
         assert set(families) == set(EXPECTED)
         for name, (kind, labels) in EXPECTED.items():
             family = families[name]
@@ -170,6 +181,11 @@ def test_every_metric_has_its_name_type_and_labels(serving: Any) -> None:
             told = sum(answer["schedule"].get(f"backbone_{kind}", 0) for answer in drawn)
             assert value("backbone_passes_total", kind=kind) >= told > 0
         assert value("head_passes_total", kind="reused") > 0
+        assert value("build_info", version=__version__, model="shapes-64") == 1
+        assert value("images_total") == len(drawn) + 1
+        generated = sum(answer["usage"]["completion_tokens"] for answer in asked)
+        assert 0 < generated < value("tokens_total", kind="generated") <= generated + 4  # OpenAI's route
+        assert value("tokens_total", kind="prompt") > sum(answer["usage"]["prompt_tokens"] for answer in asked)
         assert value("layers_skipped_total", task="generate") > 0
         assert value("visual_tokens_total", kind="kept") == 16 * len(asked)
         assert value("accelerator_memory_bytes", kind="weights") > 1e7
@@ -202,6 +218,8 @@ def test_series_of_known_labels_begin_with_zero(toy: Any, serving: Any) -> None:
             "backbone_passes_total": {("full",), ("pruned",), ("not_needed",)},
             "head_passes_total": {("computed",), ("reused",)},
             "visual_tokens_total": {("kept",), ("pruned",)},
+            "tokens_total": {("prompt",), ("generated",)},
+            "images_total": {()},
         }
         by_task = ("request_duration_seconds_count", "queue_time_seconds_count", "batch_size_count")
         expected |= {name: {("generate",), ("vqa",)} for name in (*by_task, "layers_skipped_total")}
@@ -288,3 +306,33 @@ def test_components_add_up_to_the_whole(real: Any, task: str) -> None:
         if max(shares) >= 0.9:
             return
     raise AssertionError(shares)
+
+
+def test_a_text_is_rendered_once_in_its_time() -> None:
+    now = [0.0]
+    metrics = Metrics(max_age_s=1.0, clock=lambda: now[0])
+    before = metrics.render()
+    metrics.reject("draining")
+    now[0] = 0.99
+    assert metrics.render() is before
+    now[0] = 1.0
+    assert b'flashu_rejected_total{reason="draining"} 1.0' in metrics.render()
+    assert b"_created" not in metrics.render()
+
+
+def test_the_setting_reaches_the_route(toy: Any, serving: Any) -> None:
+    with serving(toy(), metrics_max_age_s=60) as live:
+        first = live.client.get("/metrics").text
+        live.wait_until_ready()
+        assert live.client.get("/metrics").text == first
+        assert live.client.head("/metrics").headers["content-type"].startswith("text/plain")
+
+
+def test_the_model_is_told_once_it_is_loaded(toy: Any, serving: Any) -> None:
+    engine = toy()
+    engine.hold("hold-loading")
+    with serving(engine) as live:
+        assert live.metric(f'flashu_build_info{{model="",version="{__version__}"}}') == 1
+        engine.release("hold-loading")
+        live.wait_for(lambda: live.metric(f'flashu_build_info{{model="toy",version="{__version__}"}}') == 1)
+        assert live.client.get("/metrics").text.count("flashu_build_info{") == 1
