@@ -54,7 +54,7 @@ def pictures() -> dict[str, Message]:
     made = {
         "30,000 x 30,000, declared": png(30_000, 30_000, b"\0" * 100),
         "30,000 x 30,000, sent": png(30_000, 30_000, bytes(30_000_000)),
-        "more rows than declared": png(4_001, 4_000, bytes(300_000_000)),
+        "more rows than declared": png(8_001, 8_000, bytes(300_000_000)),
         "1000 scans of 4,000 x 4,000": scan_bomb(4_000, 1000),
         "10,000 frames": gif(10_000),
         "100,000 frames": gif(100_000),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -38,6 +39,7 @@ _UPLOADS = 8
 _SIDE = 1200  # of a picture of noise: 4.3 MB
 _SCRAPERS = 64
 _SCRAPED_S = 3.0
+_LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 _JSON = "Content-Type: application/json"
 
 
@@ -54,8 +56,7 @@ async def run(rig: Rig) -> Sequence[Target]:
 
 async def scraped(client: Client, seconds: float = _SCRAPED_S) -> Target:
     """`/livez` beside many who read `/metrics` again and again."""
-    metrics = Message(method="GET", path="/metrics")
-    async with crowd(lambda _: client.exchange(metrics), _SCRAPERS), probing(client, may_fail=True) as waits:
+    async with crowd(lambda _: _scrape(client), _SCRAPERS), probing(client, may_fail=True) as waits:
         await asyncio.sleep(seconds)
     return judge_livez("others who read metrics", waits, clients=_SCRAPERS)
 
@@ -120,6 +121,23 @@ async def full_folder(server: ServerProcess, client: Client) -> Target:
         measured=sum(count for status, count in statuses.items() if not _clean(status)),
         note="; ".join(f"{status}, {count} times" for status, count in statuses.items()),
     )
+
+
+async def _scrape(client: Client) -> None:
+    """Again and again on one connection, as Prometheus does, but without a pause."""
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    try:
+        while True:
+            writer.write(head(client, "GET /metrics"))
+            headers = await reader.readuntil(b"\r\n\r\n")
+            length = _LENGTH.search(headers)
+            if length is None:
+                return
+            await reader.readexactly(int(length[1]))
+    except asyncio.IncompleteReadError:
+        return  # the server has ended it
+    finally:
+        writer.transport.abort()
 
 
 async def _trickle(client: Client) -> None:

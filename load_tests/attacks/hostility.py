@@ -28,7 +28,8 @@ async def run(rig: Rig) -> Sequence[Target]:
 
 def judge(numbers: Sequence[Refusal], bombs: Sequence[Refusal], stalled: Sequence[Stall]) -> list[Target]:
     """What was seen, against what was promised; the first of the stalls is beside nothing."""
-    statuses = [one.status for one in (*numbers, *bombs)] + [one.status for one in stalled[1:]]
+    seen: Sequence[Refusal | Stall] = [*numbers, *bombs, *stalled[1:]]
+    passed = [f"{one.name}: {one.status}" for one in seen if not _refused(one.status)]
     return [
         _slowest("numbers that are none, refused", numbers, _NUMBER_S),
         _slowest("pictures that are bombs, refused", bombs, _BOMB_S),
@@ -37,7 +38,8 @@ def judge(numbers: Sequence[Refusal], bombs: Sequence[Refusal], stalled: Sequenc
             name="hostile requests not refused",
             unit="",
             limit=0,
-            measured=sum(not _refused(status) for status in statuses),
+            measured=len(passed),
+            note="; ".join(sorted(set(passed))),
         ),
     ]
 
