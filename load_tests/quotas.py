@@ -20,6 +20,7 @@ _PICTURES = 24
 _TOGETHER = 8
 _DEADLINE_S = 1.0
 _REST_S = 1.0
+_OTHER_ROWS = 2  # of a picture that is finished: its prefix, and its decoding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,9 +97,10 @@ async def parallel_work(base_url: str, key: str) -> Work:
     for first in range(0, _PICTURES, _TOGETHER):
         await asyncio.gather(*(draw(first + number) for number in range(_TOGETHER)))
     await asyncio.sleep(_REST_S)  # what is left ends at the next unit
-    return Work(statuses=statuses, evaluations=_rows(await scrape(client)) - _rows(before))
+    rows = _rows(await scrape(client)) - _rows(before)
+    return Work(statuses=statuses, evaluations=rows - _OTHER_ROWS * statuses[200])
 
 
 def _rows(samples: Samples) -> float:
-    """Of all units of pictures; a picture has one for each evaluation, and two more, before and after."""
+    """Of all units of pictures, whatever became of them."""
     return samples.get((f"{BATCH_SIZE}_sum", (("task", "generate"),)), 0.0)
