@@ -72,14 +72,14 @@ class Found:
     starts: Sequence[float]
     seconds: float
 
-    def to_json(self) -> dict[str, float]:
+    def to_json(self) -> dict[str, float | None]:
         return {
             "offered": self.offered,
             "taken": self.taken,
             "per_second": self.taken / self.seconds,
-            "wait_p50": quantile(self.waits, 0.5),
-            "wait_p95": quantile(self.waits, 0.95),
-            "start_p95": quantile(self.starts, 0.95),
+            "wait_p50": quantile(self.waits, 0.5) if self.waits else None,
+            "wait_p95": quantile(self.waits, 0.95) if self.waits else None,
+            "start_p95": quantile(self.starts, 0.95) if self.starts else None,
         }
 
 
@@ -224,7 +224,7 @@ def mixes(pictures: float, answers: float, seconds: float = 120.0) -> dict[str, 
 
 def run(costs: UnitCosts, *, limit: float, policy: str, seed: int, config: EngineConfig) -> dict[str, Any]:
     """Every mix's streams."""
-    room = Room(seconds=limit, rows=config.running, answer_weight=config.answer_weight)
+    room = Room(seconds=limit, batch=config.max_batch, rows=config.running, answer_weight=config.answer_weight)
     most: dict[Task, float] = {
         task: capacity(costs, Stream(task=task, rate=1.0), config=config, policy=policy, seed=seed) for task in TASKS
     }
@@ -261,13 +261,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(row.format("mix", "stream", "offered", "taken", "a second", "wait p50", "p95", "start"))
     for name, streams in found["mixes"].items():
         for stream, one in streams.items():
-            seconds = [f"{one[key]:.2f}" for key in ("per_second", "wait_p50", "wait_p95", "start_p95")]
+            keys = ("per_second", "wait_p50", "wait_p95", "start_p95")
+            seconds = ["" if one[key] is None else f"{one[key]:.2f}" for key in keys]
             print(row.format(name, stream, one["offered"], one["taken"], *seconds))
     # A request that is longer than anybody may wait shares the machine with all that come after it.
     short = [
         one for streams in found["mixes"].values() for name, one in streams.items() if name not in ("long", "giant")
     ]
-    return int(any(one["wait_p95"] > WITHIN * options.limit for one in short))
+    return int(any((one["wait_p95"] or 0.0) > WITHIN * options.limit for one in short))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from server.errors import OverloadedError
 from server.lengths import Lengths
 
 _WORST = 1.5  # times the limit that a newcomer may have to wait if every answer takes its full length
+_FILLING = 2.0  # times the limit that may be waited for as long as one batch has places: few at a time cost most
 _LONG = 0.75  # of the places are taken at most by requests that may hold them for longer than anybody is to wait
 _MEMORY_S = 60.0  # busy seconds after which what was observed of the pace counts for 1/e of what is new
 _PRIOR_S = 5.0  # as so many seconds of work at the price counts the first guess: that prices are right
@@ -50,6 +51,7 @@ class Room:
         seconds: a request that would wait longer, as predicted, is refused.
         requests: of one task that may have been accepted and not started.
         request_seconds: that one request may take alone.
+        batch: places of one batch, as `EngineConfig.max_batch`.
         rows: places of begun requests of one task, as `EngineConfig.running`.
         answer_weight: seconds that answers run for each second of pictures, as in `EngineConfig`.
     """
@@ -57,6 +59,7 @@ class Room:
     seconds: float = 10.0
     requests: int = 256
     request_seconds: float = 300.0
+    batch: int = 8
     rows: int = 16
     answer_weight: float = 4.0
 
@@ -203,9 +206,10 @@ class Admission:
         task, now = task_of(request), self._clock()
         self.check(task, request.priority)
         ticket = Ticket(self, task, quote, request.priority, now)
-        load, limit = self._loads[task], self._room.seconds
+        load = self._loads[task]
         ahead = [other for other in load.tickets if other.priority <= request.priority]
-        ticket.predicted = self._wait(task, self._parts(ahead, ticket), limit)
+        limit = self._limit(ahead, quote.rows)
+        ticket.predicted = self._wait(task, self._parts(ahead, ticket), self._room.seconds)
         if ticket.predicted > limit:
             raise self._too_long(task, "wait", ticket.predicted, limit)
         self._check_lengths(ticket, ahead)
@@ -224,7 +228,9 @@ class Admission:
         """
         wait = self.predicted_wait(task, priority)
         if wait > self._room.seconds:
-            raise self._too_long(task, "wait", wait, self._room.seconds)
+            limit = self._limit([one for one in self._loads[task].tickets if one.priority <= priority], 1)
+            if wait > limit:
+                raise self._too_long(task, "wait", wait, limit)
         waiting = self.waiting(task)
         # Where nothing is open nobody waits for long, even where no queue is allowed.
         if waiting >= self._room.requests and self._loads[task].tickets:
@@ -304,6 +310,12 @@ class Admission:
             if ticket.done > math.ceil(self._lengths.share(units) * units):
                 ticket.known_long = True
                 self._lengths.saw(units, units)
+
+    def _limit(self, ahead: Iterable[Ticket], rows: int) -> float:
+        """Seconds that a newcomer behind `ahead` may wait: more while all of them fit in one batch, for then it keeps
+        nobody from starting, and makes the others' work cheaper."""
+        together = rows + sum(ticket.quote.rows for ticket in ahead)
+        return self._room.seconds * (_FILLING if together <= self._room.batch else 1.0)
 
     def _check_lengths(self, ticket: Ticket, ahead: Sequence[Ticket]) -> None:
         """Whether all come to their turn and end, if every answer takes its full length."""

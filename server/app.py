@@ -175,6 +175,7 @@ def _worker(settings: Settings, program: Sequence[str]) -> Worker:
         seconds=settings.max_queue_seconds,
         requests=settings.max_queue,
         request_seconds=settings.max_request_seconds,
+        batch=load.engine.max_batch,
         rows=load.engine.running,
         answer_weight=settings.answer_weight,
     )

@@ -39,7 +39,7 @@ class World:
     limits: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        room = Room(**{"seconds": 60.0, "requests": 1000, "request_seconds": 1e9, "rows": 1, **self.limits})
+        room = Room(**{"seconds": 60.0, "requests": 1000, "request_seconds": 1e9, "batch": 1, "rows": 1, **self.limits})
         self.counts = AdmissionCounts()
         self.admission = Admission(Tariff(), room, self.counts, clock=lambda: self.now)
 
