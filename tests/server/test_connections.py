@@ -23,6 +23,7 @@ from server.settings import Settings
 
 PATIENCE_S = 60.0
 BIG = 24 * 2**20
+EVENTS = 20_000
 
 
 @dataclass
@@ -72,6 +73,13 @@ class Served:
         if scope["path"] == "/slow":
             await asyncio.sleep(1.5)
         body = b"x" * BIG if scope["path"] == "/big" else b"ok"
+        if scope["path"] == "/events":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for index in range(EVENTS):
+                await send({"type": "http.response.body", "body": b"data: %05d\n\n" % index, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            self.ended += 1
+            return
         if scope["path"] == "/read":
             body = str(await self.length(receive)).encode()
         headers = [(b"content-length", str(len(body)).encode())]
@@ -431,6 +439,29 @@ def test_who_holds_most_gives_way_to_who_holds_less() -> None:
         assert ask(served, OK, source="127.0.0.2").startswith(b"HTTP/1.1 200")
         assert rest_of(held[0]) == b""
         assert served.reading == 5
+
+
+def test_events_read_byte_by_byte_keep_nobody_waiting() -> None:
+    with serving() as served, contextlib.ExitStack() as stack:
+        end = threading.Event()
+
+        def read(client: socket.socket) -> None:
+            client.sendall(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+            while not end.is_set() and client.recv(1):
+                pass
+
+        readers = [stack.enter_context(served.connect(SO_RCVBUF=4096)) for _ in range(4)]
+        threads = [threading.Thread(target=read, args=(one,)) for one in readers]
+        for one in threads:
+            one.start()
+        for _ in range(20):
+            begun = time.monotonic()
+            assert ask(served, OK).startswith(b"HTTP/1.1 200")
+            assert time.monotonic() - begun < 5
+        end.set()
+        for one in threads:
+            one.join(PATIENCE_S)
+        assert served.cut == []
 
 
 def test_a_connection_may_rest_as_long_as_the_setting_says() -> None:
