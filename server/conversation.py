@@ -14,7 +14,7 @@ from server.openai_fields import NoEffect, OpenBody
 from server.schemas import Text
 from server.warnings import Warnings
 
-MAX_MESSAGES = 256
+MAX_MESSAGES = 2048
 MAX_PARTS = 64
 Address = Annotated[str, StringConstraints(min_length=1)]
 
@@ -177,13 +177,13 @@ class Spoken(Protocol):
     def pictures(self) -> list[tuple[str, str]]: ...
 
 
-def pictures_of(messages: Sequence[Spoken], *, field: str = "messages") -> list[Picture]:
-    """All pictures of a conversation, the latest last; `field` is what the route calls it."""
-    return [
-        Picture(index, message.role, f"{field}.{index}.{place}", address)
-        for index, message in enumerate(messages)
-        for place, address in message.pictures
-    ]
+def last_picture(messages: Sequence[Spoken], *, field: str = "messages") -> Picture | None:
+    """The last picture of a conversation; `field` is what the route calls it."""
+    for index in reversed(range(len(messages))):
+        if found := messages[index].pictures:
+            place, address = found[-1]
+            return Picture(index, messages[index].role, f"{field}.{index}.{place}", address)
+    return None
 
 
 def review_messages(messages: Sequence[Spoken], warnings: Warnings, *, field: str = "messages") -> None:

@@ -67,7 +67,7 @@ def reviewed(body: OpenBody) -> Warnings:
     for path, owner, name, value in _unknown_fields(body, ""):
         found = owner.no_effect.get(name)
         if found is None:
-            right = likeliest(name, type(owner).model_fields) if not path else None
+            right = None if path or warnings.full else likeliest(name, type(owner).model_fields)
             words = "ignored: it has no effect here" + (f"; did you mean {right}?" if right else "")
             warnings.add(path + name, words)
         elif found.neutral(value):

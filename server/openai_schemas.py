@@ -16,7 +16,7 @@ from server.conversation import (
     Picture,
     UserMessage,
     kind_of_content,
-    pictures_of,
+    last_picture,
     review_messages,
 )
 from server.errors import UnsupportedValueError
@@ -236,8 +236,7 @@ class ChatBody(TextBody):
     @property
     def picture(self) -> Picture | None:
         """The picture that the last turn may be about: the conversation's last."""
-        pictures = pictures_of(self.messages)
-        return pictures[-1] if pictures else None
+        return last_picture(self.messages)
 
     @property
     def own_picture(self) -> Picture | None:

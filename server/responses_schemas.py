@@ -15,8 +15,8 @@ from server.conversation import (
     Picture,
     UserMessage,
     kind_of_content,
+    last_picture,
     pictures_in,
-    pictures_of,
     review_messages,
 )
 from server.errors import UnsupportedValueError
@@ -250,8 +250,7 @@ class ResponsesBody(TextBody):
     @property
     def picture(self) -> Picture | None:
         """The picture that the last turn may be about: the conversation's last."""
-        pictures = pictures_of(self.items, field="input")
-        return pictures[-1] if pictures else None
+        return last_picture(self.items, field="input")
 
     @property
     def stops(self) -> tuple[str, ...]:

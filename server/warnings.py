@@ -21,6 +21,11 @@ class Warnings:
     def __bool__(self) -> bool:
         return bool(self._messages)
 
+    @property
+    def full(self) -> bool:
+        """Whether the words of one more would not be shown."""
+        return len(self._messages) == MAX_WARNINGS
+
     def add(self, param: str, message: str) -> None:
         """Warns of a parameter, named as `messages.0.content`.
 
@@ -31,7 +36,7 @@ class Warnings:
         name = _UNSAFE.sub("?", param[:MAX_NAME_CHARACTERS]) or "?"
         if name in self._messages:
             return
-        if len(self._messages) == MAX_WARNINGS:
+        if self.full:
             self._omitted += 1
         else:
             self._messages[name] = message

@@ -238,6 +238,19 @@ def test_names_of_a_clients_making_fit_a_header(shared: Any) -> None:
     assert warnings[-1] == {"param": None, "message": f"{len(names) - 2 + 50 - 16} more like these"}
 
 
+def test_ten_thousand_unknown_fields_are_no_work(shared: Any) -> None:
+    response = post(shared, CHAT, **{f"num_inference_step_{index}": 1 for index in range(9_900)})
+    assert response.json()["warnings"][-1]["message"] == f"{9_900 - 16} more like these"
+
+
+def test_a_long_conversation(shared: Any) -> None:
+    turns = [{"role": role, "content": "a"} for _ in range(900) for role in ("user", "assistant")]
+    response = post(shared, CHAT, messages=[*turns, {"role": "user", "content": "what is red?"}])
+    assert response.status_code == 200
+    error = post(shared, CHAT, messages=turns * 2).json()["error"]
+    assert (error["param"], error["code"]) == ("messages", "invalid_value")
+
+
 def test_the_likeliest_name_is_told(shared: Any) -> None:
     warnings = {
         entry["param"]: entry["message"] for entry in post(shared, IMAGES, steps=3, cfg=1, qwz=1).json()["warnings"]

@@ -30,7 +30,16 @@ JSON = "application/json"
 FORM = "multipart/form-data"
 OPEN = ["/v1/images/generations", "/v1/chat/completions", "/v1/completions", "/v1/responses"]
 ROUTES = ["/v1/generate", "/v1/vqa", "/v1/infer", *OPEN]
-GETS = ["/v1/models", "/v1/models/{name}", "/livez", "/readyz", "/health", "/metrics", "/version"]
+GETS = [
+    "/v1/models",
+    "/v1/images/files/{token}",
+    "/v1/models/{name}",
+    "/livez",
+    "/readyz",
+    "/health",
+    "/metrics",
+    "/version",
+]
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 DRAWING = ["/v1/generate", "/v1/infer", "/v1/images/generations", "/v1/chat/completions", "/v1/responses"]
 MOST = {"num_inference_steps": 3, "n": 2, "max_new_tokens": 8, "max_tokens": 8, "max_completion_tokens": 8}
