@@ -242,7 +242,6 @@ def test_bad_vqa_fields(shared: Any) -> None:
 
 def test_unknown_routes_and_methods(shared: Any) -> None:
     check(shared.client.get("/v1/nothing"), 404, "not_found")
-    check(shared.client.post("/v1/generate/", json={"prompt": "a"}), 404, "not_found")
     response = shared.client.get("/v1/generate")
     check(response, 405, "method_not_allowed")
     assert response.headers["allow"] == "POST"
@@ -376,10 +375,13 @@ def test_what_no_route_expected_is_a_500_of_fixed_words(toy: Any, serving: Any) 
     engine = toy()
     with serving(engine) as live:
         live.wait_until_ready()
-        object.__setattr__(live.worker.info(), "sizes", None)  # a fault of ours inside a route
+        info = live.worker.info()
+        sizes = info.sizes
+        object.__setattr__(info, "sizes", None)  # a fault of ours inside a route
         response = generate(live, size="64x64")
         check(response, 500, "internal_error")
         assert response.headers["x-request-id"]
+        object.__setattr__(info, "sizes", sizes)
         assert generate(live).status_code == 200
 
 
