@@ -75,6 +75,7 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
     metrics.watch_log(dropped_lines)
     worker.watch(metrics.unit_ended)
     images = _images(settings)
+    metrics.watch_images(images.pools)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -85,8 +86,8 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
             yield
         finally:
             expecting.cancel()
-            await worker.stop()
             await images.stop()
+            await worker.stop()
 
     # No documentation pages: they load scripts from elsewhere. The document itself is at /openapi.json.
     app = FastAPI(
@@ -259,10 +260,11 @@ class _Server(uvicorn.Server):
         status: the process's exit status.
     """
 
-    def __init__(self, config: uvicorn.Config, worker: Worker, *, printed: bool) -> None:
+    def __init__(self, config: uvicorn.Config, worker: Worker, images: ImagePool, *, printed: bool) -> None:
         super().__init__(config)
         self.status = 0
         self._worker = worker
+        self._images = images
         self._printed = printed
         self._loop: asyncio.AbstractEventLoop | None = None
         self._announcing: asyncio.Task[None] | None = None
@@ -281,7 +283,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: object) -> None:
         if self._loop is not None:  # not here and now: the signal may have interrupted anything
-            self._loop.call_soon_threadsafe(self._worker.give_up if self.should_exit else self._worker.begin_drain)
+            self._loop.call_soon_threadsafe(self._give_up if self.should_exit else self._worker.begin_drain)
         self.force_exit = self.should_exit
         super().handle_exit(sig, frame)  # type: ignore[arg-type]
 
@@ -290,9 +292,13 @@ class _Server(uvicorn.Server):
             self._announcing.cancel()
         # uvicorn cancels what is unfinished at the end of its time; a little before, the clients are told.
         grace = float(self.config.timeout_graceful_shutdown or 0)
-        timer = asyncio.get_running_loop().call_later(max(grace - _LAST_WORDS_S, 0.0), self._worker.give_up)
+        timer = asyncio.get_running_loop().call_later(max(grace - _LAST_WORDS_S, 0.0), self._give_up)
         await super().shutdown(sockets)
         timer.cancel()
+
+    def _give_up(self) -> None:
+        self._worker.give_up()
+        self._images.close()
 
     async def _announce(self) -> None:
         info = await self._worker.loaded()
@@ -356,7 +362,7 @@ def run(settings: Settings, *, program: Sequence[str] = PROGRAM) -> int:
     services: Services = app.state.services
     sockets = listen(settings.host, settings.port)
     options = http_options(app, settings)
-    server = _Server(options, services.worker, printed=settings.log_format == "text")
+    server = _Server(options, services.worker, services.images, printed=settings.log_format == "text")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.obey)
     server.run(sockets=sockets)

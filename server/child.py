@@ -92,19 +92,23 @@ class Child:
         Raises:
             WireError: it sent what is no message.
         """
-        while (message := await self.receive(FROM_WORKER)) is not None:
-            yield message
+        with contextlib.suppress(ConnectionError):  # it died with something of ours unread
+            while (message := await self.receive(FROM_WORKER)) is not None:
+                yield message
 
     async def receive(self, kinds: Sequence[type[T]]) -> T | None:
         """The next message, one of `kinds`, or None when the process has closed its end.
 
         Raises:
             WireError: it sent what is no message.
+            ConnectionError: it died with something of ours unread.
         """
-        try:
-            return await receive(self._reader, kinds)
-        except ConnectionError:  # it died with something of ours unread
-            return None
+        return await receive(self._reader, kinds)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the process has not closed its end, as far as is known."""
+        return not self._reader.at_eof()
 
     async def exited(self) -> None:
         """Waits until the process has ended."""

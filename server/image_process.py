@@ -22,6 +22,7 @@ from server.messages import (
     FromImageProcess,
     ImageDecoded,
     ImageEncoded,
+    ImageProcessReady,
     ImageRefused,
 )
 from server.process_limits import die_with_parent, limit_cpu, limit_memory, write_no_core
@@ -45,6 +46,7 @@ def main(memory: int, descriptor: int) -> NoReturn:
     limit_memory(memory)
     os.nice(_NICENESS)
     with contextlib.suppress(OSError), socket.socket(fileno=descriptor) as pipe:
+        pipe.sendall(b"".join(encode(ImageProcessReady())))
         while (job := receive_blocking(pipe, TO_IMAGE_PROCESS)) is not None:
             limit_cpu(job.cpu_s)
             for buffer in encode(done(job)):

@@ -166,6 +166,11 @@ class EncodeImage:
     cpu_s: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageProcessReady:
+    """A process for pictures has come up."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ImageDecoded:
     """The pixels of a picture."""
@@ -193,7 +198,7 @@ TO_WORKER: Final[tuple[type[ToWorker], ...]] = get_args(ToWorker)
 FROM_WORKER: Final[tuple[type[FromWorker], ...]] = get_args(FromWorker)
 
 ToImageProcess = DecodeImage | EncodeImage
-FromImageProcess = ImageDecoded | ImageEncoded | ImageRefused
+FromImageProcess = ImageProcessReady | ImageDecoded | ImageEncoded | ImageRefused
 TO_IMAGE_PROCESS: Final[tuple[type[ToImageProcess], ...]] = get_args(ToImageProcess)
 FROM_IMAGE_PROCESS: Final[tuple[type[FromImageProcess], ...]] = get_args(FromImageProcess)
 
@@ -215,6 +220,7 @@ TAGS: Final[Mapping[str, type]] = {
     "failed": Failed,
     "decode_image": DecodeImage,
     "encode_image": EncodeImage,
+    "image_process_ready": ImageProcessReady,
     "image_decoded": ImageDecoded,
     "image_encoded": ImageEncoded,
     "image_refused": ImageRefused,

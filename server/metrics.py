@@ -173,6 +173,39 @@ class _WithoutCreated(Collector):
             yield family
 
 
+class WatchedPool(Protocol):
+    """What a pool of image processes counts itself."""
+
+    name: str
+    replaced: dict[str, int]
+
+    @property
+    def waiting(self) -> int: ...
+
+
+class _OfImages(Collector):
+    """Asks the pools of image processes at every scrape."""
+
+    def __init__(self, pools: Iterable[WatchedPool]) -> None:
+        self._pools = tuple(pools)
+
+    def collect(self) -> Iterator[Metric]:
+        waiting = GaugeMetricFamily(
+            "flashu_images_waiting", "Pictures that no process has come to decode or encode.", labels=("kind",)
+        )
+        replaced = CounterMetricFamily(
+            "flashu_image_processes_replaced",
+            "Image processes replaced because a picture took too long, or because they died.",
+            labels=("kind", "reason"),
+        )
+        for pool in self._pools:
+            waiting.add_metric((pool.name,), pool.waiting)
+            for reason, count in pool.replaced.items():
+                replaced.add_metric((pool.name, reason), count)
+        yield waiting
+        yield replaced
+
+
 class Metrics:
     """Every metric of one app. Series of labels that are known before their first event begin with 0: Prometheus's
     `rate` and `increase` see nothing of an event that its series begins with.
@@ -242,6 +275,10 @@ class Metrics:
     def watch_log(self, dropped: Callable[[], int]) -> None:
         """Reads at every scrape how many lines the log has lost."""
         self.registry.register(_OfLog(dropped))
+
+    def watch_images(self, pools: Iterable[WatchedPool]) -> None:
+        """Reads the image processes' own counts at every scrape."""
+        self.registry.register(_OfImages(pools))
 
     def expect(self, model: str, policies: Iterable[str]) -> None:
         """Tells of the model when it is loaded, and begins the counts of answers under its policies."""

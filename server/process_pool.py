@@ -1,5 +1,6 @@
 """A few processes that each do one job after another, and a bounded queue before them. A process that takes too long is
-killed, one that died is replaced; a job is tried in one process only. It knows processes and time, no pictures."""
+killed, one that died is replaced; a job that a process has read is tried in no other. It knows processes and time, not
+what they do."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from server.child import Child
 from server.errors import OverloadedError, UnavailableError
@@ -19,7 +20,8 @@ from server.wire import Frame, WireError
 _log = logging.getLogger("flashu.images")
 _FIRST_BACKOFF_S = 0.1
 _MAX_BACKOFF_S = 5.0
-REASONS = ("timeout", "died")
+_START_S = 60.0  # a process takes less than a second, but for a machine that is very busy
+_Reason = Literal["timeout", "died"]
 
 Reply = TypeVar("Reply")
 
@@ -54,6 +56,7 @@ class _Job(Generic[Reply]):
     seconds: float
     reply: asyncio.Future[Reply]
     begun: asyncio.Event = field(default_factory=asyncio.Event)
+    returned: bool = False  # it was given to a process that did not read it
 
     def fail(self, error: Exception) -> None:
         if not self.reply.done():
@@ -67,7 +70,7 @@ class ProcessPool(Generic[Reply]):
     Args:
         name: of what is done, for the log and metrics.
         program: what to start; a descriptor is added to it.
-        kinds: the messages that a job is answered with.
+        kinds: the messages that a job is answered with; with one of them a process also says that it is ready.
         environment: variables of the processes beside this one's.
     """
 
@@ -92,13 +95,23 @@ class ProcessPool(Generic[Reply]):
         self._came = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
-        self.pids: set[int] = set()
-        self.replaced: dict[Literal["timeout", "died"], int] = {"timeout": 0, "died": 0}
+        self._ending = asyncio.Event()
+        self._children: set[Child] = set()
+        self.replaced: dict[str, int] = dict.fromkeys(get_args(_Reason), 0)
 
     @property
     def waiting(self) -> int:
         """Jobs that no process has come to."""
         return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """Jobs that a process does now."""
+        return len(self._running)
+
+    @property
+    def pids(self) -> set[int]:
+        return {child.pid for child in self._children}
 
     def start(self) -> None:
         """Starts the processes, within an event loop."""
@@ -142,9 +155,11 @@ class ProcessPool(Generic[Reply]):
     async def stop(self) -> None:
         """Ends all processes at once, whatever they do; whose jobs they do is told that the server shuts down."""
         self.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._ending.set()
+        self._came.set()
+        for child in self._children:
+            child.kill()
+        await asyncio.gather(*self._tasks)
 
     def close(self) -> None:
         """Takes no more jobs and gives up those that it has."""
@@ -158,8 +173,7 @@ class ProcessPool(Generic[Reply]):
 
     async def _keep_one(self) -> None:
         backoff = 0.0
-        while True:
-            await asyncio.sleep(backoff)
+        while not self._ending.is_set():
             served = False
             try:
                 child = await Child.start(self._program, self._environment)
@@ -169,62 +183,80 @@ class ProcessPool(Generic[Reply]):
                 served = await self._use(child)
             # What dies of each picture, or before any, is not to take the machine's time.
             backoff = 0.0 if served else min(max(2 * backoff, _FIRST_BACKOFF_S), _MAX_BACKOFF_S)
+            if backoff:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._ending.wait(), backoff)
 
     async def _use(self, child: Child) -> bool:
         """Gives jobs to a process for as long as it lives; returns whether it did any."""
-        self.pids.add(child.pid)
+        self._children.add(child)
         exited = asyncio.ensure_future(child.exited())
-        served = False
-        try:
-            while (job := await self._next(exited)) is not None:
-                if not await self._do(child, job):
-                    return served
-                served = True
-            self._lost(child, "died", "between two pictures")
-            return served
-        finally:
-            exited.cancel()
-            child.kill()
-            self.pids.discard(child.pid)
-            await child.end()
+        served, lost = False, not await self._is_ready(child)
+        while not lost and (job := await self._next(child, exited)) is not None:
+            lost = not await self._do(child, job)
+            served = served or not lost
+        if not lost:
+            self._lost(child, "died", "ended between two jobs")
+        self._children.discard(child)
+        child.kill()
+        await child.end()
+        await exited
+        return served
 
-    async def _next(self, exited: asyncio.Future[None]) -> _Job[Reply] | None:
-        """The job that waited longest, or None where the process has ended instead."""
-        while not exited.done():
+    async def _is_ready(self, child: Child) -> bool:
+        try:
+            if await asyncio.wait_for(child.receive(self._kinds), _START_S) is not None:
+                return True
+        except (asyncio.TimeoutError, ConnectionError, WireError):
+            pass
+        self._lost(child, "died", "did not come up")
+        return False
+
+    async def _next(self, child: Child, exited: asyncio.Future[None]) -> _Job[Reply] | None:
+        """The job that waited longest, or None where the process, or the pool, has ended."""
+        while child.is_open and not exited.done() and not self._ending.is_set():
             if self._waiting:
                 return self._waiting.popleft()
             self._came.clear()
             came = asyncio.ensure_future(self._came.wait())
             waited: set[asyncio.Future[Any]] = {came, exited}
-            try:
-                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                came.cancel()
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            came.cancel()
         return None
 
     async def _do(self, child: Child, job: _Job[Reply]) -> bool:
         """Has a job done; returns whether the process can do another."""
+        if job.reply.done():  # whoever wanted it has left
+            return True
         job.begun.set()
         self._running.add(job)
+        reply = None
         try:
             child.send(job.frame)
             reply = await asyncio.wait_for(child.receive(self._kinds), job.seconds)
         except asyncio.TimeoutError:
-            self._lost(child, "timeout", f"took more than {job.seconds:g} s for a picture and was killed")
+            self._lost(child, "timeout", f"took more than {job.seconds:g} s and is killed")
             job.fail(JobTimeoutError())
             return False
+        except ConnectionError:  # it died before it had read the job, which cannot be why
+            if not job.returned and not self._closed:
+                job.returned = True
+                self._waiting.appendleft(job)
+                self._came.set()
         except WireError:
-            reply = None
+            pass
         finally:
             self._running.discard(job)
-        if reply is None:
-            self._lost(child, "died", "died of a picture")
+        if reply is not None:
+            with contextlib.suppress(asyncio.InvalidStateError):  # nobody waits for it any more
+                job.reply.set_result(reply)
+            return True
+        self._lost(child, "died", "died of a job")
+        if job not in self._waiting:
             job.fail(ProcessLostError())
-            return False
-        with contextlib.suppress(asyncio.InvalidStateError):  # nobody waits for it any more
-            job.reply.set_result(reply)
-        return True
+        return False
 
-    def _lost(self, child: Child, reason: Literal["timeout", "died"], what: str) -> None:
-        self.replaced[reason] += 1
-        _log.warning("the process %d, which %ss pictures, %s; another one is started", child.pid, self.name, what)
+    def _lost(self, child: Child, reason: _Reason, what: str) -> None:
+        if not self._ending.is_set():
+            self.replaced[reason] += 1
+            _log.warning("the process %d, which %ss pictures, %s; another one is started", child.pid, self.name, what)

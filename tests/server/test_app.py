@@ -3,6 +3,7 @@ leaves behind, and its command line."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import re
@@ -20,12 +21,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from load_tests.hostile import png
 from server.command import serve
 
 # The two ways to start it.
 COMMAND = (sys.executable, "-c", "import sys; sys.argv[0] = 'flashu'; from flashu_core.cli import main; main()")
 MODULE = (sys.executable, "-m", "server")
 GENEROUS_S = 90.0
+DOT = base64.b64encode(png(8, 8, bytes(8 * 25))).decode()
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,24 @@ class Served:
         """The worker's process."""
         return int(re.findall(r"worker started, pid (\d+)", self.log.read_text())[-1])
 
+    def image_processes(self) -> set[int]:
+        """Those that decode and encode, when all have come up."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        ends = time.monotonic() + GENEROUS_S
+        while True:
+            pids = {int(pid) for pid in children.read_text().split()} - {self.worker}
+            if len(pids) == 3 and all(b"server.image_process" in _command(pid) for pid in pids):
+                return pids
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+
     def draw(self, points: int) -> httpx.Response:
         body = {"prompt": "a red circle", "num_inference_steps": points}
         return httpx.post(f"{self.url}/v1/generate", json=body, timeout=GENEROUS_S)
+
+    def ask(self, image: str) -> httpx.Response:
+        body = {"question": "what?", "image": image, "max_new_tokens": 1}
+        return httpx.post(f"{self.url}/v1/vqa", json=body, timeout=GENEROUS_S)
 
     def stream(self, points: int) -> list[str]:
         """The names of a stream's events, to its end."""
@@ -62,6 +80,12 @@ class Served:
             while client.get("/health").json().get("running") != count:
                 assert time.monotonic() < ends
                 time.sleep(0.02)
+
+
+def _command(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 @contextlib.contextmanager
@@ -164,17 +188,38 @@ def test_the_time_to_end_is_limited(tmp_path: Path) -> None:
         assert running[0].result().json()["error"]["code"] == "draining"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_end_waits_for_no_picture(tmp_path: Path) -> None:
+    """A decoder that never comes back is ended with the server, and its client is told."""
+    with serving(tmp_path, "--shutdown-timeout", "2") as served, ThreadPoolExecutor() as pool:
+        processes = served.image_processes()
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)
+        asked = [pool.submit(served.ask, DOT) for _ in range(3)]
+        time.sleep(0.5)  # for two to be begun and one to wait
+        begun = time.monotonic()
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(GENEROUS_S) == 0
+        assert time.monotonic() - begun < 30  # it would be image_decode_timeout_s for each
+        assert all(gone(pid) for pid in processes)
+        for answer in asked:
+            assert (answer.result().status_code, answer.result().json()["error"]["code"]) == (503, "draining")
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_no_orphan_when_the_front_end_is_killed(tmp_path: Path, stopped: bool) -> None:
     with serving(tmp_path) as served, ThreadPoolExecutor() as pool:
         running, worker = served.begin(pool, 2, 1000), served.worker
+        pids = {worker}
         if stopped:
             if sys.platform != "linux":
                 pytest.skip("a stopped process ends with its parent on Linux only")
-            os.kill(worker, signal.SIGSTOP)
+            pids |= served.image_processes()
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
         served.process.kill()
         served.process.wait()
-        assert gone(worker)
+        assert all(gone(pid) for pid in pids)
         assert all(future.exception() is not None for future in running)
 
 

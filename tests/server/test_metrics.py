@@ -95,6 +95,8 @@ EXPECTED = {
     "flashu_admission_refused": ("counter", {"task", "reason"}),
     "flashu_admission_predicted_wait_seconds": ("counter", {"task"}),
     "flashu_admission_observed_wait_seconds": ("counter", {"task"}),
+    "flashu_images_waiting": ("gauge", {"kind"}),
+    "flashu_image_processes_replaced": ("counter", {"kind", "reason"}),
     "flashu_log_lines_dropped": ("counter", set()),
     "flashu_request_duration_seconds": ("histogram", {"task"}),
     "flashu_queue_time_seconds": ("histogram", {"task"}),
