@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -175,6 +176,10 @@ class ToyEngine:
         if text in _HARMS:
             self._wait_while("hold-harm")
         match text:
+            case "chatter":
+                os.write(2, b"chatter of a library\n" * 1000)
+            case "warn":
+                warnings.warn("a warning", stacklevel=1)
             case "explode":
                 raise RuntimeError(SECRET)
             case "exit":
