@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 
-.PHONY: serve test check install ops ops-e2e container bare clean
+.PHONY: serve test check install clients clients-open-webui ops ops-e2e container bare clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -26,7 +26,30 @@ check: install
 test: check
 	@# Each takes half of the tests as they stand, so that what a module's tests share is started once. One thread in every
 	@# process: there are more of them than cores, and threads that wait for each other's cores spin.
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not ops and not packages and not container"
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not ops and not packages and not container and not clients"
+
+CLIENTS := .venv-clients
+
+$(CLIENTS)/.installed: tests/clients/requirements.txt tests/clients/constraints.txt
+	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --constraint tests/clients/constraints.txt --requirement tests/clients/requirements.txt
+	touch $@
+
+tests/clients/npm/node_modules/.installed: tests/clients/npm/package-lock.json
+	@# Only what promptfoo cannot do without: its optional packages take another gigabyte.
+	if command -v npm > /dev/null; then \
+		cd tests/clients/npm && npm ci --omit=optional --no-audit --no-fund && touch node_modules/.installed; \
+	else echo "npm is not installed; the tests of its packages are skipped" >&2; fi
+
+# Other people's clients, against a server with the embedded model. Two gigabytes are installed once.
+clients: install $(CLIENTS)/.installed tests/clients/npm/node_modules/.installed
+	CLIENTS_SERVER=$(BIN)/flashu $(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini tests/clients
+
+# Open WebUI besides, in an environment of its own, for it pins what the others use.
+clients-open-webui: clients
+	test -x .venv-open-webui/bin/python || $(PYTHON) -m venv .venv-open-webui
+	.venv-open-webui/bin/python -m pip install --quiet torch==2.13.0 open-webui==0.12.4
+	CLIENTS_SERVER=$(BIN)/flashu $(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini tests/clients/test_open_webui.py
 
 $(VENV)/.ops: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,bench,ops,ray,locust]'
@@ -59,4 +82,4 @@ bare:
 	deploy/check_bare.sh
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(CLIENTS) .venv-open-webui tests/clients/npm/node_modules build dist *.egg-info

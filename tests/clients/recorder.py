@@ -40,7 +40,7 @@ class Recorder(BaseHTTPRequestHandler):
         connection.close()
         print(f"{self.command} {self.path} -> {answer.status} {_shown(body)} {told.decode()[:400]}", flush=True)
 
-    do_GET = do_POST = do_HEAD = do_OPTIONS = do_DELETE = _forward
+    do_GET = do_POST = do_HEAD = do_OPTIONS = do_DELETE = _forward  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
