@@ -107,14 +107,20 @@ _NO_TOOLS = "it calls no tools"
 # Of whatever writes text.
 TEXT = {
     **COMMON,
-    "frequency_penalty": NoEffect(reason=_SAMPLING, neutral=_one_of(0), remedy="send 0 or leave it out"),
-    "presence_penalty": NoEffect(reason=_SAMPLING, neutral=_one_of(0), remedy="send 0 or leave it out"),
-    "repetition_penalty": NoEffect(reason=_SAMPLING, neutral=_one_of(1), remedy="send 1 or leave it out"),
-    "repeat_penalty": NoEffect(reason=_SAMPLING, neutral=_one_of(1), remedy="send 1 or leave it out"),
+    # They shape how an answer is worded, not what is answered; pages have sliders for them.
+    **dict.fromkeys(
+        (
+            "frequency_penalty",
+            "presence_penalty",
+            "repetition_penalty",
+            "repeat_penalty",
+            "top_k",
+            "min_p",
+            "typical_p",
+        ),
+        NoEffect(reason=_SAMPLING),
+    ),
     "logit_bias": NoEffect(reason=_SAMPLING, neutral=lambda value: isinstance(value, dict) and not any(value.values())),
-    "top_k": NoEffect(reason=_SAMPLING, neutral=_one_of(-1, 0), remedy="send -1 or leave it out"),
-    "min_p": NoEffect(reason=_SAMPLING, neutral=_one_of(0), remedy="send 0 or leave it out"),
-    "typical_p": NoEffect(reason=_SAMPLING, neutral=_one_of(1), remedy="send 1 or leave it out"),
     "best_of": NoEffect(reason="it writes one answer", neutral=_one_of(1), remedy="send 1 or leave it out"),
     "use_beam_search": NoEffect(reason="it writes one answer", neutral=_one_of(False), remedy="leave it out"),
     "ignore_eos": NoEffect(reason="an answer ends where the model ends it"),

@@ -122,7 +122,7 @@ def test_log_probabilities(echo: bool, client: openai.OpenAI) -> None:
         ({"suffix": "the end"}, "suffix: not supported by this model"),
         ({"n": 2}, "n: not supported by this model"),
         ({"best_of": 2}, "best_of: not supported by this model"),
-        ({"frequency_penalty": 1}, "frequency_penalty"),
+        ({"logit_bias": {"5": 10}}, "logit_bias"),
         ({"temperature": 3}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"stop": ["a"] * 5}, "stop"),
