@@ -67,7 +67,7 @@ def test_the_runbooks_name_what_there_is(anchors: set[str]) -> None:
     settings = (FOLDER.parents[1] / "server/settings.py").read_text()
     for name in set(re.findall(r"FLASHU_([A-Z_]+)", text)):
         assert re.search(rf"^    {name.lower()}:", settings, re.MULTILINE), name
-    rows = (FOLDER.parent / "grafana/rows.py").read_text()
+    rows = "".join((FOLDER.parent / "grafana" / name).read_text() for name in ("rows.py", "processes.py"))
     # Panels are in italics; so are Prometheus's own pages, which are called Status.
     for title in sorted(set(re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", text))):
         assert title.startswith("Status, ") or f'title="{title}"' in rows, title
