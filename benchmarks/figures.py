@@ -14,7 +14,7 @@ from load_tests.report import HEADER, row
 from load_tests.target import Target
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "promises.md"
-FIGURES = {"harm": "promises", "load": "load-mixed"}
+FIGURES = {"harm": "promises", "soak": "soak", "load": "load-mixed"}
 
 
 def fill(text: str, results: Path = RESULTS) -> str:
