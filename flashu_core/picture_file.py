@@ -164,7 +164,8 @@ def _decode(bare: Bare, limits: PictureLimits, target: tuple[int, int] | None) -
             orientation = bare.orientation if bare.format != "AVIF" else int(image.getexif().get(0x0112, 1))
             if target is not None and _is_large(*image.size, target):
                 spare = _SPARE * max(target)
-                image.draft(image.mode, (spare, spare))
+                if bare.format == "JPEG":  # of HEIC it would be a thumbnail, which may show anything
+                    image.draft(image.mode, (spare, spare))
                 image.load()
                 return _in_strips(image, max(min(image.size) // spare, 1)), orientation
             image.load()

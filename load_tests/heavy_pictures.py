@@ -25,6 +25,7 @@ def heavy_pictures() -> Mapping[str, bytes]:
         f"JPEG, {SCANS} empty scans": scan_bomb(SIDE, SCANS),
         "JPEG, comments": jpeg_segments(b"\xff\xfe\0\2"),
         "JPEG, fill bytes": jpeg_segments(b"\xff"),
+        "JPEG, fill bytes in its scan": jpeg_scan(b"\xff" * _BYTES + b"\0"),
         "GIF, comments": gif_comments(_BYTES // 5),
         "PNG, orientation of 2.4 M values": png(8, 8, _ROWS, extra=png_chunk(b"eXIf", exif(_VALUES))),
         "PNG, empty chunks": png(8, 8, _ROWS, extra=png_chunk(b"teSt", b"") * (_BYTES // 12)),
@@ -38,6 +39,13 @@ def jpeg_segments(segment: bytes) -> bytes:
     Image.new("RGB", (8, 8)).save(file, "JPEG")
     whole = file.getvalue()
     return whole[:2] + segment * (_BYTES // len(segment)) + whole[2:]
+
+
+def jpeg_scan(more: bytes) -> bytes:
+    """A picture of 8 x 8 with more data at the end of its only scan."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG")
+    return file.getvalue().removesuffix(b"\xff\xd9") + more + b"\xff\xd9"
 
 
 def gif_comments(comments: int) -> bytes:

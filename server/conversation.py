@@ -54,7 +54,7 @@ class ImageAddress(OpenBody):
     }
 
     url: Address
-    """A data URL."""
+    """A data URL, or base64 alone, in the formats of /v1/vqa; an address where the server fetches them."""
 
 
 def _as_object(value: Any) -> Any:

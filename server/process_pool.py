@@ -190,6 +190,8 @@ class ProcessPool(Generic[Reply]):
     async def _use(self, child: Child) -> bool:
         """Gives jobs to a process for as long as it lives; returns whether it did any."""
         self._children.add(child)
+        if self._ending.is_set():  # while it was started
+            child.kill()
         exited = asyncio.ensure_future(child.exited())
         served, lost = False, not await self._is_ready(child)
         while not lost and (job := await self._next(child, exited)) is not None:

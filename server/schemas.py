@@ -223,7 +223,8 @@ class VqaBody(VqaFields):
     """A question about a picture."""
 
     image: ImageText
-    """PNG, JPEG, WEBP or GIF as base64 or as a data URL."""
+    """A file as base64, standard or URL-safe, or as a data URL: PNG, JPEG, WEBP, GIF, AVIF, or HEIC where the server
+    has the extra for it; by default up to 64 million pixels and, with the rest of the body, 20 MiB."""
 
 
 class InferFields(DrawingFields, AnswerFields):

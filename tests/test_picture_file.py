@@ -8,12 +8,14 @@ import struct
 import time
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image, PngImagePlugin
 
-from flashu_core import InvalidRequestError, PictureLimits, decode_picture
+from flashu_core import InvalidRequestError, PictureLimits, Pixels, decode_picture, picture_formats
 
 LIMITS = PictureLimits()
 PIL_WORDS = re.compile(r"BytesIO|\b0x[0-9a-f]{4}|/tmp|/work|Traceback|PIL|zlib|struct", re.IGNORECASE)
@@ -108,8 +110,55 @@ def test_black_and_white_and_cmyk() -> None:
     assert np.abs(cyan.astype(int) - [0, 255, 255]).max() <= 3
 
 
+def heic(pixels: Pixels, **options: Any) -> bytes:
+    file = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(pixels)).save(file, quality=95, **options)
+    return file.getvalue()
+
+
+def avif(pixels: Pixels, **options: Any) -> bytes:
+    return file_of(Image.fromarray(pixels), "AVIF", quality=95, **options)
+
+
+@pytest.mark.parametrize("make", [avif, heic])
+def test_avif_and_heic(make: Callable[..., bytes]) -> None:
+    red = np.full((64, 80, 3), (255, 0, 0), np.uint8)
+    whole = make(red)
+    pixels = decode_picture(whole, LIMITS)
+    assert (pixels.dtype, pixels.shape) == (np.uint8, red.shape)
+    assert np.abs(pixels.astype(int) - red).max() <= 6
+    for percent in range(0, 100, 10):
+        refused(whole[: len(whole) * percent // 100])
+    assert "80x64" in refused(whole, PictureLimits(max_pixels=1000))
+    assert "MiB" in refused(whole, PictureLimits(max_memory=10_000))
+
+
+def test_heic_where_its_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = heic(np.zeros((64, 64, 3), np.uint8))
+    assert "HEIC" in picture_formats()
+    monkeypatch.setattr("flashu_core.picture_file.find_spec", lambda name: None)
+    assert "HEIC" not in picture_formats()
+    words = "HEIC, which this server reads where pillow-heif is installed; send PNG, JPEG, WEBP, GIF"
+    with pytest.raises(InvalidRequestError, match=words):
+        decode_picture(file, LIMITS)
+
+
+def test_avif_where_pillow_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = avif(np.zeros((64, 64, 3), np.uint8))
+    monkeypatch.setattr("flashu_core.picture_file.features.check", lambda name: False)
+    words = "AVIF, which this server's Pillow does not read; send PNG, JPEG, WEBP, GIF"
+    with pytest.raises(InvalidRequestError, match=words):
+        decode_picture(file, LIMITS)
+
+
+def test_other_files_in_boxes_are_no_pictures() -> None:
+    for brand in (b"isom", b"qt  ", b"mif1"):
+        assert "no picture" in refused(b"\0\0\0\x14ftyp" + brand + b"\0\0\0\0" + brand + b"\0" * 200)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "AVIF", "HEIC"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(orientation: int) -> None:
+def test_exif_orientation(orientation: int, kind: str) -> None:
     # A camera that stores `stored` with this tag means `upright`.
     stored = np.zeros((32, 48, 3), np.uint8)
     stored[:16, :24] = (255, 0, 0)
@@ -127,7 +176,10 @@ def test_exif_orientation(orientation: int) -> None:
     }
     exif = Image.Exif()
     exif[0x0112] = orientation
-    file = file_of(Image.fromarray(stored), "JPEG", exif=exif, quality=95, subsampling=0)
+    if kind == "HEIC":
+        file = heic(stored, exif=exif.tobytes(), chroma=444)
+    else:
+        file = file_of(Image.fromarray(stored), kind, exif=exif, quality=95, subsampling="4:4:4")
     expected = turns[orientation](stored)
     pixels = decode_picture(file, LIMITS)
     assert pixels.shape == expected.shape

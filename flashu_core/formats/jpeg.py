@@ -17,8 +17,12 @@ _END = bytes((0xFF, _EOI))
 # Frames, Huffman and arithmetic tables, quantisation tables, restart intervals, the number of lines; and the two
 # application segments that say what the colours are.
 _KEPT = _FRAMES | {_DHT, _DAC, 0xDB, 0xDC, 0xDD, _APP0, _ADOBE}
-# In entropy-coded data 0xFF is followed by 0 or a restart marker; anything else ends the scan.
-_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+# In entropy-coded data 0xFF is followed by 0 or a restart marker; anything else ends the scan. `\xff+` here would walk
+# through a long run once for each of its bytes.
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+# Any number of 0xFF is as good as one; decoders that are fed piece by piece begin a run anew with each piece.
+_FILL = re.compile(rb"\xff\xff+")
+_BEHIND_FILL = re.compile(rb"[^\xff]")
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
@@ -32,6 +36,7 @@ def bare_jpeg(data: bytes, limits: FormatLimits) -> Bare:
     kept = [data[:2]]
     frame: bytes | None = None
     progressive = False
+    together = 0  # components of the first scan
     by_exif: int | None = None
     by_xmp: int | None = None
     sent: set[tuple[int, int]] = set()  # (component, coefficient) whose last bit has come
@@ -47,6 +52,7 @@ def bare_jpeg(data: bytes, limits: FormatLimits) -> Bare:
         elif marker == _SOS:
             parts.scan()
             sent |= _sent(segment)
+            together = together or segment[0]
         elif marker == _APP1 and by_exif is None and segment.startswith(b"Exif\0\0"):
             by_exif = orientation_of_exif(segment)
         elif marker == _APP1 and by_xmp is None and segment.startswith(_XMP):
@@ -64,7 +70,7 @@ def bare_jpeg(data: bytes, limits: FormatLimits) -> Bare:
         data=b"".join([*kept, _END]) if ended else b"".join(kept).rstrip(b"\xff"),
         size=(width, height),
         orientation=by_exif or by_xmp or 1,
-        depth=_coefficients(components) if progressive else 0.0,
+        depth=_coefficients(components) if progressive or together < len(components) else 0.0,
         ended=ended,
     )
 
@@ -74,13 +80,11 @@ def _segments(data: bytes, parts: Parts) -> Iterator[tuple[int, bytes, bytes]]:
     at = 2
     while True:
         at = data.find(b"\xff", at)
-        while at >= 0 and data[at : at + 1] == b"\xff":
-            at += 1
-        if at < 0 or at >= len(data):
+        behind = _BEHIND_FILL.search(data, at) if at >= 0 else None
+        if behind is None:
             return
         parts.part()
-        marker = data[at]
-        at += 1
+        marker, at = data[behind.start()], behind.end()
         if marker == _EOI:
             yield marker, b"", b""
         if marker == 0 or marker in _ALONE:
@@ -94,7 +98,7 @@ def _segments(data: bytes, parts: Parts) -> Iterator[tuple[int, bytes, bytes]]:
         if marker == _SOS:
             found = _MARKER.search(data, at)
             end = found.start() if found else len(data)
-            rest, at = data[at:end], end
+            rest, at = _FILL.sub(b"\xff", data[at:end]), end
         yield marker, segment, rest
 
 
@@ -115,7 +119,7 @@ def _whole(components: list[tuple[int, int]], sent: set[tuple[int, int]], progre
 
 
 def _coefficients(components: list[tuple[int, int]]) -> float:
-    """Bytes per pixel of a progressive picture's coefficients, which are all held at once."""
+    """Bytes per pixel of the coefficients of a picture in several scans, which are all held at once."""
     across = max((sampling >> 4 for _, sampling in components), default=1) or 1
     down = max((sampling & 15 for _, sampling in components), default=1) or 1
     return 2.0 * sum((sampling >> 4) * (sampling & 15) for _, sampling in components) / (across * down)

@@ -55,7 +55,8 @@ def body_schema(body: type[BaseModel]) -> dict[str, Any]:
 def form_schema(fields: type[BaseModel], *, file: str, required: bool) -> dict[str, Any]:
     """The schema of a multipart form: fields and one file."""
     schema = _whole(fields)
-    schema["properties"][file] = {"type": "string", "format": "binary"}
+    about = f"A file, in the formats of `{file}` in JSON."
+    schema["properties"][file] = {"type": "string", "format": "binary", "description": about}
     if required:
         schema["required"] = [*schema.get("required", []), file]
     return schema

@@ -22,6 +22,7 @@ import uvicorn
 from server.api.services import Services
 from server.app import create_app
 from server.child import PROGRAM
+from server.image_pool import ImagePool
 from server.settings import Settings
 from server.worker import Worker
 
@@ -63,6 +64,7 @@ class Live:
     client: httpx.Client
     port: int
     worker: Worker
+    images: ImagePool
 
     def metric(self, line: str) -> float:
         for shown in self.client.get("/metrics").text.splitlines():
@@ -99,7 +101,7 @@ def _serving(engine: Toy | None, *, program: Sequence[str] = PROGRAM, **settings
         thread.start()
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
-                live = Live(engine, client, port, services.worker)
+                live = Live(engine, client, port, services.worker, services.images)
                 live.wait_for(lambda: server.started)
                 yield live
         finally:

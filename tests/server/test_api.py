@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import signal
 import socket
 import struct
 import time
@@ -95,6 +97,26 @@ def test_vqa_three_ways(shared: Any) -> None:
         assert answer["usage"] == {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
         assert {"queue", "image_decode", "prefill"} <= answer["timings_ms"].keys()
     assert (shared.engine.seen[-1].temperature, shared.engine.seen[-1].seed) == (0.5, 3)
+
+
+def test_base64_as_other_people_write_it(shared: Any) -> None:
+    text = base64.b64encode(picture()).decode()
+    safe = base64.urlsafe_b64encode(picture()).decode().rstrip("=")
+    lines = base64.encodebytes(picture()).decode()
+    for sent in (
+        safe,
+        lines,
+        f"DATA:Image/PNG;charset=utf-8;BASE64,{safe}",
+        f'data:image/png;name="a;b";base64,{text}',
+    ):
+        answer = shared.client.post("/v1/vqa", json={"question": "what?", "image": sent})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["answer"] == "20x10 10 20 30"
+        content = [{"type": "text", "text": "what?"}, {"type": "image_url", "image_url": {"url": sent}}]
+        body = {"model": "toy", "messages": [{"role": "user", "content": content}]}
+        answer = shared.client.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["choices"][0]["message"]["content"] == "20x10 10 20 30"
 
 
 def test_probes_and_models(shared: Any) -> None:
@@ -272,6 +294,27 @@ def test_a_full_queue_is_503_with_retry_after(toy: Any, serving: Any) -> None:
         assert live.metric('flashu_rejected_total{reason="queue_full"}') == 1
         live.engine.release()
         assert [future.result().status_code for future in taken] == [200, 200]
+
+
+def test_a_picture_whose_file_is_late_is_not_delivered(toy: Any, serving: Any) -> None:
+    """The engine is done in time, and encoding is not."""
+    with serving(toy()) as live:
+        live.wait_until_ready()
+        assert generate(live).status_code == 200
+        (pids,) = (pool.pids for pool in live.images.pools if pool.name == "encode")
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            drawn = len(live.engine.logged("evaluation"))
+            for fields in ({}, {"response_format": "binary"}, {"stream": True}):
+                late = generate(live, timeout_s=1.0, **fields)
+                assert "deadline_exceeded" in late.text
+                assert late.status_code == (200 if "stream" in fields else 504)
+            assert len(live.engine.logged("evaluation")) == drawn + 3 * 4
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        assert generate(live).status_code == 200
 
 
 def test_deadlines_are_504(toy: Any, serving: Any) -> None:

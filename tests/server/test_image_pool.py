@@ -12,8 +12,10 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -136,6 +138,47 @@ async def test_a_process_is_small_and_bounded(pool: ImagePool) -> None:
         own = re.search(r"RssAnon:\s+(\d+) kB", status)
         assert own and int(own[1]) < 48 * 1024
         assert "torch" not in Path(f"/proc/{pid}/maps").read_text()
+
+
+def halves(width: int, height: int, kind: str, **options: Any) -> bytes:
+    """A picture, red on the left and blue on the right."""
+    image = Image.new("RGB", (width, height), "red")
+    image.paste("blue", (width // 2, 0, width, height))
+    file = io.BytesIO()
+    if kind == "HEIC":
+        pillow_heif.from_pillow(image).save(file, **options)
+    else:
+        image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "options"),
+    [
+        ("JPEG", (6000, 4000), {}),
+        ("JPEG", (6000, 4000), {"progressive": True}),
+        ("JPEG", (8688, 5792), {}),
+        ("PNG", (8688, 5792), {"compress_level": 1}),
+        ("WEBP", (6000, 4000), {"method": 0}),
+        ("AVIF", (6000, 4000), {"speed": 10}),
+        ("HEIC", (4032, 3024), {"enc_params": {"preset": "ultrafast"}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+async def test_pictures_as_large_as_cameras_make_them(
+    kind: str, size: tuple[int, int], options: dict[str, Any]
+) -> None:
+    """24 and 50 megapixels, within the memory that a process has by default."""
+    pool = ImagePool(ImageLimits(timeout_s=120.0), processes=1)
+    pool.start()
+    try:
+        pixels = await pool.decode(halves(*size, kind, **options), SMALL, soon(120.0))
+        assert pixels.shape == (64, 64, 3)
+        assert np.abs(pixels[:, :30].astype(int) - (255, 0, 0)).max() <= 6
+        assert np.abs(pixels[:, 34:].astype(int) - (0, 0, 255)).max() <= 6
+        assert pool.pools[0].replaced == {"timeout": 0, "died": 0}
+    finally:
+        await pool.stop()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel bounds address space")

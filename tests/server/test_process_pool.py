@@ -178,3 +178,12 @@ async def test_stopping_waits_for_nobody(tmp_path: Path) -> None:
         await pool.do("echo")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_stopping_waits_for_none_that_is_just_being_started(tmp_path: Path) -> None:
+    (tmp_path / "slow").touch()
+    pool = Pool(tmp_path, 1, PoolLimits())
+    await asyncio.sleep(0)  # it has begun to start one, which nobody knows yet
+    assert not pool.pool.pids
+    await asyncio.wait_for(pool.pool.stop(), LONG_S)
+    assert not pool.pool.pids

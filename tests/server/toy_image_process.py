@@ -2,7 +2,8 @@
 
 A job is the file of a `DecodeImage`: `echo ...` comes back, `wait ...` waits for a file of that name in the folder, a
 signal's name is raised, `garble` breaks the pipe's rules. Of any other message it dies. Each start adds a line to the
-folder's file `starts`; where there is a file `broken` the process ends at once.
+folder's file `starts`; where there is a file `broken` the process ends at once, and while there is `slow` it does not
+come up.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ def main(folder: Path, descriptor: int) -> None:
         starts.write(f"{os.getpid()}\n")
     if (folder / "broken").exists():
         return
+    while (folder / "slow").exists():
+        time.sleep(0.005)
     with socket.socket(fileno=descriptor) as pipe:
         pipe.sendall(b"".join(encode(ImageProcessReady())))
         while (job := receive_blocking(pipe, TO_IMAGE_PROCESS)) is not None:

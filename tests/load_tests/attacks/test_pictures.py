@@ -50,6 +50,7 @@ def test_the_files_are_what_they_are_called() -> None:
     assert files[f"JPEG, {SCANS} empty scans"].count(b"\xff\xda") == SCANS + 1
     assert files["JPEG, comments"].count(b"\xff\xfe\0\2") > 4_000_000
     assert files["JPEG, fill bytes"].startswith(b"\xff\xd8" + b"\xff" * 1000)
+    assert files["JPEG, fill bytes in its scan"].endswith(b"\xff" * 1000 + b"\0\xff\xd9")
     assert files["GIF, comments"].count(b"\x21\xfe\x01a\x00") > 3_000_000
     tags = files["PNG, orientation of 2.4 M values"]
     at = tags.index(b"eXIf")
