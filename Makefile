@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 
-.PHONY: serve test check install clients clients-open-webui ops ops-e2e container bare clean
+.PHONY: serve test check install clients clients-packages clients-open-webui ops ops-e2e container bare clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,12 +37,13 @@ $(CLIENTS)/.installed: tests/clients/requirements.txt tests/clients/constraints.
 
 tests/clients/npm/node_modules/.installed: tests/clients/npm/package-lock.json
 	@# Only what promptfoo cannot do without: its optional packages take another gigabyte.
-	if command -v npm > /dev/null; then \
-		cd tests/clients/npm && npm ci --omit=optional --no-audit --no-fund && touch node_modules/.installed; \
-	else echo "npm is not installed; the tests of its packages are skipped" >&2; fi
+	cd tests/clients/npm && npm ci --omit=optional --no-audit --no-fund --fetch-retries=1 && touch node_modules/.installed || \
+		echo "without npm and its registry there are no packages of Node's; their tests are skipped" >&2
+
+clients-packages: $(CLIENTS)/.installed tests/clients/npm/node_modules/.installed
 
 # Other people's clients, against a server with the embedded model. Two gigabytes are installed once.
-clients: install $(CLIENTS)/.installed tests/clients/npm/node_modules/.installed
+clients: install clients-packages
 	CLIENTS_SERVER=$(BIN)/flashu $(CLIENTS)/bin/python -m pytest -c tests/clients/pytest.ini tests/clients
 
 # Open WebUI besides, in an environment of its own, for it pins what the others use.

@@ -219,7 +219,7 @@ class ChatBody(TextBody):
                 warnings.add(name, f"cut to {MAX_NEW_TOKENS}, the model's limit")
         if self.stream_options is not None and not self.stream:
             warnings.add("stream_options", "ignored: they are for streams")
-        if self.top_logprobs and not self.logprobs:
+        if self.top_logprobs is not None and not self.logprobs:
             warnings.add("top_logprobs", "ignored: logprobs is not true")
 
     @property

@@ -183,9 +183,11 @@ class ResponsesBody(TextBody):
     def _makes_sense(self) -> Self:
         last = self.items[-1]
         if not isinstance(last, UserMessage):
-            raise PydanticCustomError("last_turn", "the last item of input must be a message of the user's")
+            raise PydanticCustomError("last_turn", "the last item must be a message of the user's", {"param": "input"})
         if not last.text.strip():
-            raise PydanticCustomError("blank", "the last message has no text; say what to draw or to answer")
+            raise PydanticCustomError(
+                "blank", "the last message has no text; say what to draw or to answer", {"param": "input"}
+            )
         return self
 
     def review(self, warnings: Warnings) -> None:
@@ -240,6 +242,14 @@ class ResponsesBody(TextBody):
     def image_tool(self) -> ImageTool | None:
         """How to draw, where the client lets the model."""
         return next((tool for tool in self.tools or () if isinstance(tool, ImageTool)), None)
+
+    @property
+    def size_field(self) -> str:
+        """The field that says how large a picture is to be."""
+        for index, tool in enumerate(self.tools or ()):
+            if isinstance(tool, ImageTool):
+                return "size" if tool.size is None else f"tools.{index}.size"
+        return "size"
 
     @property
     def text(self) -> str:

@@ -118,10 +118,11 @@ def chat_routes(services: Services) -> APIRouter:
 
 
 async def _draw(services: Services, request: Request, body: ChatBody, completion: _Completion) -> Response:
-    drawing = turns.drawing(services, body)
+    record = record_of(request.scope)
+    drawing = turns.drawing(services, record, body)
     if body.stream:
-        return completion.stream(_drawing_chunks(services, record_of(request.scope), drawing, completion))
-    drawn = await unless_gone(request, work.draw(services, record_of(request.scope), drawing, _ENCODING))
+        return completion.stream(_drawing_chunks(services, record, drawing, completion))
+    drawn = await unless_gone(request, work.draw(services, record, drawing, _ENCODING))
     message = {"content": None, "images": _images(drawn)}
     return completion.whole({"message": message}, "stop", _drawn_usage(drawn), completion.done(drawing, drawn))
 

@@ -114,7 +114,7 @@ def completion_routes(services: Services) -> APIRouter:
             question.to_request(None, ends, default, stop=body.stops, logprobs=body.logprobs)
             for question in body.questions()
         ]
-        work.admit(services, "vqa", askings[0].policy, priority=askings[0].priority)
+        work.admit(services, record, "vqa", askings[0].policy, priority=askings[0].priority)
         check_model(services, body.model)
         completion = _Completion(
             id=f"cmpl-{uuid.uuid4().hex}", created=int(time.time()), body=body, askings=askings, warnings=warnings

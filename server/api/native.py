@@ -125,13 +125,14 @@ def native_routes(services: Services) -> APIRouter:
 
 async def _generate(services: Services, request: Request, body: GenerateBody, routed: _Routed | None) -> Response:
     drawing = body.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
-    work.admit(services, "generate", drawing.policy, priority=drawing.priority, size=body.pixels())
+    record = record_of(request.scope)
+    work.admit(services, record, "generate", drawing.policy, priority=drawing.priority, size=body.pixels())
     identity = f"gen-{uuid.uuid4().hex}"
     encoding = work.Encoding(body.output_format, body.output_compression)
     if body.stream:
-        events = _drawing_events(services, record_of(request.scope), drawing, encoding, identity, routed)
+        events = _drawing_events(services, record, drawing, encoding, identity, routed)
         return EventStream(events, headers=_headers(routed))
-    drawn = await unless_gone(request, work.draw(services, record_of(request.scope), drawing, encoding))
+    drawn = await unless_gone(request, work.draw(services, record, drawing, encoding))
     if body.response_format == "binary":
         headers = {"X-Flashu-Id": identity, "X-Flashu-Seed": str(drawn.result.seeds[0]), **_headers(routed)}
         return Response(drawn.files[0], media_type=f"image/{body.output_format}", headers=headers)
@@ -189,16 +190,17 @@ async def _vqa(
 ) -> Response:
     ends = work.deadline(services, body.timeout_s)
     default = services.settings.acceleration
-    work.admit(services, "vqa", applied(body.acceleration, default)[0], priority=body.priority)
+    record = record_of(request.scope)
+    work.admit(services, record, "vqa", applied(body.acceleration, default)[0], priority=body.priority)
     image, decoded_ms = None, None
     if picture is not None:
         image, decoded_ms = await unless_gone(request, work.decode(services, picture, ends))
     asking = body.to_request(image, ends, default)
     identity = f"vqa-{uuid.uuid4().hex}"
     if body.stream:
-        events = _answer_events(services, record_of(request.scope), asking, decoded_ms, identity, routed)
+        events = _answer_events(services, record, asking, decoded_ms, identity, routed)
         return EventStream(events, headers=_headers(routed))
-    answered = await unless_gone(request, work.answer(services, record_of(request.scope), asking, decoded_ms))
+    answered = await unless_gone(request, work.answer(services, record, asking, decoded_ms))
     return _json(_answer(asking, answered, identity, routed), routed)
 
 

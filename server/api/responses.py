@@ -23,6 +23,7 @@ from server.api.documents import ERRORS, answers, body_schema, takes
 from server.api.event_stream import EventStream, server_event
 from server.api.openai import work_done
 from server.api.services import Services
+from server.conversation import Picture
 from server.errors import Problem
 from server.record import Record, record_of
 from server.responses_answers import ResponsesAnswer
@@ -152,8 +153,7 @@ def responses_routes(services: Services) -> APIRouter:
         request.state.task = route.task
         draws = route.task == "generate"
         picture = None if draws else body.picture
-        names = {"prompt": "input", "question": "input", "max_new_tokens": "max_output_tokens"}
-        record_of(request.scope).names = names if picture is None else {**names, "image": picture.param}
+        record_of(request.scope).names = _names(body, picture)
         response = _Response(
             id=f"resp_{uuid.uuid4().hex}",
             created_at=int(time.time()),
@@ -171,7 +171,7 @@ def responses_routes(services: Services) -> APIRouter:
 
 async def _draw(services: Services, request: Request, response: _Response) -> Response:
     record = record_of(request.scope)
-    drawing = turns.drawing(services, response.body)
+    drawing = turns.drawing(services, record, response.body)
     native = response.body.as_generate()
     encoding = work.Encoding(native.output_format, native.output_compression)
     if response.body.stream:
@@ -237,6 +237,16 @@ async def _answer_events(
             yield response.of_item("content_part.done", content_index=0, part=part)
             yield response.event("output_item.done", output_index=0, item=done)
             yield response.event(told["status"], response=told)
+
+
+def _names(body: ResponsesBody, picture: Picture | None) -> dict[str, str]:
+    """What a response calls the engine's parameters."""
+    names = {"prompt": "input", "question": "input", "max_new_tokens": "max_output_tokens"}
+    if body.size_field != "size":
+        names["size"] = body.size_field
+    if picture is not None:
+        names["image"] = picture.param
+    return names
 
 
 def _text(text: str, tokens: Sequence[TokenLogprobs] = ()) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from server.api.disconnect import unless_gone
 from server.api.openai import check_model
 from server.api.services import Services
 from server.conversation import Picture
+from server.record import Record, record_of
 from server.routing import Route, Unrouted
 from server.schemas import GenerateBody, VqaFields
 from server.warnings import Warnings
@@ -70,7 +71,7 @@ def routed(turn: Turn, warnings: Warnings, *, text: str) -> Route:
     return route
 
 
-def drawing(services: Services, turn: Turn) -> GenerateRequest:
+def drawing(services: Services, record: Record, turn: Turn) -> GenerateRequest:
     """The engine's request of a turn that is drawn.
 
     Raises:
@@ -78,7 +79,7 @@ def drawing(services: Services, turn: Turn) -> GenerateRequest:
     """
     native = turn.as_generate()
     request = native.to_request(work.deadline(services, turn.timeout_s), services.settings.acceleration)
-    work.admit(services, "generate", request.policy, priority=request.priority, size=native.pixels())
+    work.admit(services, record, "generate", request.policy, priority=request.priority, size=native.pixels())
     check_model(services, turn.model)
     return request
 
@@ -93,7 +94,7 @@ async def question(services: Services, request: Request, turn: Turn) -> Question
     ends, default = work.deadline(services, turn.timeout_s), services.settings.acceleration
     # Made without the picture first, for it may be refused before that is decoded.
     asking = native.to_request(None, ends, default, stop=turn.stops, logprobs=turn.wanted_logprobs)
-    work.admit(services, "vqa", asking.policy, priority=asking.priority)
+    work.admit(services, record_of(request.scope), "vqa", asking.policy, priority=asking.priority)
     check_model(services, turn.model)
     picture = turn.picture
     if picture is None:

@@ -105,13 +105,21 @@ def deadline(services: Services, timeout_s: float | None) -> float:
 
 
 def admit(
-    services: Services, task: Task, policy: str, *, priority: int = 0, size: tuple[int, int] | None = None
+    services: Services,
+    record: Record,
+    task: Task,
+    policy: str,
+    *,
+    priority: int = 0,
+    size: tuple[int, int] | None = None,
 ) -> None:
     """Refuses what can be refused at once, before any picture is decoded.
 
     Raises:
-        UnavailableError, OverloadedError, InvalidRequestError
+        UnavailableError, OverloadedError
+        InvalidRequestError: there is no such policy or size, or the key may not have that priority.
     """
+    services.priorities.check(record.key, priority)
     services.worker.check_open(task, priority)
     info = services.worker.info()
     # The name is not repeated: it may be anything.
@@ -205,13 +213,12 @@ async def answer_events(
 
 @contextlib.contextmanager
 def _accounted(services: Services, record: Record, request: Request) -> Iterator[Callable[[int], None]]:
-    """Checks what the key may ask for, and counts the work that is run for it: all that may run is reserved first.
+    """Counts the work that is run for a key: all that may run is reserved first.
 
     Raises:
-        InvalidRequestError: its priority is better than the key may have, or it can never have so much work.
+        InvalidRequestError: the key can never have so much work.
         RateLimitedError: it has less work left.
     """
-    services.priorities.check(record.key, request.priority)
     if record.account is None:
         yield lambda _: None
         return

@@ -174,6 +174,10 @@ def test_the_parameter_that_was_sent_is_named(shared: Any) -> None:
         ("prompt", "/v1/generate", {"prompt": "x" * 40_000}),
         ("prompt", "/v1/images/generations", {"prompt": long}),
         ("question", "/v1/vqa", {"question": long, "image": url(20)}),
+        ("prompt", "/v1/completions", {"model": "toy", "prompt": [long]}),
+        ("prompt", "/v1/completions", {"model": "toy", "prompt": "x" * 40_000}),
+        ("input", "/v1/responses", {"model": "toy", "input": long}),
+        ("input", "/v1/responses", {"model": "toy", "input": [say("draw a cat " + long)]}),
     ]:
         for stream in (False, True):
             response = shared.client.post(route, json={**body, "stream": stream})

@@ -168,6 +168,27 @@ def test_damaged_and_overfull_forms(form: bytes, shared: Any) -> None:
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
 
 
+FILE = b'--a\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+
+
+def test_forms_that_take_long_to_parse_are_not_read_to_their_end(toy: Any, serving: Any) -> None:
+    kind = {"content-type": "multipart/form-data; boundary=a"}
+    with serving(toy()) as live:
+        live.wait_until_ready()
+        for data in (b"\r\n--aX" * 700_000, b"\r\n--a" + b" " * 4_000_000):
+            response = live.client.post("/v1/vqa", content=FILE + data + b"\r\n--a--\r\n", headers=kind)
+            assert "looks like its boundary" in check(response, 400, "malformed_body")["message"]
+
+
+@pytest.mark.parametrize(
+    "data", [b"\r" * 4_000_000, b"\r\n--" * 1_000_000, bytes(7_000_000)], ids=["cr", "almost", "zeros"]
+)
+def test_files_of_any_content_are_read(data: bytes, shared: Any) -> None:
+    form = FILE + data + b'\r\n--a\r\nContent-Disposition: form-data; name="question"\r\n\r\nwhat?\r\n--a--\r\n'
+    response = shared.client.post("/v1/vqa", content=form, headers={"content-type": "multipart/form-data; boundary=a"})
+    assert check(response, 400, "invalid_value")["param"] == "image"  # it is no picture, which the decoder finds
+
+
 def test_a_form_without_a_boundary(shared: Any) -> None:
     response = shared.client.post("/v1/vqa", content=b"x", headers={"content-type": "multipart/form-data"})
     assert response.status_code == 400

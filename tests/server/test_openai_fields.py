@@ -14,11 +14,14 @@ from PIL import Image
 from pydantic import BaseModel
 
 from server import openai_fields
+from server.completion_schemas import CompletionBody
 from server.openai_schemas import ChatBody, ImagesBody
+from server.responses_schemas import ResponsesBody
 from server.schemas import GenerateBody, InferBody, VqaBody
 from server.warnings import HEADER
 
 CHAT, IMAGES = "/v1/chat/completions", "/v1/images/generations"
+COMPLETIONS, RESPONSES = "/v1/completions", "/v1/responses"
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {}}}
 
@@ -32,6 +35,8 @@ def picture(size: tuple[int, int] = (20, 10)) -> str:
 BODIES: dict[str, dict[str, Any]] = {
     CHAT: {"model": "toy", "messages": [{"role": "user", "content": "what is red?"}]},
     IMAGES: {"prompt": "a"},
+    COMPLETIONS: {"model": "toy", "prompt": "what is red?"},
+    RESPONSES: {"model": "toy", "input": "what is red?"},
     "/v1/generate": {"prompt": "a"},
     "/v1/vqa": {"question": "a", "image": picture()},
     "/v1/infer": {"question": "what is red?"},
@@ -39,6 +44,8 @@ BODIES: dict[str, dict[str, Any]] = {
 SCHEMAS: dict[str, type[BaseModel]] = {
     CHAT: ChatBody,
     IMAGES: ImagesBody,
+    COMPLETIONS: CompletionBody,
+    RESPONSES: ResponsesBody,
     "/v1/generate": GenerateBody,
     "/v1/vqa": VqaBody,
     "/v1/infer": InferBody,
@@ -93,6 +100,7 @@ def test_null_is_absent_in_messages_and_parts(shared: Any) -> None:
         {"parallel_tool_calls": False},
         {"logit_bias": {}},
         {"logit_bias": {"5": 0}},
+        {"top_logprobs": 0},
         {"top_logprobs": 2},
         {"service_tier": "auto"},
         {"top_k": -1},
@@ -276,9 +284,15 @@ def test_numbers_as_other_languages_write_them(shared: Any) -> None:
         return shared.engine.seen[-1].seed
 
     for route in (IMAGES, "/v1/generate"):
-        assert post(shared, route, seed=7.0, n=2.0, num_inference_steps=3.0).status_code == 200
-        assert seen() == 7
-    for route in (IMAGES, CHAT):
+        assert post(shared, route, seed=16.0, n=2.0, num_inference_steps=3.0).status_code == 200
+        assert seen() == 16
+    for route in (CHAT, COMPLETIONS, RESPONSES, "/v1/vqa", "/v1/infer"):
+        assert post(shared, route, seed=16.0).status_code == 200
+        assert seen() == 16
+    form = {"data": {"question": "a", "seed": "16.0"}, "files": {"image": base64.b64decode(picture())}}
+    assert shared.client.post("/v1/vqa", **form).status_code == 200
+    assert seen() == 16
+    for route in (IMAGES, CHAT, COMPLETIONS, RESPONSES):
         for seed in (-1, -1.0, None):
             assert post(shared, route, seed=seed).status_code == 200
             assert seen() is None
@@ -288,11 +302,16 @@ def test_numbers_as_other_languages_write_them(shared: Any) -> None:
 
 
 def test_a_length_beyond_the_models_room_is_cut_with_a_warning(shared: Any) -> None:
-    for name in ("max_tokens", "max_completion_tokens"):
-        assert warned(post(shared, CHAT, **{name: 100_000})) == [name]
-        assert warned(post(shared, CHAT, **{name: 4096})) == []
+    for route, name in (
+        (CHAT, "max_tokens"),
+        (CHAT, "max_completion_tokens"),
+        (COMPLETIONS, "max_tokens"),
+        (RESPONSES, "max_output_tokens"),
+    ):
+        assert warned(post(shared, route, **{name: 100_000})) == [name]
+        assert warned(post(shared, route, **{name: 4096})) == []
         for value in (0, -1, 1.5):
-            assert post(shared, CHAT, **{name: value}).json()["error"]["param"] == name
+            assert post(shared, route, **{name: value}).json()["error"]["param"] == name
 
 
 def test_every_table_says_why() -> None:

@@ -30,7 +30,11 @@ def ask(port: int, sent: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "path", ["/livez", "/readyz", "/health", "/metrics", "/version", "/v1/models", "/openapi.json"]
+    "path",
+    [
+        *("/livez", "/readyz", "/health", "/metrics", "/version", "/v1/models", "/v1/models/toy", "/openapi.json"),
+        *("/", "/playground.js", "/playground.css"),
+    ],
 )
 def test_head_wherever_get_is(path: str, shared: Any) -> None:
     got, head = shared.client.get(path), shared.client.head(path)

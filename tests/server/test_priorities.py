@@ -42,3 +42,26 @@ def test_a_better_priority_needs_an_allowed_key(toy: Any, serving: Any) -> None:
         assert [status("sk-desk-0123456789", priority) for priority in (-10, 0, 100, -11)] == [200, 200, 200, 400]
         assert [status("sk-web-0123456789", priority) for priority in (0, 100, -1, -100)] == [200, 200, 400, 400]
         assert status("sk-web-0123456789", -1, stream=True) == 400
+
+
+def test_a_priority_is_refused_before_a_picture_is_decoded(toy: Any, serving: Any) -> None:
+    with serving(toy()) as live:
+        live.wait_until_ready()
+        damaged = {"question": "what?", "image": "AAAA", "priority": -1}
+        chat = {
+            "model": "toy",
+            "priority": -1,
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "what?"},
+                        {"type": "image_url", "image_url": "data:image/png;base64,AAAA"},
+                    ],
+                }
+            ],
+        }
+        for route, body in (("/v1/vqa", damaged), ("/v1/infer", damaged), ("/v1/chat/completions", chat)):
+            for stream in (False, True):
+                reply = live.client.post(route, json={**body, "stream": stream})
+                assert (reply.status_code, reply.json()["error"]["param"]) == (400, "priority")

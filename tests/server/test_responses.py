@@ -289,14 +289,18 @@ def test_what_has_no_effect_is_ignored_and_named(client: openai.OpenAI) -> None:
         ({"input": []}, "input", "at least 1"),
         ({"input": 7}, "input", "text or a list of items"),
         ({"input": [{"content": "a"}]}, "input.0", "message with a role"),
-        ({"input": [{"role": "assistant", "content": "a"}]}, None, "message of the user's"),
-        ({"input": [user("a"), {"type": "function_call_output", "call_id": "1", "output": "2"}]}, None, "the user's"),
-        ({"input": [user(" ", data_url())]}, None, "no text"),
+        ({"input": [{"role": "assistant", "content": "a"}]}, "input", "message of the user's"),
+        (
+            {"input": [user("a"), {"type": "function_call_output", "call_id": "1", "output": "2"}]},
+            "input",
+            "the user's",
+        ),
+        ({"input": [user(" ", data_url())]}, "input", "no text"),
         ({"input": [user("what?", data_url(), data_url())]}, "input.0.content", "one picture at a time"),
         ({"input": [{"type": "item_reference", "id": "ig_1"}, user("what?")]}, "input.0", "send the item itself"),
         (
             {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
-            None,
+            "input",
             "no text",
         ),
         ({"input": [user("what?", "https://example.com/a.png")]}, "input.0.content.1.image_url", "is an address"),
@@ -311,10 +315,16 @@ def test_what_is_refused(fields: dict[str, Any], param: str | None, words: str, 
     assert caught.value.param == param
 
 
-def test_a_size_that_there_is_not(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="64x64") as caught:
-        create(client, input="a cat", tools=[{"type": "image_generation", "size": "1024x1024"}], tool_choice="required")
-    assert caught.value.param == "size"
+def test_a_size_that_there_is_not_is_named_where_it_was_sent(client: openai.OpenAI) -> None:
+    functions: Any = [{"type": "function", "name": "look_up", "parameters": {}, "strict": True}]
+    large: Any = [*functions, {"type": "image_generation", "size": "1024x1024"}]
+    for fields, param in (
+        ({"tools": large}, "tools.1.size"),
+        ({"tools": IMAGE_TOOL, "extra_body": {"size": "1024x1024"}}, "size"),
+    ):
+        with pytest.raises(openai.BadRequestError, match="64x64") as caught:
+            create(client, input="a cat", tool_choice="required", **fields)
+        assert caught.value.param == param
 
 
 def test_another_model_is_not_found(client: openai.OpenAI) -> None:
