@@ -108,19 +108,23 @@ def measure(*, neighbours: int, rounds: int, count: int, tokens: int) -> dict[st
             with busy(neighbours):
                 time.sleep(0.5)
                 ask("busy", max(count // 4, 2))
+    return {"neighbours": neighbours, "tokens": tokens, **ratios(seconds), "seconds": seconds}
+
+
+def ratios(seconds: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> dict[str, Any]:
+    """Medians of seconds by server, kind of request and company; busy over quiet; shipped over spinning, when quiet."""
     medians = {
         name: {kind: {company: statistics.median(times) for company, times in by.items()} for kind, by in kinds.items()}
         for name, kinds in seconds.items()
     }
     return {
-        "neighbours": neighbours,
-        "tokens": tokens,
         "medians_s": medians,
         "busy_ratio": {
             name: {kind: by["busy"] / by["quiet"] for kind, by in kinds.items()} for name, kinds in medians.items()
         },
-        "quiet_ratio": {kind: medians[SHIPPED][kind]["quiet"] / medians[TORCH][kind]["quiet"] for kind in wanted},
-        "seconds": seconds,
+        "quiet_ratio": {
+            kind: medians[SHIPPED][kind]["quiet"] / medians[TORCH][kind]["quiet"] for kind in medians[SHIPPED]
+        },
     }
 
 

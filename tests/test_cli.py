@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +84,24 @@ def test_mistakes_are_one_line(
     assert "Traceback" not in err
     assert "Errno" not in err
     assert len(err.splitlines()) <= 2 or words[0] in ("analyze", "eval", "calibrate")  # what was loaded, what is wrong
+
+
+def test_a_calibration_is_replaced_by_force_only_and_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "shapes-64"
+    shutil.copytree(Path(str(files("flashu_core"))) / "assets" / "shapes-64", folder)
+    before = (folder / "calibration.safetensors").read_bytes()
+    assert run_here(monkeypatch, "calibrate", folder) == 2
+    assert run_here(monkeypatch, "calibrate", folder, "--output", tmp_path / "other.safetensors") == 0
+    assert (folder / "calibration.safetensors").read_bytes() == before
+    assert run_here(monkeypatch, "calibrate", folder, "--force", "--prompt", "a red circle") == 0
+    after = (folder / "calibration.safetensors").read_bytes()
+    assert after != before
+    listed = json.loads((folder / "manifest.json").read_text())["files"]["calibration.safetensors"]
+    assert listed == {"sha256": hashlib.sha256(after).hexdigest(), "bytes": len(after)}
+    capsys.readouterr()
+    assert run_here(monkeypatch, "generate", "a", "--model", folder, "--steps", "3", "-o", tmp_path / "x.png") == 0
 
 
 @pytest.mark.parametrize("words", [("generate", "a"), ("ask", "picture.png", "what?")])

@@ -15,6 +15,7 @@ from flashu_core.config import MODELS, WAN_VAE
 from flashu_core.config_file import model_config_to_json, vae_config_to_json
 from flashu_core.convert import convert, save_checkpoint
 from flashu_core.errors import CheckpointError
+from flashu_core.layouts import list_calibration
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
 from flashu_core.tokenizer import Tokenizer
@@ -312,6 +313,34 @@ def test_convert_a_published_checkpoint(tmp_path: Path, model: Showo2, vae: Vae,
         assert torch.equal(before.model.vision(latents), after.model.vision(latents))
         assert torch.equal(before.vae.encode(pixels), after.vae.encode(pixels))
         assert torch.equal(after.vae.encode(pixels), vae.encode(pixels))
+
+
+def test_the_autoencoder_beside_the_checkpoint_need_not_be_named(saved: Path, tmp_path: Path, vae: Vae) -> None:
+    source = tmp_path / "published"
+    source.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (source / name).write_bytes((saved / name).read_bytes())
+    torch.save(vae.state_dict(), source / "Wan2.1_VAE.pth")
+    convert(source, tmp_path / "converted")
+    pixels = torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(load_checkpoint(tmp_path / "converted").vae.encode(pixels), vae.encode(pixels))
+
+
+def test_a_calibration_that_is_listed_is_verified_and_changes_no_digest(saved: Path, tmp_path: Path) -> None:
+    digest = load_checkpoint(saved).digest
+    file = saved / "calibration.safetensors"
+    file.write_bytes(b"scores")
+    list_calibration(file)
+    assert "calibration.safetensors" in json.loads((saved / "manifest.json").read_text())["files"]
+    assert load_checkpoint(saved).digest == digest
+    file.write_bytes(b"others")
+    with pytest.raises(CheckpointError, match=r"calibration\.safetensors is damaged"):
+        load_checkpoint(saved)
+    elsewhere = tmp_path / "elsewhere.safetensors"
+    elsewhere.write_bytes(b"scores")
+    list_calibration(elsewhere)  # no manifest is beside it
+    assert not (tmp_path / "manifest.json").exists()
 
 
 def test_convert_narrows_the_projects_own_layout(saved: Path, tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ import base64
 import io
 import json
 import logging
+import os
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 from PIL import Image
 
 from flashu_core import ConfigurationError
-from server.logs import JsonLines, TextLines, configure_logging
+from server.logs import BackgroundHandler, JsonLines, TextLines, configure_logging
 
 KEY = "sk-canary-key-4711"
 WORD = "canaryprompt"
@@ -246,3 +248,26 @@ def test_what_was_refused_before_its_route_is_logged_with_it(toy: Any, serving: 
             assert live.client.post(path, headers=headers, json=[]).status_code == status
     logged = [(line["route"], line["status"]) for line in log.requests()]
     assert logged == [("/v1/generate", 401), ("/v1/vqa", 400), ("/v1/vqa", 429), (None, 401)]
+
+
+def test_what_nobody_reads_is_dropped_counted_and_told() -> None:
+    """A pipe holds 64 KiB; the handler keeps ten lines besides, and whoever logs never waits."""
+    read, write = os.pipe()
+    handler = BackgroundHandler(write, max_lines=10)
+    handler.setFormatter(JsonLines())
+    for _ in range(200):
+        handler.emit(record("x" * 1000))
+    dropped = handler.dropped
+    assert 100 < dropped < 200
+    found: list[str] = []
+    with os.fdopen(read) as pipe:
+        reader = threading.Thread(target=lambda: found.extend(pipe))
+        reader.start()
+        handler.close()
+        handler._thread.join()
+        os.close(write)
+        reader.join()
+    events = [json.loads(line) for line in found]
+    assert sum(event["logger"] == "flashu.log" for event in events) == 1
+    assert events[-1]["message"].startswith(f"{dropped} lines of the log were dropped")
+    assert len(events) == 201 - dropped

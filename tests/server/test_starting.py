@@ -92,6 +92,18 @@ def test_a_damaged_file_ends_the_server(tmp_path: Path) -> None:
     assert f"{tmp_path / 'model' / 'manifest.json'} does not list config.json" in ended.stderr  # found from elsewhere
 
 
+def test_a_hub_that_is_out_of_reach_is_tried_again(tmp_path: Path) -> None:
+    nowhere = environment(
+        HF_ENDPOINT="http://127.0.0.1:1", HF_HUB_OFFLINE="0", HF_HOME=str(tmp_path), FLASHU_MAX_RESTARTS="1"
+    )
+    ended = subprocess.run(
+        [*MODULE, "nobody/has-this"], env=nowhere, cwd=tmp_path, capture_output=True, text=True, timeout=GENEROUS_S
+    )
+    assert ended.returncode == 3
+    assert "2 times and was never ready" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_server_that_is_never_ready_ends_after_its_restarts(toy: Any) -> None:
     engine = toy()
     engine.hold("no-memory")
