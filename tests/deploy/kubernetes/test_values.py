@@ -109,7 +109,10 @@ def another_value(field: dict[str, Any]) -> Any:
         return field["maximum"]
     if field["type"] == "number":
         return 0.0625
-    return True if field["type"] == "boolean" else "a: 'b' \"c\" {{ d }}"
+    if field["type"] == "boolean":
+        return True
+    texts = ("a: 'b' \"c\" {{ d }}", "/~1.0", "http://a:1/'b'\"c\"{{d}}")
+    return next(text for text in texts if re.search(field.get("pattern", ""), text))
 
 
 def test_every_setting_arrives_as_it_was_written(chart: Any, clean: pytest.MonkeyPatch) -> None:
