@@ -20,8 +20,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 GENEROUS_S = 90.0
-SERVE = (
+SERVE = (  # as `server.__main__`, with a worker of the tests' own
     "import sys\n"
+    "from server.__main__ import end_on_signals\n"
+    "end_on_signals()\n"
     "from server.app import run\n"
     "from server.settings import read_settings\n"
     "sys.exit(run(read_settings(port=0, hang_timeout_s=600), program=sys.argv[1:]))"
@@ -123,7 +125,7 @@ def test_a_signal_at_any_moment_of_the_start_ends_it(number: signal.Signals, toy
         with started(command(engine), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
             time.sleep(moment * 0.12)
             process.send_signal(number)
-            # Before there is anybody to obey it, the system or the interpreter does.
+            # Before the first line of ours has run, the system or the interpreter obeys.
             assert process.wait(GENEROUS_S) in (0, -number, 1, 130), moment
 
 
