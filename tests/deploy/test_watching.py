@@ -44,6 +44,7 @@ CLIENTS = 64
 # Queries that have no data here, and why.
 EMPTY = {
     "instance:flashu_accelerator_memory_unexplained:bytes": "on a CPU torch's allocator tells nothing",
+    "flashu_gpu_utilization_ratio": "there is no GPU",
 }
 
 
