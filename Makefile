@@ -32,7 +32,8 @@ CLIENTS := .venv-clients
 
 $(CLIENTS)/.installed: tests/clients/requirements.txt tests/clients/constraints.txt
 	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
-	$(CLIENTS)/bin/python -m pip install --quiet --constraint tests/clients/constraints.txt --requirement tests/clients/requirements.txt
+	@# Compiling all of it takes as long again; what is imported is compiled then.
+	$(CLIENTS)/bin/python -m pip install --quiet --no-compile --constraint tests/clients/constraints.txt --requirement tests/clients/requirements.txt
 	touch $@
 
 tests/clients/npm/node_modules/.installed: tests/clients/npm/package-lock.json

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from flashu_core import EngineConfig
 from flashu_core.hub import is_hub_id
@@ -55,6 +57,7 @@ from server.remote import RemoteImages, RemoteLimits
 from server.settings import Settings
 from server.supervisor import Patience
 from server.tracing import Tracing, provider_of_environment
+from server.unknown_routes import UnknownRoute, allowing
 from server.work_limits import WorkLimits
 from server.worker import Worker
 
@@ -140,9 +143,15 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
         app.add_middleware(Cors, origins=origins)
     routes = [*app.routes, *(route for router in routers for route in router.routes)]
     app.add_middleware(Paths, routes=routes, root_path=settings.root_path)
+    app.router.default = UnknownRoute(route.path for route in routes if isinstance(route, Route))
     _observe(app)
 
     async def answer(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            allowed = allowing(request.method, error)
+            if isinstance(allowed, Response):
+                return allowed
+            error = allowed
         record = record_of(request.scope)
         problem = problem_of(error, record.names)
         record.fail(problem)
@@ -307,7 +316,8 @@ class _Server(uvicorn.Server):
             _log.info("%s is ready", info.name, extra={"fields": {"addresses": ", ".join(listening)}})
             if self._printed:
                 with contextlib.suppress(OSError, ValueError):  # nobody there to read it
-                    print(f"{info.name} is ready on {listening[0]}", flush=True)
+                    # With its end in one piece: unbuffered, a line of the log could come between.
+                    print(f"{info.name} is ready on {listening[0]}\n", end="", flush=True)
         elif self._worker.state == "failed":
             self.status = NEVER_READY
             self.should_exit = True

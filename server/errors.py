@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -338,8 +337,7 @@ def problem_of(error: Exception, names: Mapping[str, str] = MappingProxyType({})
             return Problem(CLIENT_GONE, "client_gone", "the client closed the connection")
         case HTTPException() if error.status_code < 500:
             code = _STATUS_CODES.get(error.status_code, "invalid_request")
-            words = HTTPStatus(error.status_code).phrase if error.status_code in (404, 405) else str(error.detail)
-            return Problem(error.status_code, code, words, headers=error.headers or {})
+            return Problem(error.status_code, code, str(error.detail), headers=error.headers or {})
         case _:
             return Problem(500, "internal_error", str(InternalError()), headers=_NOT_AGAIN)
 
@@ -382,6 +380,8 @@ def _words(found: ErrorDetails) -> str:
             return f"must be one of {found['ctx']['expected_tags']}"
         case "model_type" | "model_attributes_type":
             return "must be a JSON object"
+        case "too_long":
+            return f"at most {found['ctx']['max_length']} items are allowed, and there are more"
     return message[:1].lower() + message[1:]
 
 

@@ -38,7 +38,7 @@ from server.schemas import (
 from server.warnings import Warnings
 
 RANDOM_SEED = -1  # as other servers of pictures have it
-NewTokens = Annotated[int, Field(ge=1)]
+UNBOUNDED = -1  # as llama.cpp and LM Studio have it
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Stops = Annotated[
@@ -51,6 +51,14 @@ def _random(value: Any) -> Any:
     return None if value == RANDOM_SEED and not isinstance(value, bool) else value
 
 
+def _all_there_is(value: Any) -> Any:
+    return MAX_NEW_TOKENS if value == UNBOUNDED and not isinstance(value, bool) else value
+
+
+NewTokens = Annotated[
+    Annotated[int, Field(ge=1)] | None,
+    BeforeValidator(_all_there_is, json_schema_input_type=Annotated[int, Field(ge=1)] | Literal[-1] | None),
+]
 AnySeed = Annotated[Seed | None, BeforeValidator(_random, json_schema_input_type=Seed | Literal[-1] | None)]
 
 
@@ -174,9 +182,9 @@ class ChatBody(TextBody):
     """The last one must be the user's."""
     modalities: Annotated[list[Literal["text", "image", "audio"]], Field(max_length=3)] | None = None
     """`["image"]` draws, `["text"]` answers; with both or none the text decides. Audio is refused."""
-    max_tokens: NewTokens | None = None
-    """Length of an answer at most; null is 128. More than the model has room for is cut to that."""
-    max_completion_tokens: NewTokens | None = None
+    max_tokens: NewTokens = None
+    """Length of an answer at most; null is 128. More than the model has room for is cut to that; -1 is all of it."""
+    max_completion_tokens: NewTokens = None
     """The same under its newer name."""
     stop: Stops | None = None
     """Texts before the first of which an answer ends."""

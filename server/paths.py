@@ -74,14 +74,14 @@ def _from_absolute(scope: Scope) -> None:
 
 
 def _allowing_head(send: Send) -> Send:
-    """Completes the `Allow` of a 405, which is made from routes that know GET only."""
+    """Completes an `Allow`, which is made from routes that know GET and POST only."""
 
     async def send_marked(message: Message) -> None:
-        if message["type"] == "http.response.start" and message["status"] == 405:
+        if message["type"] == "http.response.start" and message["status"] in (204, 405):
             headers = MutableHeaders(scope=message)
             allowed = [method.strip() for method in headers.get("allow", "").split(",") if method.strip()]
-            if "GET" in allowed and "HEAD" not in allowed:
-                headers["Allow"] = ", ".join([*allowed, "HEAD"])
+            if allowed:
+                headers["Allow"] = ", ".join([*allowed, *(["HEAD"] if "GET" in allowed else []), "OPTIONS"])
         await send(message)
 
     return send_marked

@@ -171,7 +171,7 @@ class ResponsesBody(TextBody):
     """With `image_generation` among them a picture is drawn where the text asks no question; others are not called."""
     tool_choice: Any = None
     """`image_generation`, or `required` with that tool, draws; `none` answers; `auto` lets the text decide."""
-    max_output_tokens: NewTokens | None = None
+    max_output_tokens: NewTokens = None
     """Length of an answer at most; null is 128. More than the model has room for is cut to that."""
 
     include: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=32)] | None = None

@@ -33,7 +33,9 @@ def file_routes(services: Services) -> APIRouter:
         store = services.store
         image = None if store is None else store.get(token)
         if store is None or image is None:
-            raise HTTPException(404)
+            raise HTTPException(
+                404, "no picture is kept under this address, or no longer; pictures are kept for an hour"
+            )
         headers = {
             "Cache-Control": f"private, max-age={int(store.seconds_left(image))}",
             "X-Content-Type-Options": "nosniff",

@@ -266,7 +266,7 @@ def test_unknown_routes_and_methods(shared: Any) -> None:
     check(shared.client.get("/v1/nothing"), 404, "not_found")
     response = shared.client.get("/v1/generate")
     check(response, 405, "method_not_allowed")
-    assert response.headers["allow"] == "POST"
+    assert response.headers["allow"] == "POST, OPTIONS"
     check(shared.client.delete("/metrics"), 405, "method_not_allowed")
 
 

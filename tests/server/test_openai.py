@@ -318,7 +318,7 @@ def test_a_picture_in_a_chat_stream(client: openai.OpenAI, model: str) -> None:
         ({"max_tokens": 5, "max_completion_tokens": 6}, "differ"),
         ({"temperature": 3}, "temperature"),
         ({"logit_bias": {"5": 10}}, "logit_bias"),
-        ({"stop": ["a"] * 5}, "stop: list should have at most 4 items"),
+        ({"stop": ["a"] * 5}, "stop: at most 4 items are allowed"),
         ({"modalities": ["audio"]}, "modalities: not supported by this model"),
         ({"response_format": {"type": "json_object"}}, "response_format: not supported by this model"),
     ],

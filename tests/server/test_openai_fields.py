@@ -17,7 +17,7 @@ from server import openai_fields
 from server.completion_schemas import CompletionBody
 from server.openai_schemas import ChatBody, ImagesBody
 from server.responses_schemas import ResponsesBody
-from server.schemas import GenerateBody, InferBody, VqaBody
+from server.schemas import MAX_NEW_TOKENS, GenerateBody, InferBody, VqaBody
 from server.warnings import HEADER
 
 CHAT, IMAGES = "/v1/chat/completions", "/v1/images/generations"
@@ -310,8 +310,17 @@ def test_a_length_beyond_the_models_room_is_cut_with_a_warning(shared: Any) -> N
     ):
         assert warned(post(shared, route, **{name: 100_000})) == [name]
         assert warned(post(shared, route, **{name: 4096})) == []
-        for value in (0, -1, 1.5):
+        assert warned(post(shared, route, **{name: -1})) == []
+        for value in (0, -2, 1.5, True):
             assert post(shared, route, **{name: value}).json()["error"]["param"] == name
+
+
+@pytest.mark.parametrize("given", [-1, -1.0])
+def test_a_length_of_minus_one_is_all_there_is_room_for(given: float) -> None:
+    turn: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "what is a circle?"}]}
+    for name in ("max_tokens", "max_completion_tokens"):
+        assert ChatBody.model_validate({**turn, name: given}).as_vqa().max_new_tokens == MAX_NEW_TOKENS
+    assert ChatBody.model_validate({**turn, "max_tokens": None}).as_vqa().max_new_tokens == 128
 
 
 def test_every_table_says_why() -> None:

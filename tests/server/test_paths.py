@@ -46,17 +46,34 @@ def test_head_wherever_get_is(path: str, shared: Any) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("HEAD", "/v1/generate", {"POST"}),
-        ("GET", "/v1/generate", {"POST"}),
-        ("DELETE", "/v1/models", {"GET", "HEAD"}),
-        ("PUT", "/livez", {"GET", "HEAD"}),
-        ("OPTIONS", "/v1/generate", {"POST"}),
+        ("HEAD", "/v1/generate", {"POST", "OPTIONS"}),
+        ("GET", "/v1/generate", {"POST", "OPTIONS"}),
+        ("DELETE", "/v1/models", {"GET", "HEAD", "OPTIONS"}),
+        ("PUT", "/livez", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
 def test_other_methods_are_told_which_there_are(method: str, path: str, allowed: set[str], shared: Any) -> None:
     answer = shared.client.request(method, path, headers={"x-http-method-override": "POST"})
     assert answer.status_code == 405
     assert set(answer.headers["allow"].split(", ")) == allowed
+    if method != "HEAD":
+        assert answer.json()["error"]["message"] in (
+            "this route does not take that method; send GET",
+            "this route does not take that method; send POST",
+        )
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/v1/generate", {"POST", "OPTIONS"}), ("/", {"GET", "HEAD", "OPTIONS"}), ("/livez/", {"GET", "HEAD", "OPTIONS"})],
+)
+def test_options_tell_the_methods_there_are(path: str, allowed: set[str], shared: Any) -> None:
+    for headers in ({}, {"origin": "https://a.example", "access-control-request-method": "POST"}):
+        answer = shared.client.options(path, headers=headers)
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert set(answer.headers["allow"].split(", ")) == allowed
+        # Without cors_origins a browser reads no permission out of it.
+        assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
 @pytest.mark.parametrize("path", ["/v1/generate/", "/v1%2Fgenerate", "/v1/g%65nerate"])
