@@ -164,6 +164,14 @@ def test_a_log_that_nobody_reads_stops_neither_requests_nor_the_end(toy: Any, tm
         os.close(write)
 
 
+def test_the_line_of_readiness_is_written_at_once(toy: Any) -> None:
+    """Or a line of the log gets into it, where both go to one pipe and Python does not buffer."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # keeps what was written at once together
+    ours.settimeout(GENEROUS_S)
+    with ours, theirs, started(command(toy()), stdout=theirs, stderr=subprocess.DEVNULL):
+        assert re.fullmatch(rb"toy is ready on http://127\.0\.0\.1:\d+\n", ours.recv(4096))
+
+
 def test_a_worker_that_writes_without_end_is_not_held_up(toy: Any, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("w") as file, started(command(toy()), stderr=file, stdout=subprocess.DEVNULL) as process:
