@@ -198,6 +198,11 @@ def _check_size(bare: Bare, size: tuple[int, int], limits: PictureLimits) -> Non
         raise refused(f"image is {width}x{height}; each side must have at least {limits.min_side} pixels")
     if max(size) > limits.max_side:
         raise refused(f"image is {width}x{height}; each side may have at most {limits.max_side} pixels")
+    if bare.scans * width * height > limits.format.max_scan_pixels:
+        raise refused(
+            f"image has {bare.scans} scans of {width}x{height}; of that size it may have "
+            f"{limits.format.max_scan_pixels // (width * height)}, save it as a baseline JPEG"
+        )
     # Four bytes a pixel in Pillow, and what the decoder holds beside.
     memory = int((4 + bare.depth) * width * height)
     if limits.max_memory is not None and memory > limits.max_memory:

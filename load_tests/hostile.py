@@ -142,8 +142,13 @@ def text_bomb(kind: bytes) -> bytes:
     return png(8, 8, bytes(25 * 8), extra=png_chunk(kind, head + zlib.compress(b"x" * 100_000_000)))
 
 
-def scan_bomb(side: int, scans: int) -> bytes:
-    """A grey progressive JPEG with so many empty scans, each of which costs a walk through all blocks."""
+def scan_bomb(side: int, scans: int, *, refining: bool = False, ended: bool = True) -> bytes:
+    """A grey progressive JPEG with so many empty scans, each of which costs a walk through all blocks.
+
+    Args:
+        refining: all but the first refine the one before: a walk through all coefficients.
+        ended: with its end marker, without which it has to be looked at twice.
+    """
     blocks = ((side + 7) // 8) ** 2
     table = bytes([1, *[0] * 15])  # one code, of one bit
     frame = struct.pack(">BHHB", 8, side, side, 1) + b"\x01\x11\x00"
@@ -154,7 +159,9 @@ def scan_bomb(side: int, scans: int) -> bytes:
     runs = "0".join(["", *(["1" * 14] * (-(-blocks // 32767)))])
     runs += "1" * (-len(runs) % 8)
     empty = int(runs, 2).to_bytes(len(runs) // 8, "big").replace(b"\xff", b"\xff\0")
-    return b"\xff\xd8" + head + first + (_segment(0xDA, b"\x01\x01\x00\x01\x3f\x00") + empty) * scans + b"\xff\xd9"
+    plain, more = (_segment(0xDA, b"\x01\x01\x00\x01\x3f" + kind) + empty for kind in (b"\x00", b"\x10"))
+    body = plain + more * (scans - 1) if refining else plain * scans
+    return b"\xff\xd8" + head + first + body + (b"\xff\xd9" if ended else b"")
 
 
 def _segment(marker: int, data: bytes) -> bytes:

@@ -12,22 +12,25 @@ from PIL import Image
 
 from flashu_core import InvalidRequestError, PictureLimits, Pixels, decode_picture
 from flashu_core.formats import FormatLimits, bare_file
-from load_tests.heavy_pictures import exif, gif_comments, heavy_pictures, jpeg_scan
+from load_tests.heavy_pictures import exif, gif_comments, heavy_pictures, jpeg_scan, refining_scans
 from load_tests.hostile import gif, png_chunk, scan_bomb
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 48, 3)).astype(np.uint8)
 ORIENTATION = 0x0112
 MANY = 100_000  # values of a tag
-# How each is refused; None where it is a picture after all.
-HEAVY = {
+# How each is refused, or how large a picture it is after all.
+HEAVY: dict[str, str | int] = {
     "JPEG, 1000 empty scans": "more than 100 scans",
+    "JPEG, refining scans": 8000,
     "JPEG, comments": "segments, chunks or blocks",
-    "JPEG, fill bytes": None,
-    "JPEG, fill bytes in its scan": None,
+    "JPEG, fill bytes": 8,
+    "JPEG, fill bytes in its scan": 8,
     "GIF, comments": "segments, chunks or blocks",
-    "PNG, orientation of 2.4 M values": None,
+    "PNG, orientation of 2.4 M values": 8,
     "PNG, empty chunks": "segments, chunks or blocks",
+    "PNG, interlaced": 8000,
     "WebP, empty chunks": "segments, chunks or blocks",
+    "WebP, one colour": 5656,
 }
 
 
@@ -79,6 +82,12 @@ def test_what_follows_a_jpeg_is_not_read() -> None:
 def test_scans_are_counted() -> None:
     assert (decode(scan_bomb(64, 99)) == 128).all()
     assert "more than 100 scans" in refused(scan_bomb(64, 100))
+
+
+def test_scans_are_counted_by_what_they_cost() -> None:
+    """One that refines nothing is a walk through all coefficients, for a few bytes."""
+    assert "32 scans of 8000x8000; of that size it may have 31" in refused(refining_scans(1))
+    assert (decode(scan_bomb(64, 60, refining=True)) == 128).all()
 
 
 def test_fill_bytes_are_no_work() -> None:
@@ -185,11 +194,12 @@ def heavy() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", HEAVY)
 def test_files_that_would_take_long_are_refused_or_read(name: str, heavy: dict[str, bytes]) -> None:
-    words = HEAVY[name]
-    if words is None:
-        assert decode(heavy[name]).shape == (8, 8, 3)
+    expected = HEAVY[name]
+    if isinstance(expected, str):
+        assert expected in refused(heavy[name])
     else:
-        assert words in refused(heavy[name])
+        side = min(expected, 64)  # of large ones only what a model reads
+        assert decode_picture(heavy[name], PictureLimits(), (side, side)).shape == (side, side, 3)
 
 
 def test_every_such_file_is_tried(heavy: dict[str, bytes]) -> None:

@@ -17,11 +17,14 @@ class FormatLimits:
     Attributes:
         max_parts: segments, chunks, blocks or items: each costs a step in somebody's interpreter.
         max_scans: of a progressive JPEG; a decoder walks through all pixels for each.
+        max_scan_pixels: scans times width times height: a scan that refines others without a bit of its own costs a
+            walk through all coefficients, and next to no bytes. Encoders make 10 scans or a few more.
         max_frames: of an animation, though only its first frame is read.
     """
 
     max_parts: int = 100_000
     max_scans: int = 100
+    max_scan_pixels: int = 2_000_000_000
     max_frames: int = 1000
 
 
@@ -33,6 +36,7 @@ class Bare:
         size: width and height as the header declares them; None where only the decoder can tell.
         orientation: 1 to 8, as in EXIF: how to turn the pixels.
         depth: bytes of memory per pixel that decoding takes beside the picture itself.
+        scans: of a JPEG.
         ended: a JPEG has its end marker; without one, whether all pixels are there must be seen from them.
     """
 
@@ -41,6 +45,7 @@ class Bare:
     size: tuple[int, int] | None
     orientation: int = 1
     depth: float = 0.0
+    scans: int = 0
     ended: bool = True
 
 
@@ -49,7 +54,7 @@ class Parts:
 
     def __init__(self, limits: FormatLimits) -> None:
         self._limits = limits
-        self._parts = self._frames = self._scans = 0
+        self._parts = self._frames = self.scans = 0
 
     def part(self) -> None:
         self._parts += 1
@@ -62,8 +67,8 @@ class Parts:
             raise refused(f"image has more than {self._limits.max_frames} frames; send one of them")
 
     def scan(self) -> None:
-        self._scans += 1
-        if self._scans > self._limits.max_scans:
+        self.scans += 1
+        if self.scans > self._limits.max_scans:
             raise refused(f"image has more than {self._limits.max_scans} scans; save it as a baseline JPEG")
 
 

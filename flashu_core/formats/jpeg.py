@@ -71,6 +71,7 @@ def bare_jpeg(data: bytes, limits: FormatLimits) -> Bare:
         size=(width, height),
         orientation=by_exif or by_xmp or 1,
         depth=_coefficients(components) if progressive or together < len(components) else 0.0,
+        scans=parts.scans,
         ended=ended,
     )
 
