@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -13,30 +15,46 @@ import pytest
 from load_tests.processes import NoWorkerError, front_end_of, processor_s, resident, runs, watched, worker_of
 
 SLEEP = "import time; time.sleep(60)"
+# A process of its own, for this one may have a server's worker among its children, of another test.
+PARENT = (
+    "import subprocess, sys\n"
+    "children = []\n"
+    "for line in sys.stdin:\n"
+    f"    child = subprocess.Popen([sys.executable, '-c', {SLEEP!r}, *line.split()], stdin=subprocess.DEVNULL)\n"
+    "    children.append(child)\n"
+    "    print(child.pid, flush=True)\n"
+    "for child in children:\n"
+    "    child.wait()\n"
+)
 
 
 def test_a_worker_is_told_from_other_children() -> None:
-    own = os.getpid()
-    with pytest.raises(NoWorkerError):
-        worker_of(own)
-    other = subprocess.Popen([sys.executable, "-c", SLEEP])
-    worker = subprocess.Popen([sys.executable, "-c", SLEEP, "server.engine_process"])
-    try:
-        assert worker_of(own).pid == worker.pid
-        front = [process.pid for process in front_end_of(own)]
-        assert own in front
-        assert other.pid in front
-        assert worker.pid not in front
-        assert runs(psutil.Process(worker.pid))
-    finally:
-        for process in (other, worker):
-            process.kill()
-    ended = psutil.Process(worker.pid)
-    worker.wait()
-    other.wait()
-    assert not runs(ended)
-    assert resident([ended]) == 0
-    assert processor_s([ended]) == 0
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdin is not None and parent.stdout is not None
+        pids = []
+        try:
+            for argument in ("nothing", "server.engine_process"):
+                with pytest.raises(NoWorkerError):
+                    worker_of(parent.pid)
+                print(argument, file=parent.stdin, flush=True)
+                pids.append(int(parent.stdout.readline()))
+            other, worker = map(psutil.Process, pids)
+            assert worker_of(parent.pid) == worker
+            assert front_end_of(parent.pid) == [psutil.Process(parent.pid), other]
+            assert runs(worker)
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while runs(worker):  # a zombie, for its parent does not wait for it
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        parent.stdin.close()
+        parent.wait()
+    assert resident([worker]) == 0
+    assert processor_s([worker]) == 0
 
 
 async def test_a_peak_is_seen() -> None:
