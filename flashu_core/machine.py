@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -20,6 +21,8 @@ def _processor() -> str:
 
 
 def _commit() -> str:
+    if named := os.environ.get("FLASHU_COMMIT"):  # of a copy without its repository, such as a container's
+        return named
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     folder = Path(__file__).parent
     try:
