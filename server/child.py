@@ -44,11 +44,11 @@ class Child:
         self._output = output
 
     @classmethod
-    async def start(cls, program: Sequence[str], environment: Mapping[str, str] | None = None) -> Child:
+    async def start(cls, program: Sequence[str], environment: Mapping[str, str]) -> Child:
         """Starts `program` with the descriptor of its end of the pipe as its last argument.
 
         Args:
-            environment: variables beside those of this process.
+            environment: its variables (`server.child_environment`), beside those by which it is found and kept quiet.
 
         Raises:
             OSError: no process or pipe can be had.
@@ -66,7 +66,7 @@ class Child:
                     stderr=written,
                     pass_fds=[theirs.fileno()],
                     cwd="/",  # the folder this one was started in may be gone
-                    env={**_QUIET, **os.environ, **(environment or {}), "PYTHONPATH": os.pathsep.join([_HERE, *_PATH])},
+                    env={**_QUIET, **environment, "PYTHONPATH": os.pathsep.join([_HERE, *_PATH])},
                 )
             except BaseException:
                 ours.close()

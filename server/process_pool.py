@@ -7,13 +7,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from server.child import Child
+from server.child_environment import plain_environment
 from server.errors import OverloadedError, UnavailableError
 from server.wire import Frame, WireError
 
@@ -71,7 +74,7 @@ class ProcessPool(Generic[Reply]):
         name: of what is done, for the log and metrics.
         program: what to start; a descriptor is added to it.
         kinds: the messages that a job is answered with; with one of them a process also says that it is ready.
-        environment: variables of the processes beside this one's.
+        environment: variables that the processes get beside the plain ones of this one, which are no secrets.
     """
 
     def __init__(
@@ -82,14 +85,14 @@ class ProcessPool(Generic[Reply]):
         program: Sequence[str],
         kinds: Sequence[type[Reply]],
         limits: PoolLimits,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.name = name
         self._size = size
         self._program = program
         self._kinds = kinds
         self._limits = limits
-        self._environment = environment
+        self._environment = {**plain_environment(os.environ), **environment}
         self._waiting: deque[_Job[Reply]] = deque()
         self._running: set[_Job[Reply]] = set()
         self._came = asyncio.Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Literal, Protocol
 
 from flashu_core import ModelInfo, UnitCosts
 from server.child import Child
+from server.child_environment import worker_environment
 from server.messages import FromWorker, Load, Loaded, LoadFailed, Shutdown, UnitEnded
 from server.restarts import Restarts
 from server.watch import LOOK_S, Watch
@@ -161,7 +163,7 @@ class Supervisor:
         return pause
 
     async def _serve(self) -> int:
-        child = self._child = await Child.start(self._program)
+        child = self._child = await Child.start(self._program, worker_environment(os.environ))
         _log.info("worker started, pid %d", child.pid)
         self._watch = Watch(self._patience.unit_s, self._clock())
         watching = asyncio.create_task(self._keep_watch(child))

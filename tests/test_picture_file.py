@@ -133,6 +133,42 @@ def test_avif_and_heic(make: Callable[..., bytes]) -> None:
     assert "MiB" in refused(whole, PictureLimits(max_memory=10_000))
 
 
+def heic_with_thumbnail(pixels: Pixels, thumbnail: Pixels) -> bytes:
+    """A HEIC with a thumbnail that may show anything."""
+    made = pillow_heif.from_pillow(Image.fromarray(pixels))
+    made.add_from_pillow(Image.fromarray(thumbnail))
+    file = io.BytesIO()
+    made.save(file, quality=95, thumbnails=[len(thumbnail)])
+    # The items are the picture, a thumbnail made of it, and the other picture, which becomes the thumbnail.
+    reference, changed = (b"thmb" + struct.pack(">HHH", item, 1, 1) for item in (2, 3))
+    assert file.getvalue().count(reference) == 1
+    return file.getvalue().replace(reference, changed)
+
+
+def test_a_thumbnail_is_not_taken_for_the_picture() -> None:
+    red, blue = np.full((256, 256, 3), (255, 0, 0), np.uint8), np.full((128, 128, 3), (0, 0, 255), np.uint8)
+    file = heic_with_thumbnail(red, blue)
+    with pillow_heif.HeifImageFile(io.BytesIO(file)) as library:  # takes it where a small picture will do
+        library.draft("RGB", (64, 64))
+        assert np.abs(np.asarray(library).astype(int) - blue).max() <= 6
+    for target in (None, (16, 16), (64, 64)):
+        pixels = decode_picture(file, LIMITS, target)
+        assert np.abs(pixels.astype(int) - [255, 0, 0]).max() <= 6, target
+
+
+def test_an_exif_thumbnail_is_not_taken_for_the_picture() -> None:
+    red, blue = (Image.new("RGB", (256, 256), colour) for colour in ("red", "blue"))
+    small = file_of(blue.resize((128, 128)), "JPEG")
+    # The first directory is empty, the second one says where the thumbnail is and how long.
+    tiff = b"II*\0" + struct.pack("<IHIHHHIIHHIII", 8, 0, 14, 2, 0x201, 4, 1, 44, 0x202, 4, 1, len(small), 0)
+    for kind in ("JPEG", "WEBP", "PNG", "AVIF"):
+        file = file_of(red, kind, exif=b"Exif\0\0" + tiff + small)
+        assert small in file
+        for target in (None, (16, 16)):
+            pixels = decode_picture(file, LIMITS, target)
+            assert np.abs(pixels.astype(int) - [255, 0, 0]).max() <= 6, (kind, target)
+
+
 def test_heic_where_its_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     file = heic(np.zeros((64, 64, 3), np.uint8))
     assert "HEIC" in picture_formats()
