@@ -73,14 +73,8 @@ class Engine:
     ) -> None:
         self.config = config
         self.info = model_info(checkpoint, config)
-        self._parts = Parts(
-            checkpoint.model,
-            checkpoint.vae,
-            checkpoint.tokenizer,
-            self.info,
-            with_own(checkpoint.model.config.policies),
-            clock,
-        )
+        policies = with_own(checkpoint.model.config.policies)
+        self._parts = Parts(checkpoint.model, checkpoint.vae, checkpoint.tokenizer, self.info, policies, clock)
         self._device = checkpoint.model.device
         self._weights = sum(
             tensor.nbytes
@@ -270,18 +264,18 @@ class Engine:
         identity = self._submitted + 1
         seed = int(torch.randint(0, 2**31, ())) if request.seed is None else request.seed
         spans = Spans(torch.device("cpu"))
-        active: Drawing | Asking
         with spans.span("tokenize"):
-            if isinstance(request, GenerateRequest):
-                active = self._drawer.accept(identity, request, seed)
-            else:
-                active = self._asker.accept(identity, request, seed)
+            active = self._accept(identity, request, seed)
         active.arrived = self._clock() if arrived is None else arrived
         active.spans.append(spans)
         self._submitted = identity
         self._active[identity] = active
         self._entries[identity] = active.entry
         return identity
+
+    def validate(self, request: Request) -> None:
+        """Raises `InvalidRequestError` where this model cannot do a request; it is not taken in any case."""
+        self._accept(0, request, 0)
 
     def forecast(self, request: GenerateRequest) -> int:
         """FLOPs that drawing will take, without reading prompts and the autoencoder.
@@ -347,6 +341,11 @@ class Engine:
         result = self._finish(request, on_event)
         assert isinstance(result, UnderstandResult)
         return result
+
+    def _accept(self, identity: int, request: Request, seed: int) -> Drawing | Asking:
+        if isinstance(request, GenerateRequest):
+            return self._drawer.accept(identity, request, seed)
+        return self._asker.accept(identity, request, seed)
 
     def _finish(self, request: Request, on_event: Callable[[Event], None] | None) -> Result:
         identity = self.submit(request)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
-from flashu_core import GenerateRequest, InvalidRequestError, Quote, Request, Stage, Task
+from flashu_core import GenerateRequest, InvalidRequestError, Quote, Request, Stage, Task, UnderstandRequest
 from server.backlog import Part, seconds_ahead
 from server.errors import OverloadedError
 from server.lengths import Lengths
@@ -194,6 +194,22 @@ class Admission:
                 parameter="points" if isinstance(request, GenerateRequest) else "max_new_tokens",
             )
         return quote
+
+    def longest_answer(self, request: UnderstandRequest, seconds: float) -> int:
+        """Tokens that an answer may have, at most as many as it asks for, to take no more than `seconds` alone, and no
+        more than one request may take; at least 1, which may take longer.
+
+        Raises:
+            InvalidRequestError: nobody can price it.
+        """
+        quote = self._costs.quote(request)
+        seconds = min(seconds, self._room.request_seconds)
+        if quote.seconds <= seconds or not quote.unit:
+            return quote.units
+        fitting = math.floor((seconds - quote.start) / quote.unit)
+        if quote.start + fitting * quote.unit > seconds:  # by a rounding
+            fitting -= 1
+        return max(fitting, 1)
 
     def admit(self, request: Request) -> Ticket:
         """A ticket for a request that is queued now; close it whatever becomes of the request.

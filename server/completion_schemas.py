@@ -55,7 +55,8 @@ class CompletionBody(TextBody):
     prompt: Prompts
     """What is answered: a text, or several for a choice each."""
     max_tokens: NewTokens = None
-    """Length of an answer at most; null is 16. More than the model has room for is cut to that."""
+    """Length of an answer at most; null is 16. More than the model has room for, or can be decoded in time, is cut
+    to that."""
     stop: Stops | None = None
     """Texts before the first of which an answer ends."""
     echo: bool | None = None

@@ -6,6 +6,7 @@ Run as `python -m server.engine_process DESCRIPTOR`, which only `server.child` d
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import faulthandler
 import logging
@@ -51,6 +52,8 @@ from server.messages import (
     Submit,
     ToWorker,
     UnitEnded,
+    Valid,
+    Validate,
 )
 from server.process_limits import die_with_parent
 from server.wire import Bytes, WireError, encode, receive_blocking
@@ -80,6 +83,7 @@ class EngineLike(Protocol):
     def watch(self, *, on_begin: Callable[[int], None], on_unit: Callable[[UnitReport], None]) -> None: ...
     def warm_up(self) -> None: ...
     def submit(self, request: Request, *, arrived: float | None = None) -> int: ...
+    def validate(self, request: Request) -> None: ...
     def cancel(self, request: int) -> None: ...
     def step(self) -> list[Event]: ...
 
@@ -143,6 +147,10 @@ class EngineProcess:
                 match command:
                     case Submit():
                         self._submit(engine, command)
+                    case Validate(request=number, work=work):
+                        with self._refusing(number):
+                            engine.validate(work)
+                            self._tell(Valid(request=number))
                     case Cancel(request=number):
                         if number in self._identities:
                             engine.cancel(self._identities[number])
@@ -166,16 +174,21 @@ class EngineProcess:
             yield self._commands.get()
 
     def _submit(self, engine: EngineLike, command: Submit) -> None:
-        try:
+        with self._refusing(command.request):
             identity = engine.submit(command.work, arrived=command.arrived)
-        except FlashUError as error:
-            self._tell(Refused(request=command.request, error=error))
-        except Exception as error:  # noqa: BLE001 - the request's boundary: the others must not notice
-            _log.error("the engine could not take a request\n%s", _places(error))
-            self._tell(Refused(request=command.request, error=None))
-        else:
             self._numbers[identity] = command.request
             self._identities[command.request] = identity
+
+    @contextlib.contextmanager
+    def _refusing(self, number: int) -> Iterator[None]:
+        """Tells that a request is refused where the engine does not take it."""
+        try:
+            yield
+        except FlashUError as error:
+            self._tell(Refused(request=number, error=error))
+        except Exception as error:  # noqa: BLE001 - the request's boundary: the others must not notice
+            _log.error("the engine could not take a request\n%s", _places(error))
+            self._tell(Refused(request=number, error=None))
 
     def _pass_on(self, event: Event) -> None:
         number = self._numbers[event.request]

@@ -72,6 +72,18 @@ class Submit:
     arrived: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Validate:
+    """Whether the engine would take a request: answered with `Valid` or `Refused`, and nothing is run.
+
+    Attributes:
+        request: a number that no other request has.
+    """
+
+    request: int
+    work: Request
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cancel:
     """End a request at the next unit; nothing where it has ended."""
@@ -112,9 +124,17 @@ class Begun:
     request: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Valid:
+    """The engine would take a request that was to be validated."""
+
+    request: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Refused:
-    """The engine did not take a request; without an error of its own it was a fault of ours, told in the log."""
+    """The engine did not take a request, or would not take it; without an error of its own it was a fault of ours, told
+    in the log."""
 
     request: int
     error: FlashUError | None
@@ -192,8 +212,8 @@ class ImageRefused:
     error: FlashUError
 
 
-ToWorker = Load | Submit | Cancel | Shutdown
-FromWorker = Loaded | LoadFailed | Begun | Refused | UnitEnded | Progress | Preview | Text | Finished | Failed
+ToWorker = Load | Submit | Validate | Cancel | Shutdown
+FromWorker = Loaded | LoadFailed | Begun | Valid | Refused | UnitEnded | Progress | Preview | Text | Finished | Failed
 TO_WORKER: Final[tuple[type[ToWorker], ...]] = get_args(ToWorker)
 FROM_WORKER: Final[tuple[type[FromWorker], ...]] = get_args(FromWorker)
 
@@ -206,11 +226,13 @@ FROM_IMAGE_PROCESS: Final[tuple[type[FromImageProcess], ...]] = get_args(FromIma
 TAGS: Final[Mapping[str, type]] = {
     "load": Load,
     "submit": Submit,
+    "validate": Validate,
     "cancel": Cancel,
     "shutdown": Shutdown,
     "loaded": Loaded,
     "load_failed": LoadFailed,
     "begun": Begun,
+    "valid": Valid,
     "refused": Refused,
     "unit_ended": UnitEnded,
     "progress": Progress,

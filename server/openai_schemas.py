@@ -183,7 +183,8 @@ class ChatBody(TextBody):
     modalities: Annotated[list[Literal["text", "image", "audio"]], Field(max_length=3)] | None = None
     """`["image"]` draws, `["text"]` answers; with both or none the text decides. Audio is refused."""
     max_tokens: NewTokens = None
-    """Length of an answer at most; null is 128. More than the model has room for is cut to that; -1 is all of it."""
+    """Length of an answer at most; null is 128. More than the model has room for, or can be decoded in time, is
+    cut to that; -1 is all of it."""
     max_completion_tokens: NewTokens = None
     """The same under its newer name."""
     stop: Stops | None = None

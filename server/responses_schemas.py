@@ -172,7 +172,8 @@ class ResponsesBody(TextBody):
     tool_choice: Any = None
     """`image_generation`, or `required` with that tool, draws; `none` answers; `auto` lets the text decide."""
     max_output_tokens: NewTokens = None
-    """Length of an answer at most; null is 128. More than the model has room for is cut to that."""
+    """Length of an answer at most; null is 128. More than the model has room for, or can be decoded in time,
+    is cut to that."""
 
     include: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=32)] | None = None
     """With `message.output_text.logprobs` among them an answer tells the log probabilities of its tokens."""

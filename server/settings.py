@@ -129,7 +129,8 @@ class Settings(BaseSettings):
     max_queue_seconds: float = Field(default=10.0, gt=0, le=3600)
     """Seconds that a request may have to wait, as predicted; one that would wait longer is refused with 503."""
     max_request_seconds: float = Field(default=300.0, gt=0, le=86_400)
-    """Seconds that one request may take by itself, as priced (answers at full length); more is refused with 400."""
+    """Seconds that one request may take by itself, as priced (answers at full length); more is refused with 400, but on
+    OpenAI's routes an answer's length is cut to what fits."""
     max_queue: int = Field(default=256, ge=0, le=10_000)
     """Requests of a task that may wait, whatever they cost."""
     load_timeout_s: float = Field(default=1800.0, gt=0, le=86_400)

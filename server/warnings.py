@@ -41,6 +41,13 @@ class Warnings:
         else:
             self._messages[name] = message
 
+    def replace(self, param: str, message: str) -> None:
+        """Warns of a parameter in these words, whatever was said of it before."""
+        if param in self._messages:
+            self._messages[param] = message
+        else:
+            self.add(param, message)
+
     def as_json(self) -> list[dict[str, str | None]]:
         """The list `warnings` of an answer; its last entry tells of those that did not fit."""
         listed: list[dict[str, str | None]] = [

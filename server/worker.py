@@ -26,6 +26,7 @@ from flashu_core import (
     Result,
     Task,
     Text,
+    UnderstandRequest,
     UnitCosts,
     UnitReport,
 )
@@ -33,8 +34,9 @@ from server.admission import Admission, AdmissionCounts, Room, Ticket
 from server.child import PROGRAM
 from server.errors import InternalError, UnavailableError, WorkerLostError
 from server.job import Job
-from server.messages import Begun, Cancel, FromWorker, Load, Refused, Submit, UnitEnded
+from server.messages import Begun, Cancel, FromWorker, Load, Refused, Submit, UnitEnded, Valid, Validate
 from server.supervisor import Patience, Supervisor
+from server.validations import Validations
 from server.wire import WireError, encode
 
 State = Literal["loading", "ready", "restarting", "draining", "failed"]
@@ -90,6 +92,7 @@ class Worker:
         self._counts = AdmissionCounts()
         self._draining = False
         self._inside: dict[int, _Place] = {}  # sent, and not yet ended by the process
+        self._validations = Validations()
         self._arrivals = 0
         self._evaluations_saved = 0
         self._memory: Mapping[str, int] = {}
@@ -197,6 +200,32 @@ class Worker:
         """
         return self._open().quote(request)
 
+    def longest_answer(self, request: UnderstandRequest, seconds: float) -> int:
+        """Tokens that an answer may have to be ready within `seconds`, as `Admission.longest_answer`.
+
+        Raises:
+            UnavailableError, InvalidRequestError
+        """
+        return self._open().longest_answer(request, seconds)
+
+    async def validate(self, request: Request) -> None:
+        """Whether the engine would take a request; nothing is run.
+
+        Raises:
+            UnavailableError, WorkerLostError
+            DeadlineExceededError: there was no answer before the request's deadline.
+            FlashUError: what the engine would refuse it with.
+            InternalError: the engine could not tell.
+        """
+        self._open()
+        self._arrivals += 1
+        self._supervisor.send(encode(Validate(request=self._arrivals, work=request)))
+        left = None if request.deadline is None else request.deadline - self._clock()
+        try:
+            await self._validations.answer(self._arrivals, within_s=left)
+        except asyncio.TimeoutError:
+            raise _too_late() from None
+
     async def run(self, request: Request, on_work: Callable[[int], None] = _uncounted) -> Result:
         """The request's result. If the awaiting task is cancelled, so is the request.
 
@@ -239,6 +268,7 @@ class Worker:
     def give_up(self) -> None:
         """Takes no more requests, and what is still unfinished fails as unavailable."""
         self.begin_drain()
+        self._validations.fail(UnavailableError("draining"))
         self._end_all(lambda _: UnavailableError("draining"))
 
     async def stop(self) -> None:
@@ -314,6 +344,7 @@ class Worker:
     def lost(self) -> None:
         self._admission = None
         self._memory = {}
+        self._validations.fail(WorkerLostError(ran=False))
         self._end_all(lambda place: WorkerLostError(ran=place.ticket.started))
 
     def hear(self, message: FromWorker) -> None:
@@ -337,7 +368,10 @@ class Worker:
                     if place.job.abandoned:
                         self._evaluations_saved += place.job.evaluations_left
                     place.job.end(error)
+            case Valid(request=number):
+                self._validations.tell(number, None)
             case Refused(request=number, error=refusal):
+                self._validations.tell(number, refusal or InternalError())
                 if place := self._left(number):
                     place.job.end(refusal or InternalError())
 

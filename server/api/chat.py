@@ -143,7 +143,7 @@ async def _drawing_chunks(
 
 
 async def _answer(services: Services, request: Request, body: ChatBody, completion: _Completion) -> Response:
-    question = await turns.question(services, request, body)
+    question = await turns.question(services, request, body, completion.warnings)
     asking, decoded_ms = question.request, question.decoded_ms
     if body.stream:
         return completion.stream(_answer_chunks(services, record_of(request.scope), asking, decoded_ms, completion))

@@ -8,16 +8,16 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import Request
 
-from flashu_core import Text, TokenLogprobs, UnderstandRequest
+from flashu_core import InvalidRequestError, Text, TokenLogprobs, UnderstandRequest
 from server.api import work
 from server.api.bodies import JSON, media_type, read_open_json
 from server.api.disconnect import unless_gone
@@ -30,6 +30,7 @@ from server.openai_answers import CompletionAnswer
 from server.record import Record, record_of
 from server.warnings import Warnings
 
+T = TypeVar("T")
 _NAMES = {"question": "prompt", "max_new_tokens": "max_tokens"}
 
 
@@ -116,6 +117,10 @@ def completion_routes(services: Services) -> APIRouter:
         ]
         work.admit(services, record, "vqa", askings[0].policy, priority=askings[0].priority)
         check_model(services, body.model)
+        # A stream tells one answer after another, so they share the time that it has.
+        timeout_s = services.settings.request_timeout_s if body.timeout_s is None else body.timeout_s
+        share_s = timeout_s / len(askings) if body.stream else timeout_s
+        askings = [work.fit_answer(services, record, asking, warnings, share_s) for asking in askings]
         completion = _Completion(
             id=f"cmpl-{uuid.uuid4().hex}", created=int(time.time()), body=body, askings=askings, warnings=warnings
         )
@@ -129,8 +134,28 @@ def completion_routes(services: Services) -> APIRouter:
 async def _answer_all(
     services: Services, record: Record, askings: Sequence[UnderstandRequest]
 ) -> Sequence[work.Answered]:
-    """All answers, computed together; where one fails the others are cancelled."""
-    tasks = [asyncio.ensure_future(work.answer(services, record, asking, None)) for asking in askings]
+    """All answers, computed together."""
+
+    async def answer(index: int) -> work.Answered:
+        with _naming(record, index, len(askings)):
+            return await work.answer(services, record, askings[index], None)
+
+    return await _together(answer(index) for index in range(len(askings)))
+
+
+async def _validate_all(services: Services, record: Record, askings: Sequence[UnderstandRequest]) -> None:
+    """Raises what one of the prompts would be refused with for what it is."""
+
+    async def validate(index: int) -> None:
+        with _naming(record, index, len(askings)):
+            await services.worker.validate(askings[index])
+
+    await _together(validate(index) for index in range(len(askings)))
+
+
+async def _together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What all of them return; where one fails the others are cancelled."""
+    tasks = [asyncio.ensure_future(one) for one in coroutines]
     try:
         return await asyncio.gather(*tasks)
     finally:
@@ -139,8 +164,20 @@ async def _answer_all(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@contextlib.contextmanager
+def _naming(record: Record, index: int, prompts: int) -> Iterator[None]:
+    """An error about the question that is raised in here is about that one of the prompts."""
+    try:
+        yield
+    except InvalidRequestError:
+        if prompts > 1 and record.names == _NAMES:  # the first one to fail is the one that is told
+            record.names = {**_NAMES, "question": f"prompt.{index}"}
+        raise
+
+
 async def _chunks(services: Services, record: Record, completion: _Completion) -> AsyncGenerator[bytes, None]:
-    """One choice after another."""
+    """One choice after another. What is wrong with a later prompt is told before the stream begins."""
+    await _validate_all(services, record, completion.askings)
     answered: list[work.Answered] = []
     for index, asking in enumerate(completion.askings):
         place = -1

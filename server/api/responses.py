@@ -206,7 +206,7 @@ async def _drawing_events(
 
 async def _answer(services: Services, request: Request, response: _Response) -> Response:
     record = record_of(request.scope)
-    question = await turns.question(services, request, response.body)
+    question = await turns.question(services, request, response.body, response.warnings)
     if response.body.stream:
         return response.stream(_answer_events(services, record, question, response))
     answered = await unless_gone(request, work.answer(services, record, question.request, question.decoded_ms))

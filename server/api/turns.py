@@ -4,7 +4,7 @@ once where it cannot be done, before a picture is decoded. It knows bodies, not 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -84,8 +84,8 @@ def drawing(services: Services, record: Record, turn: Turn) -> GenerateRequest:
     return request
 
 
-async def question(services: Services, request: Request, turn: Turn) -> Question:
-    """The engine's request of a turn that is answered, with its picture decoded.
+async def question(services: Services, request: Request, turn: Turn, warnings: Warnings) -> Question:
+    """The engine's request of a turn that is answered, with its picture decoded; warns of a length that is cut.
 
     Raises:
         UnavailableError, OverloadedError, InvalidRequestError, UnknownModelError, ClientGoneError
@@ -94,14 +94,15 @@ async def question(services: Services, request: Request, turn: Turn) -> Question
     ends, default = work.deadline(services, turn.timeout_s), services.settings.acceleration
     # Made without the picture first, for it may be refused before that is decoded.
     asking = native.to_request(None, ends, default, stop=turn.stops, logprobs=turn.wanted_logprobs)
-    work.admit(services, record_of(request.scope), "vqa", asking.policy, priority=asking.priority)
+    record = record_of(request.scope)
+    work.admit(services, record, "vqa", asking.policy, priority=asking.priority)
     check_model(services, turn.model)
+    asking = work.fit_answer(services, record, asking, warnings, turn.timeout_s)
     picture = turn.picture
     if picture is None:
         return Question(asking, None)
     image, decoded_ms = await unless_gone(request, work.decode(services, picture.address, ends))
-    asking = native.to_request(image, ends, default, stop=turn.stops, logprobs=turn.wanted_logprobs)
-    return Question(asking, decoded_ms)
+    return Question(replace(asking, image=image), decoded_ms)
 
 
 def routing(route: Route, picture: Picture | None) -> dict[str, Any]:

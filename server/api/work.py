@@ -8,7 +8,7 @@ import base64
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flashu_core import (
     Finished,
@@ -33,6 +33,7 @@ from server.routing import Route, Unrouted, classify
 from server.schemas import OutputFormat
 from server.warnings import Warnings
 
+_IN_TIME = 0.9  # of the time that an answer has: a picture is decoded and others are waited for in the rest
 _ALL_IN_WORDS = "describe the whole picture without sending one, or ask for text to have the picture looked at"
 
 
@@ -131,6 +132,30 @@ def admit(
         raise InvalidRequestError(
             f"size {size[0]}x{size[1]} is not supported by this model; it draws {known}", parameter="size"
         )
+
+
+def fit_answer(
+    services: Services, record: Record, asking: UnderstandRequest, warnings: Warnings, timeout_s: float | None
+) -> UnderstandRequest:
+    """The request with as many tokens as can be ready in time, by the forecast for one that runs alone; warns where
+    that is less than it asks for. OpenAI's clients send a length as a bound, and read in `finish_reason` that an
+    answer was cut, so it is not refused.
+
+    Args:
+        timeout_s: that it has; None is the server's default.
+
+    Raises:
+        UnavailableError
+        InvalidRequestError: nobody can price it.
+    """
+    seconds = _IN_TIME * (services.settings.request_timeout_s if timeout_s is None else timeout_s)
+    fitting = services.worker.longest_answer(asking, seconds)
+    if fitting == asking.max_new_tokens:
+        return asking
+    limit = services.settings.max_request_seconds
+    reason = f"it has {seconds:g} s of timeout_s" if seconds < limit else f"a request may take {limit:g} s"
+    warnings.replace(record.names["max_new_tokens"], f"cut to {fitting}, which can be ready in time: {reason}")
+    return replace(asking, max_new_tokens=fitting)
 
 
 async def decode(services: Services, picture: str | bytes, deadline: float) -> tuple[Pixels, float]:

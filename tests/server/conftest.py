@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +19,15 @@ import httpx
 import pytest
 import uvicorn
 
+from flashu_core import EngineConfig
+from server.admission import Room
 from server.api.services import Services
 from server.app import create_app
 from server.child import PROGRAM
 from server.image_pool import ImagePool
+from server.messages import Load
 from server.settings import Settings
+from server.supervisor import Patience
 from server.worker import Worker
 
 # Two processes may share few cores with other tests; nothing here is to fail for that.
@@ -142,3 +146,28 @@ def real() -> Iterator[Live]:
     with _serving(None, acceleration="exact", dtype="float32", max_queue_seconds=3600) as live:
         live.wait_until_ready()
         yield live
+
+
+@contextlib.asynccontextmanager
+async def _working(engine: Any, *, wait: bool = True, **patience: Any) -> AsyncIterator[Worker]:
+    """A worker before which six may wait, on an engine that no test shares."""
+    worker = Worker(
+        Load(model=None, engine=EngineConfig(), policy="exact", log_level="warning"),
+        Room(seconds=600.0, requests=6, request_seconds=600.0),
+        Patience(**{"unit_s": 600.0, **patience}),
+        program=engine.program,
+    )
+    worker.start()
+    try:
+        if wait:
+            assert await worker.loaded() is not None
+        yield worker
+    finally:
+        for name in ("hold", "hold-harm", "hold-loading"):
+            engine.release(name)
+        await worker.stop()
+
+
+@pytest.fixture(scope="session")
+def working() -> Callable[..., contextlib.AbstractAsyncContextManager[Worker]]:
+    return _working

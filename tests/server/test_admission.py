@@ -132,6 +132,26 @@ def test_one_request_has_a_price_at_most() -> None:
     assert world.counts.refused == {("generate", "price"): 1, ("vqa", "price"): 1}
 
 
+def test_an_answer_may_be_as_long_as_can_be_decoded_in_time() -> None:
+    world = World(limits={"request_seconds": 50.0})
+
+    def longest(tokens: int, seconds: float) -> int:
+        return world.admission.longest_answer(UnderstandRequest(question="a", max_new_tokens=tokens), seconds)
+
+    assert longest(500, 100.0) == 500
+    assert longest(501, 100.0) == 500  # by what one request may take
+    assert longest(501, 20.0) == 200  # by its own time
+    assert longest(128, 20.0) == 128
+    assert longest(128, 0.01) == 1
+    for tokens in range(1, 200):  # what it says is accepted, whatever numbers round to
+        narrow = World(limits={"request_seconds": tokens * 0.1})
+        request = UnderstandRequest(question="a", max_new_tokens=4096)
+        fitting = narrow.admission.longest_answer(request, math.inf)
+        assert fitting in (tokens - 1, tokens)
+        narrow.admission.quote(UnderstandRequest(question="a", max_new_tokens=fitting))
+    assert world.counts.refused == {}
+
+
 def test_a_giant_keeps_nobody_out_that_can_run_beside_it() -> None:
     world = World(limits={"seconds": 30.0, "rows": 16})
     giant = world.draw(1000, images=8)

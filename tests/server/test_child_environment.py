@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from server.child_environment import plain_environment, worker_environment
-from tests.server.conftest import Live, Toy
 
 KEY = "environment-of-children-1"  # as an API key: long enough, and found nowhere else
 SECRETS = {
@@ -54,9 +52,7 @@ def test_the_worker_gets_all_but_settings_and_secrets() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_servers_processes_hold_no_key(
-    toy: Callable[..., Toy], serving: Callable[..., AbstractContextManager[Live]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_servers_processes_hold_no_key(toy: Any, serving: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     with serving(toy()) as live:

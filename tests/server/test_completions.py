@@ -137,6 +137,24 @@ def test_what_is_refused(fields: dict[str, Any], words: str, client: openai.Open
     assert (caught.value.param or "").split(".")[0] == name
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_one_of_several_prompts_is_refused_by_its_number(stream: bool, client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match=r"prompt\.2: .* tokens; at most 256") as caught:
+        client.completions.create(model="shapes-64", prompt=[ASKED, ASKED, "a " * 300, ASKED], stream=stream)
+    assert (caught.value.param, caught.value.code) == ("prompt.2", "context_length_exceeded")
+
+
+def test_a_late_prompt_is_refused_before_the_first_is_answered(shared: Any) -> None:
+    before = len(shared.engine.seen)
+    body = {"model": "toy", "stream": True}
+    refused = shared.client.post("/v1/completions", json={**body, "prompt": [ASKED] * 19 + ["word " * 300]})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt.19")
+    assert len(shared.engine.seen) == before
+    told = shared.client.post("/v1/completions", json={**body, "prompt": [ASKED] * 20})
+    assert (told.status_code, "error" in told.text) == (200, False)
+    assert len(shared.engine.seen) == before + 20
+
+
 def test_another_model_is_not_found(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError):
         client.completions.create(model="gpt-x", prompt="a")

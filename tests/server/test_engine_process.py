@@ -28,6 +28,7 @@ from flashu_core import (
     GenerateResult,
     InvalidRequestError,
     Progress,
+    PromptTooLongError,
     Text,
     UnderstandRequest,
     UnderstandResult,
@@ -43,6 +44,8 @@ from server.messages import (
     Shutdown,
     Submit,
     UnitEnded,
+    Valid,
+    Validate,
 )
 from server.wire import PREFIX, decode, encode, lengths
 
@@ -155,6 +158,14 @@ def test_a_refusal_keeps_its_class_and_harms_nobody(ready: Process, number: Any)
     assert isinstance(refused.error, InvalidRequestError)
     assert refused.error.parameter == "prompt"
     assert ready.until(Finished)[0].request == good
+
+
+def test_validating_runs_nothing(ready: Process, number: Any) -> None:
+    ready.send(Validate(request=(good := number()), work=UnderstandRequest(question="what is it?")))
+    ready.send(Validate(request=(bad := number()), work=UnderstandRequest(question="what is it? " * 500)))
+    refused, before = ready.until(Refused)
+    assert before == [Valid(request=good)]
+    assert (refused.request, type(refused.error), refused.error.parameter) == (bad, PromptTooLongError, "question")
 
 
 def test_what_is_too_late_is_refused_before_anything_is_done_for_it(ready: Process, number: Any) -> None:

@@ -302,17 +302,63 @@ def test_numbers_as_other_languages_write_them(shared: Any) -> None:
 
 
 def test_a_length_beyond_the_models_room_is_cut_with_a_warning(shared: Any) -> None:
-    for route, name in (
-        (CHAT, "max_tokens"),
-        (CHAT, "max_completion_tokens"),
-        (COMPLETIONS, "max_tokens"),
-        (RESPONSES, "max_output_tokens"),
-    ):
+    for route, name in LENGTHS:
         assert warned(post(shared, route, **{name: 100_000})) == [name]
         assert warned(post(shared, route, **{name: 4096})) == []
         assert warned(post(shared, route, **{name: -1})) == []
         for value in (0, -2, 1.5, True):
             assert post(shared, route, **{name: value}).json()["error"]["param"] == name
+
+
+LENGTHS = (
+    (CHAT, "max_tokens"),
+    (CHAT, "max_completion_tokens"),
+    (COMPLETIONS, "max_tokens"),
+    (RESPONSES, "max_output_tokens"),
+)
+
+
+def test_a_length_that_cannot_be_ready_in_time_is_cut_with_a_warning(toy: Any, serving: Any) -> None:
+    with serving(toy(step_s=0.01), max_request_seconds=0.015) as live:  # enough for one of the answer's two words
+        live.wait_until_ready()
+        for route, name in LENGTHS:
+            for length in (2, 4096, 100_000, -1):
+                answer = post(live, route, **{name: length})
+                assert answer.status_code == 200
+                assert finish(answer) == "length"
+                (warning,) = answer.json()["warnings"]
+                words = "cut to 1, which can be ready in time: a request may take 0.015 s"
+                assert warning == {"param": name, "message": words}
+            assert warned(post(live, route, **{name: 1})) == []
+            streamed = post(live, route, stream=True, **{name: 4096})
+            assert (streamed.status_code, streamed.headers[HEADER]) == (200, name)
+            assert words in streamed.text
+        for route in ("/v1/vqa", "/v1/infer"):
+            error = post(live, route, max_new_tokens=4096).json()["error"]
+            assert (error["param"], error["code"]) == ("max_new_tokens", "invalid_value")
+            assert "would take 41 s by itself; at most 0.015 s may be: lower max_new_tokens" in error["message"]
+
+
+def test_a_length_that_cannot_be_ready_before_the_deadline_is_cut(toy: Any, serving: Any) -> None:
+    with serving(toy(step_s=0.5)) as live:
+        live.wait_until_ready()
+        for route, name in LENGTHS:
+            answer = post(live, route, timeout_s=30.0, **{name: 4096})
+            assert finish(answer) == "stop"
+            (warning,) = answer.json()["warnings"]
+            words = "cut to 54, which can be ready in time: it has 27 s of timeout_s"
+            assert warning == {"param": name, "message": words}
+        prompts = ["a", "b"]  # one after the other, in a stream
+        answer = post(live, COMPLETIONS, prompt=prompts, stream=True, timeout_s=30.0, max_tokens=4096)
+        assert "cut to 27, which can be ready in time: it has 13.5 s of timeout_s" in answer.text
+
+
+def finish(response: httpx.Response) -> str:
+    """Why an answer ended, in the words of a chat."""
+    body = response.json()
+    if "choices" in body:
+        return str(body["choices"][0]["finish_reason"])
+    return "length" if body["incomplete_details"] == {"reason": "max_output_tokens"} else "stop"
 
 
 @pytest.mark.parametrize("given", [-1, -1.0])

@@ -19,6 +19,14 @@ def test_each_parameter_once_in_order() -> None:
     assert warnings.headers() == {HEADER: "b, a"}
 
 
+def test_words_are_replaced_in_their_place() -> None:
+    warnings = Warnings()
+    warnings.add("b", "one")
+    for param, message in [("a", "two"), ("b", "three")]:
+        warnings.replace(param, message)
+    assert warnings.as_json() == [{"param": "b", "message": "three"}, {"param": "a", "message": "two"}]
+
+
 def test_names_are_cleaned_and_bounded() -> None:
     warnings = Warnings()
     warnings.add("a,\r\nb\0é" + "x" * 1000, "m")

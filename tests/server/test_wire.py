@@ -51,6 +51,8 @@ from server.messages import (
     Shutdown,
     Submit,
     UnitEnded,
+    Valid,
+    Validate,
 )
 from server.wire import PREFIX, WireError, decode_frame, encode
 
@@ -182,11 +184,13 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
         log_format=st.sampled_from(["json", "text"]),
     ),
     Submit: st.builds(Submit, request=COUNT, work=GENERATE | UNDERSTAND, arrived=reals(0, 1e9)),
+    Validate: st.builds(Validate, request=COUNT, work=GENERATE | UNDERSTAND),
     Cancel: st.builds(Cancel, request=COUNT),
     Shutdown: st.builds(Shutdown),
     Loaded: st.builds(Loaded, info=INFO, costs=COSTS),
     LoadFailed: st.builds(LoadFailed, message=TEXT),
     Begun: st.builds(Begun, request=COUNT),
+    Valid: st.builds(Valid, request=COUNT),
     Refused: st.builds(Refused, request=COUNT, error=st.none() | ERROR),
     UnitEnded: st.builds(UnitEnded, units=COUNT, unit=UNIT, memory=st.dictionaries(TEXT, COUNT, max_size=3)),
     Progress: st.builds(Progress, COUNT, COUNT, COUNT),

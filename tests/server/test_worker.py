@@ -1,12 +1,11 @@
-"""The queue, its deadlines and cancellations, and what becomes of requests when the process dies, hangs or ends. The
-processes and the signals are real, the engine inside is the small one of these tests."""
+"""Requests before the engine: the queue, deadlines, cancellations, streams, and what they are told when the server
+ends. The process is real, the engine inside is the small one of these tests."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -17,7 +16,6 @@ import pytest_asyncio
 
 from flashu_core import (
     DeadlineExceededError,
-    EngineConfig,
     Finished,
     GenerateRequest,
     GenerateResult,
@@ -27,38 +25,14 @@ from flashu_core import (
     UnderstandRequest,
     UnderstandResult,
 )
-from server.admission import Room
-from server.errors import InternalError, OverloadedError, UnavailableError, WorkerLostError
-from server.messages import Load
-from server.supervisor import Patience
+from server.errors import InternalError, OverloadedError, UnavailableError
 from server.worker import Worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-LOAD = Load(model=None, engine=EngineConfig(), policy="exact", log_level="warning")
-
-
-@contextlib.asynccontextmanager
-async def working(engine: Any, *, wait: bool = True, **patience: Any) -> AsyncIterator[Worker]:
-    """A worker before which six may wait, on an engine that no test shares."""
-    worker = Worker(
-        LOAD,
-        Room(seconds=600.0, requests=6, request_seconds=600.0),
-        Patience(**{"unit_s": 600.0, **patience}),
-        program=engine.program,
-    )
-    worker.start()
-    try:
-        if wait:
-            assert await worker.loaded() is not None
-        yield worker
-    finally:
-        for name in ("hold", "hold-harm", "hold-loading"):
-            engine.release(name)
-        await worker.stop()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def both(toy: Any) -> AsyncIterator[tuple[Any, Worker]]:
+async def both(toy: Any, working: Any) -> AsyncIterator[tuple[Any, Worker]]:
     """A worker and its engine for all tests here that leave them as they found them."""
     engine = toy()
     async with working(engine, restarts=1000) as worker:
@@ -223,143 +197,7 @@ async def test_a_slow_reader_stalls_nobody_and_a_leaving_one_cancels(both: Any) 
     assert engine.logged("cancel")
 
 
-@pytest.mark.parametrize("fate", ["explode", "exit", "garble", "SIGKILL", "SIGSEGV"])
-async def test_a_dying_process_fails_all_and_is_replaced(both: Any, fate: str, capfd: Any) -> None:
-    engine, worker = both
-    before = worker.pid, worker.restarts
-    beside = asyncio.create_task(worker.run(drawing("beside", points=1000)))
-    await until(lambda: worker.running == 1)
-    engine.hold("hold-harm")
-    tasks = [beside, asyncio.create_task(worker.run(drawing(fate)))]
-    await until(lambda: worker.running == 2)
-    waiting = asyncio.create_task(worker.run(drawing("waits")))
-    await until(lambda: worker.waiting == 1)
-    engine.hold("hold-loading")
-    engine.release("hold-harm")
-    lost = await asyncio.gather(*tasks, waiting, return_exceptions=True)
-    assert [error.ran for error in lost if isinstance(error, WorkerLostError)] == [True, True, False]
-    assert worker.state == "restarting"
-    assert worker.info().name == "toy"
-    with pytest.raises(UnavailableError, match="started again"):
-        await worker.run(drawing())
-    with pytest.raises(UnavailableError):
-        worker.check_ready()
-    engine.release("hold-loading")
-    await until(lambda: worker.state == "ready")
-    worker.check_ready()
-    await worker.run(drawing("next"))
-    assert (begun(engine).count(fate), "waits" in begun(engine)) == (1, False)
-    assert worker.restarts == before[1] + 1
-    assert worker.pid != before[0]
-    assert "secret" not in "".join(capfd.readouterr())
-
-
-async def test_a_poison_request_ends_in_unready(toy: Any) -> None:
-    engine = toy()
-    async with working(engine, restarts=5, window_s=600.0) as worker:
-        for death in range(6):
-            await until(lambda: worker.state == "ready")
-            assert worker.restarts == death
-            with pytest.raises(WorkerLostError):
-                await worker.run(drawing("SIGKILL"))
-        await until(lambda: worker.state == "failed")
-        with pytest.raises(UnavailableError, match="not running"):
-            await worker.run(drawing())
-        await asyncio.sleep(0.5)
-        assert (worker.state, worker.restarts, worker.pid) == ("failed", 5, None)
-        assert len(engine.seen) == 6
-
-
-@pytest.mark.parametrize("fate", ["SIGSTOP", "loop"])
-async def test_a_hanging_process_is_replaced(toy: Any, fate: str) -> None:
-    async with working(toy(), unit_s=1.0) as worker:
-        before = worker.pid
-        assert before is not None
-        with pytest.raises(WorkerLostError):
-            await worker.run(drawing(fate))
-        await until(lambda: worker.state == "ready")
-        assert gone(before)
-        await worker.run(drawing())
-        assert worker.restarts == 1
-
-
-async def test_a_process_stopped_while_idle_is_replaced_once_it_has_work(toy: Any) -> None:
-    async with working(toy(), unit_s=1.0) as worker:
-        assert worker.pid is not None
-        os.kill(worker.pid, signal.SIGSTOP)
-        await asyncio.sleep(2)
-        assert (worker.state, worker.restarts) == ("ready", 0)
-        with pytest.raises(WorkerLostError):
-            await worker.run(drawing())
-        await until(lambda: worker.state == "ready")
-        await worker.run(drawing())
-
-
-async def test_slow_work_that_moves_raises_no_alarm(toy: Any) -> None:
-    async with working(toy(step_s=0.5), unit_s=0.2) as worker:
-        result = await worker.run(drawing())
-        assert isinstance(result, GenerateResult)
-        assert worker.restarts == 0
-
-
-async def test_loading_has_a_limit_of_its_own(toy: Any) -> None:
-    engine = toy()
-    engine.hold("hold-loading")
-    async with working(engine, wait=False, load_s=0.5, restarts=1) as worker:
-        assert worker.state == "loading"
-        with pytest.raises(UnavailableError, match="loading"):
-            await worker.run(drawing())
-        with pytest.raises(UnavailableError, match="loading"):
-            worker.info()
-        assert await worker.loaded() is None
-        assert (worker.state, worker.restarts) == ("failed", 1)
-
-
-async def test_units_while_loading_are_signs_of_progress(toy: Any) -> None:
-    """Calibrating a large model on a slow machine takes longer than anything else that loading does."""
-    engine = toy(step_s=0.1)
-    engine.hold("slow-loading")
-    async with working(engine, wait=False, load_s=3.0) as worker:
-        await until(lambda: worker.last_progress > 0)
-        before = worker.restarts
-        await asyncio.sleep(4.0)
-        assert (worker.state, worker.restarts) == ("loading", before)
-        engine.release("slow-loading")
-        await until(lambda: worker.state == "ready")
-        assert worker.restarts == before
-
-
-async def test_a_model_that_can_never_load_is_not_tried_again(toy: Any) -> None:
-    engine = toy()
-    engine.hold("no-loading")
-    async with working(engine, wait=False) as worker:
-        assert await worker.loaded() is None
-        await until(lambda: worker.state == "failed")
-        with pytest.raises(UnavailableError, match="not running"):
-            worker.info()
-        assert worker.restarts == 0
-    assert worker.state == "failed"
-
-
-async def test_a_model_that_does_not_load_this_time_is_tried_again(toy: Any) -> None:
-    engine = toy()
-    engine.hold("no-memory")
-    async with working(engine, wait=False) as worker:
-        await until(lambda: len(engine.logged("no memory")) == 2)
-        engine.release("no-memory")
-        assert (await worker.loaded(), worker.state) == (worker.info(), "ready")
-        assert worker.restarts >= 2
-
-
-async def test_a_model_that_never_loads_is_given_up(toy: Any) -> None:
-    engine = toy()
-    engine.hold("no-memory")
-    async with working(engine, wait=False, restarts=1) as worker:
-        assert await worker.loaded() is None
-        assert (worker.state, worker.restarts) == ("failed", 1)
-
-
-async def test_draining_lets_all_end_and_takes_no_more(toy: Any) -> None:
+async def test_draining_lets_all_end_and_takes_no_more(toy: Any, working: Any) -> None:
     engine = toy()
     async with working(engine) as worker:
         tasks = await fill(engine, worker, "a", "b", "c", "d")
@@ -382,7 +220,7 @@ async def _all(worker: Worker, request: GenerateRequest) -> list[Any]:
     return [event async for event in worker.events(request)]
 
 
-async def test_stopping_tells_those_still_inside_and_ends_what_hangs(toy: Any) -> None:
+async def test_stopping_tells_those_still_inside_and_ends_what_hangs(toy: Any, working: Any) -> None:
     async with working(toy(), stop_s=1.0) as worker:
         tasks = [asyncio.create_task(worker.run(drawing(prompt))) for prompt in ("SIGSTOP", "b", "c")]
         await inside(worker, 3)
@@ -392,11 +230,3 @@ async def test_stopping_tells_those_still_inside_and_ends_what_hangs(toy: Any) -
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(isinstance(outcome, UnavailableError) for outcome in outcomes)
         assert gone(pid)
-
-
-async def test_a_program_that_cannot_start_ends_in_failed() -> None:
-    worker = Worker(LOAD, Room(), Patience(restarts=2), program=("/nowhere/at/all",))
-    worker.start()
-    assert await worker.loaded() is None
-    assert worker.state == "failed"
-    await worker.stop()

@@ -110,15 +110,23 @@ class ToyEngine:
             self._unit()
         self._log("warm")
 
+    def validate(self, request: Request) -> None:
+        self._log("validate", text=request.prompt if isinstance(request, GenerateRequest) else request.question)
+        self._check(request)
+
+    def _check(self, request: Request) -> None:
+        text = request.prompt if isinstance(request, GenerateRequest) else request.question
+        if text == "refuse":
+            raise ValueError(SECRET)
+        if len(text.split()) > self.info.max_prompt_tokens:
+            name = "prompt" if isinstance(request, GenerateRequest) else "question"
+            raise PromptTooLongError(f"the {name} is too long; shorten it", parameter=name)
+
     def submit(self, request: Request, *, arrived: float | None = None) -> int:
         text = request.prompt if isinstance(request, GenerateRequest) else request.question
         drawing = isinstance(request, GenerateRequest)
         self._log("submit", text=text, seed=request.seed, temperature=None if drawing else request.temperature)
-        if text == "refuse":
-            raise ValueError(SECRET)
-        if len(text.split()) > self.info.max_prompt_tokens:
-            name = "prompt" if drawing else "question"
-            raise PromptTooLongError(f"the {name} is too long; shorten it", parameter=name)
+        self._check(request)
         self._submitted += 1
         self._active[self._submitted] = (request, 0)
         self._arrived[self._submitted] = time.monotonic() if arrived is None else arrived
@@ -230,13 +238,14 @@ def _name(identity: int, request: Any, done: int, waited: float) -> list[Event]:
     else:
         height, width = request.image.shape[:2]
         words = [f"{width}x{height}", *(str(round(value)) for value in request.image.mean((0, 1)))]
+    cut = len(words) > request.max_new_tokens
     words = words[: request.max_new_tokens]
     text = Text(identity, " " * (done > 0) + words[done])
     if done + 1 < len(words):
         return [text]
     result = UnderstandResult(
         answer=" ".join(words),
-        finish_reason="stop",
+        finish_reason="length" if cut else "stop",
         prompt_tokens=7,
         completion_tokens=4,
         policy=request.policy,
