@@ -18,7 +18,8 @@ from server.record import record_of
 
 EXPOSED_HEADERS = (
     *("X-Request-Id", "X-Flashu-Id", "X-Flashu-Seed", "X-Flashu-Warnings"),
-    *("Retry-After", "X-RateLimit-Limit-Requests", "X-RateLimit-Remaining-Requests", "X-RateLimit-Reset-Requests"),
+    "Retry-After",
+    *(f"X-RateLimit-{what}-{kind}" for kind in ("Requests", "Tokens") for what in ("Limit", "Remaining", "Reset")),
 )
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?", re.ASCII)

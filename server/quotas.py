@@ -7,7 +7,6 @@ import hashlib
 import math
 import secrets
 import time
-from dataclasses import dataclass
 from functools import partial
 
 from limits import RateLimitItem
@@ -18,32 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.errors import RateLimitedError, problem_of
 from server.record import record_of
+from server.standing import Standing
 from server.work_limits import WorkLimits, parse_limits
 
 _FREE = frozenset({"GET", "HEAD", "OPTIONS"})
 _BUCKETS = 4096  # of client addresses; about a kilobyte each
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """What is left to somebody of the request limit closest to its end.
-
-    Attributes:
-        reset_s: seconds until there is certainly room for one more: what `Retry-After` says where none is left.
-    """
-
-    limit: int
-    remaining: int
-    reset_s: int
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Under OpenAI's names."""
-        return {
-            "x-ratelimit-limit-requests": str(self.limit),
-            "x-ratelimit-remaining-requests": str(self.remaining),
-            "x-ratelimit-reset-requests": f"{self.reset_s}s",
-        }
 
 
 class Ledger:
@@ -83,13 +61,15 @@ class Ledger:
             if not await self._window.hit(limit, "requests", who):
                 raise await self._exceeded(limit, "requests", who)
         standings = [await self._standing(limit, "requests", who) for limit in self._requests]
-        return min(standings, key=lambda standing: standing.remaining / standing.limit, default=None)
+        return min(standings, key=lambda standing: standing.share, default=None)
 
     async def _standing(self, limit: RateLimitItem, kind: str, who: str) -> Standing:
         stats = await self._window.get_window_stats(limit, kind, who)
         # At the turn of a window the last one still weighs as much as it held; one share later there is room.
         reset = max(stats.reset_time - time.time(), 0.0) + limit.get_expiry() / limit.amount
-        return Standing(limit=limit.amount, remaining=stats.remaining, reset_s=max(math.ceil(reset), 1))
+        return Standing(
+            kind="requests", limit=limit.amount, remaining=stats.remaining, reset_s=max(math.ceil(reset), 1)
+        )
 
     async def _exceeded(self, limit: RateLimitItem, kind: str, who: str) -> RateLimitedError:
         standing = await self._standing(limit, kind, who)
@@ -122,6 +102,16 @@ class Quotas:
             return
         record = record_of(scope)
         who = f"key:{record.key}" if record.key is not None else self._bucket(scope)
+        standing: Standing | None = None
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for one in (standing, self._work.standing(who)):
+                    for name, value in {} if one is None else one.headers.items():
+                        headers.setdefault(name, value)  # a refusal has told what it was refused for
+            await send(message)
+
         try:
             if self._work:
                 self._work.check(who)
@@ -130,14 +120,8 @@ class Quotas:
         except RateLimitedError as error:
             problem = problem_of(error)
             record.fail(problem)
-            await problem.response()(scope, receive, send)
+            await problem.response()(scope, receive, send_marked)
             return
-
-        async def send_marked(message: Message) -> None:
-            if message["type"] == "http.response.start" and standing is not None:
-                MutableHeaders(scope=message).update(standing.headers)
-            await send(message)
-
         await self._app(scope, receive, send_marked)
 
     def _bucket(self, scope: Scope) -> str:

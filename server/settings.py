@@ -169,7 +169,8 @@ class Settings(BaseSettings):
     rate_limit: str | None = Field(default=None, max_length=256)
     """Requests per key, as 60/minute; 1000/day. Without keys: per client address."""
     work_limit: str | None = Field(default=None, max_length=256)
-    """Evaluations and tokens per key, as 20000/hour: reserved before a request runs, and charged as far as it ran."""
+    """Evaluations and tokens per key, as 20000/hour: reserved before a request runs, and charged as far as it ran.
+    What is left is told in x-ratelimit-*-tokens."""
     min_priority: int = Field(default=0, ge=-100, le=100)
     """Best priority that a request may have (lower runs first), but for the keys of priority_keys."""
     priority_keys: str = Field(default="", max_length=4096)

@@ -13,6 +13,7 @@ from limits import RateLimitItem, parse_many
 
 from flashu_core import ConfigurationError, InvalidRequestError, Task
 from server.errors import RateLimitedError
+from server.standing import Standing
 
 _REMEDIES = {"generate": "num_inference_steps or n", "vqa": "max_new_tokens"}
 _PARAMETERS = {"generate": "num_inference_steps", "vqa": "max_new_tokens"}
@@ -95,6 +96,15 @@ class WorkLimits:
         if who in self._uses:
             self._fit(self._use(who), 1, "send less work")
 
+    def standing(self, who: str) -> Standing | None:
+        """What is left of the limit closest to its end; None where there are no limits."""
+        counters = self._use(who).counters if who in self._uses else [_Counter() for _ in self._limits]
+        reserved = self._uses[who].reserved if who in self._uses else 0
+        standings = [
+            self._standing(limit, counter, reserved, 1) for limit, counter in zip(self._limits, counters, strict=True)
+        ]
+        return min(standings, key=lambda standing: standing.share, default=None)
+
     def reserve(self, who: str, work: int, task: Task) -> Reservation:
         """Takes what a request may use; settle it whatever becomes of the request.
 
@@ -131,17 +141,29 @@ class WorkLimits:
 
     def _fit(self, use: _Use, work: int, remedy: str) -> None:
         for limit, counter in zip(self._limits, use.counters, strict=True):
-            length = limit.get_expiry()
-            inside = length - self._clock() % length  # seconds for which this window goes on
-            used = counter.last * inside / length + counter.current + use.reserved
-            if used + work > limit.amount:
-                wait = math.ceil(_wait(limit.amount - work, counter, use.reserved, inside, length))
-                left = max(math.floor(limit.amount - used), 0)
+            standing = self._standing(limit, counter, use.reserved, work)
+            if standing.reset_s:
                 raise RateLimitedError(
-                    f"this key may use {limit.amount} evaluations and tokens in {length} s; {left} are left and the "
-                    f"request may take {work}: {remedy}, or retry in {max(wait, 1)} s",
-                    retry_after=max(wait, 1),
+                    f"this key may use {limit.amount} evaluations and tokens in {limit.get_expiry()} s; "
+                    f"{standing.remaining} are left and the request may take {work}: {remedy}, or retry in "
+                    f"{standing.reset_s} s",
+                    retry_after=standing.reset_s,
+                    headers=standing.headers,
                 )
+
+    def _standing(self, limit: RateLimitItem, counter: _Counter, reserved: int, work: int) -> Standing:
+        """What is left of a limit; `reset_s` is 0 where so much work fits."""
+        length = limit.get_expiry()
+        inside = length - self._clock() % length  # seconds for which this window goes on
+        used = counter.last * inside / length + counter.current + reserved
+        fits = used + work <= limit.amount
+        wait = 0.0 if fits else _wait(limit.amount - work, counter, reserved, inside, length)
+        return Standing(
+            kind="tokens",
+            limit=limit.amount,
+            remaining=max(math.floor(limit.amount - used), 0),
+            reset_s=0 if fits else max(math.ceil(wait), 1),
+        )
 
 
 def _wait(room: int, counter: _Counter, reserved: int, inside: float, length: int) -> float:

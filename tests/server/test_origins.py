@@ -94,7 +94,13 @@ def test_a_listed_page_reads_answers_and_errors(open_to_app: Any) -> None:
         assert answer.status_code == status
         assert answer.headers["access-control-allow-origin"] == APP
         exposed = answer.headers["access-control-expose-headers"].lower().split(", ")
-        assert {"x-request-id", "x-flashu-id", "retry-after", "x-ratelimit-reset-requests"} <= set(exposed)
+        assert {
+            "x-request-id",
+            "x-flashu-id",
+            "retry-after",
+            "x-ratelimit-reset-requests",
+            "x-ratelimit-reset-tokens",
+        } <= set(exposed)
         assert "origin" in answer.headers["vary"].lower()
     answer = generate(open_to_app, origin="https://evil.example", authorization=f"Bearer {KEY}")
     assert (answer.status_code, code(answer)) == (403, "origin_not_allowed")

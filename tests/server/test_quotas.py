@@ -161,6 +161,42 @@ def test_what_an_answer_did_not_take_is_given_back(toy: Any, serving: Any) -> No
         assert (never.status_code, never.json()["error"]["param"]) == (400, "max_new_tokens")
 
 
+def limits_told(answer: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name.startswith("x-ratelimit-")}
+
+
+def test_headers_tell_what_is_left_of_work_and_of_requests(toy: Any, serving: Any) -> None:
+    work = {f"x-ratelimit-{what}-tokens" for what in ("limit", "remaining", "reset")}
+    requests = {f"x-ratelimit-{what}-requests" for what in ("limit", "remaining", "reset")}
+    with serving(toy(), api_keys=KEYS, work_limit="24/day; 2000/month", rate_limit="3/hour") as live:
+        live.wait_until_ready()
+
+        def draw(images: int, key: str = ALICE) -> httpx.Response:
+            body = {"prompt": "a", "num_inference_steps": 5, "n": images}  # 4 evaluations for each of the pictures
+            answer: httpx.Response = live.client.post("/v1/generate", json=body, headers=bearer(key))
+            return answer
+
+        first = draw(5)
+        assert (first.status_code, set(limits_told(first))) == (200, work | requests)
+        assert first.headers["x-ratelimit-limit-tokens"] == "24"
+        assert (first.headers["x-ratelimit-remaining-tokens"], first.headers["x-ratelimit-reset-tokens"]) == ("4", "0s")
+        too_much = draw(2)  # more work than is left
+        assert (too_much.status_code, set(limits_told(too_much))) == (429, work | requests)
+        assert too_much.headers["x-ratelimit-remaining-tokens"] == "4"
+        assert too_much.headers["x-ratelimit-reset-tokens"] == too_much.headers["retry-after"] + "s" != "0s"
+        last = draw(1)
+        assert (last.status_code, last.headers["x-ratelimit-remaining-tokens"]) == (200, "0")
+        assert last.headers["x-ratelimit-reset-tokens"] != "0s"
+        none_left = draw(1)  # refused before it is counted as a request
+        assert (none_left.status_code, set(limits_told(none_left))) == (429, work)
+        assert none_left.headers["x-ratelimit-reset-tokens"] == none_left.headers["retry-after"] + "s"
+        for _ in range(8):  # the hour may turn
+            too_many = live.client.post("/v1/vqa", json=[], headers=bearer(BOB))
+        assert (too_many.status_code, set(limits_told(too_many))) == (429, work | requests)
+        assert too_many.headers["x-ratelimit-remaining-tokens"] == "24"
+        assert too_many.headers["x-ratelimit-reset-requests"] == too_many.headers["retry-after"] + "s"
+
+
 def test_parallel_requests_cannot_overdraw(toy: Any, serving: Any) -> None:
     engine = toy()
     with serving(engine, api_keys=KEYS, work_limit="24/hour") as live:
