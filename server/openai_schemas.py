@@ -26,9 +26,9 @@ from server.schemas import (
     MAX_NEW_TOKENS,
     SIZE,
     AccelerationField,
+    AnyOutputFormat,
     FilledText,
     GenerateBody,
-    OutputFormat,
     Priority,
     Seed,
     Text,
@@ -114,8 +114,8 @@ class ImagesBody(OpenAIBody):
     """How many pictures; null is one."""
     response_format: Literal["b64_json", "url"] | None = None
     """base64, as null is; or addresses where the pictures are kept for an hour, unless the server keeps none."""
-    output_format: OutputFormat | None = None
-    """File format of the pictures; null is png."""
+    output_format: AnyOutputFormat | None = None
+    """File format of the pictures; null is png, jpg is jpeg."""
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
     """Quality of jpeg and webp; null is 100."""
     partial_images: Annotated[int, Field(ge=0, le=3)] | None = None

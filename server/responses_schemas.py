@@ -23,7 +23,7 @@ from server.errors import UnsupportedValueError
 from server.openai_fields import IMAGES, TEXT, NoEffect, OpenBody
 from server.openai_schemas import NewTokens, TextBody
 from server.routing import Modality, Unrouted
-from server.schemas import MAX_NEW_TOKENS, SIZE, FilledText, GenerateBody, OutputFormat, VqaFields
+from server.schemas import MAX_NEW_TOKENS, SIZE, AnyOutputFormat, FilledText, GenerateBody, VqaFields
 from server.warnings import Warnings
 
 PICTURE_ID = "ig_"  # what the ids of pictures begin with, as OpenAI's do
@@ -133,8 +133,8 @@ class ImageTool(OpenBody):
     type: Literal["image_generation"]
     size: Annotated[str, StringConstraints(pattern=f"^auto$|{SIZE}")] | None = None
     """As of the body, and before that one."""
-    output_format: OutputFormat | None = None
-    """File format of the picture; null is png."""
+    output_format: AnyOutputFormat | None = None
+    """File format of the picture; null is png, jpg is jpeg."""
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
     """Quality of jpeg and webp; null is 100."""
     partial_images: Annotated[int, Field(ge=0, le=3)] | None = None

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -23,6 +24,18 @@ from flashu_core import GenerateRequest, Pixels, Task, UnderstandRequest
 TEXT_CHARACTERS = 32_768  # far over what any model's prompt holds; keeps megabytes away from the tokenizer
 MAX_NEW_TOKENS = 4096
 OutputFormat = Literal["png", "jpeg", "webp"]
+
+
+def _one_name(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return "jpeg" if value.lower() == "jpg" else value.lower()
+
+
+# As it is sent: in any case, and jpeg also as most files of it end.
+AnyOutputFormat = Annotated[
+    OutputFormat, BeforeValidator(_one_name, json_schema_input_type=Literal["png", "jpeg", "jpg", "webp"])
+]
 
 
 def _not_blank(text: str) -> str:
@@ -115,8 +128,8 @@ class DrawingFields(WorkFields):
     """Points of the time grid; null takes the model's default."""
     guidance_scale: Annotated[float, Field(ge=0, le=100)] | None = None
     """Strength of guidance; null takes the model's default."""
-    output_format: OutputFormat = "png"
-    """File format of the pictures."""
+    output_format: AnyOutputFormat = "png"
+    """File format of the pictures; jpg is jpeg."""
     output_compression: Annotated[int, Field(ge=0, le=100)] = 90
     """Quality of jpeg and webp; png has no loss and ignores it."""
     response_format: Literal["b64_json", "binary"] = "b64_json"

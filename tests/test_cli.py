@@ -54,6 +54,15 @@ def test_several_pictures_are_numbered(tmp_path: Path, monkeypatch: pytest.Monke
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x-1.webp", "x-2.webp"]
 
 
+@pytest.mark.parametrize(("name", "kind"), [("x.jpg", "JPEG"), ("x.JPG", "JPEG"), ("x.Jpeg", "JPEG"), ("x.PNG", "PNG")])
+def test_the_ending_is_the_format_in_any_case(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_here(monkeypatch, "generate", "a", "-o", tmp_path / name, "--steps", "2") == 0
+    with Image.open(tmp_path / name) as picture:
+        assert picture.format == kind
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

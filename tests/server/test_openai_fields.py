@@ -310,6 +310,21 @@ def test_a_length_beyond_the_models_room_is_cut_with_a_warning(shared: Any) -> N
             assert post(shared, route, **{name: value}).json()["error"]["param"] == name
 
 
+@pytest.mark.parametrize(("sent", "kind"), [("jpg", "jpeg"), ("JPG", "jpeg"), ("JPEG", "jpeg"), ("WebP", "webp")])
+def test_formats_of_files_under_other_names(sent: str, kind: str, shared: Any) -> None:
+    for route in (IMAGES, "/v1/generate", "/v1/infer"):
+        answer = post(shared, route, output_format=sent, **({"task": "generate"} if route == "/v1/infer" else {}))
+        assert (answer.status_code, answer.json()["output_format"]) == (200, kind)
+    form = {"prompt": "a", "task": "generate", "output_format": sent, "response_format": "binary"}
+    file = shared.client.post("/v1/infer", files={name: (None, value) for name, value in form.items()})
+    assert (file.status_code, file.headers["content-type"]) == (200, f"image/{kind}")
+    with Image.open(io.BytesIO(file.content)) as image:
+        assert image.format == kind.upper()
+    tool = {"type": "image_generation", "output_format": sent}
+    answer = post(shared, RESPONSES, input="draw a circle", tools=[tool])
+    assert answer.json()["output"][0]["output_format"] == kind
+
+
 LENGTHS = (
     (CHAT, "max_tokens"),
     (CHAT, "max_completion_tokens"),
