@@ -87,12 +87,13 @@ class ImagePool:
         for pool in self.pools:
             pool.start()
 
-    async def decode(self, sent: str | bytes, target: tuple[int, int], deadline: float) -> Pixels:
+    async def decode(self, sent: str | bytes, target: tuple[int, int], deadline: float, *, client: str = "") -> Pixels:
         """The pixels of a sent file, base64 or data URL; of a large picture those that a model of `target` (width,
         height) reads.
 
         Args:
             deadline: monotonic seconds.
+            client: who sent it; clients take turns.
 
         Raises:
             InvalidRequestError: it cannot be read, or took too long.
@@ -111,7 +112,7 @@ class ImagePool:
             cpu_s=limits.timeout_s,
         )
         try:
-            reply = await self._decoders.run(encode(job), seconds=limits.timeout_s, deadline=deadline)
+            reply = await self._decoders.run(encode(job), client=client, seconds=limits.timeout_s, deadline=deadline)
         except JobTimeoutError:
             message = f"image took longer than {limits.timeout_s:g} s to decode; send a smaller one"
             raise InvalidRequestError(message, parameter="image") from None
@@ -125,9 +126,15 @@ class ImagePool:
         raise _refusal(reply)
 
     async def encode(
-        self, pixels: Pixels, output_format: Literal["png", "jpeg", "webp"], quality: int, deadline: float
+        self,
+        pixels: Pixels,
+        output_format: Literal["png", "jpeg", "webp"],
+        quality: int,
+        deadline: float,
+        *,
+        client: str = "",
     ) -> bytes:
-        """A file of a picture, without metadata; `quality` 0-100 is of jpeg and webp.
+        """A file of a picture, without metadata; `quality` 0-100 is of jpeg and webp. Clients take turns.
 
         Raises:
             DeadlineExceededError: it was not ready before the deadline, in monotonic seconds.
@@ -139,7 +146,7 @@ class ImagePool:
             if time.monotonic() >= deadline:
                 raise _late()
             try:
-                reply = await self._encoders.run(encode(job), seconds=_ENCODE_S, deadline=deadline)
+                reply = await self._encoders.run(encode(job), client=client, seconds=_ENCODE_S, deadline=deadline)
             except ProcessLostError:
                 continue
             except JobTimeoutError:

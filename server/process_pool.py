@@ -1,6 +1,6 @@
-"""A few processes that each do one job after another, and a bounded queue before them. A process that takes too long is
-killed, one that died is replaced; a job that a process has read is tried in no other. It knows processes and time, not
-what they do."""
+"""A few processes that each do one job after another, and a bounded queue before them, in which clients take turns. A
+process that takes too long is killed, one that died is replaced; a job that a process has read is tried in no other. It
+knows processes and time, not what they do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -18,6 +17,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 from server.child import Child
 from server.child_environment import plain_environment
 from server.errors import OverloadedError, UnavailableError
+from server.fair_queue import FairQueue
 from server.wire import Frame, WireError
 
 _log = logging.getLogger("flashu.images")
@@ -39,7 +39,7 @@ class ProcessLostError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolLimits:
-    """What may wait for a process.
+    """What may wait for a process; of one client half as much.
 
     Attributes:
         max_waiting: jobs.
@@ -93,7 +93,7 @@ class ProcessPool(Generic[Reply]):
         self._kinds = kinds
         self._limits = limits
         self._environment = {**plain_environment(os.environ), **environment}
-        self._waiting: deque[_Job[Reply]] = deque()
+        self._waiting: FairQueue[_Job[Reply]] = FairQueue(size)
         self._running: set[_Job[Reply]] = set()
         self._came = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -120,10 +120,11 @@ class ProcessPool(Generic[Reply]):
         """Starts the processes, within an event loop."""
         self._tasks = [asyncio.create_task(self._keep_one()) for _ in range(self._size)]
 
-    async def run(self, frame: Frame, *, seconds: float, deadline: float) -> Reply:
+    async def run(self, frame: Frame, *, client: str, seconds: float, deadline: float) -> Reply:
         """The reply to a job.
 
         Args:
+            client: whose it is.
             seconds: that it may take, from when a process begins with it; after that the process is killed.
             deadline: monotonic second after which nobody wants the reply. What has begun then still ends in its time.
 
@@ -136,11 +137,9 @@ class ProcessPool(Generic[Reply]):
         if self._closed:
             raise UnavailableError("draining")
         size = sum(len(buffer) for buffer in frame)
-        waiting = sum(job.size for job in self._waiting)
-        if len(self._waiting) >= self._limits.max_waiting or waiting + size > self._limits.max_waiting_bytes:
-            raise self._overloaded()
+        self._check_room(client, size)
         job = _Job[Reply](frame, size, seconds, asyncio.get_running_loop().create_future())
-        self._waiting.append(job)
+        self._waiting.put(job, client)
         self._came.set()
         now = time.monotonic()
         try:
@@ -171,6 +170,13 @@ class ProcessPool(Generic[Reply]):
             job.fail(UnavailableError("draining"))
         self._waiting.clear()
 
+    def _check_room(self, client: str, size: int) -> None:
+        own = self._waiting.of(client)
+        for jobs, part in ((self._waiting, 1), (own, 2 if own else 1)):
+            waiting = sum(job.size for job in jobs)
+            if part * len(jobs) >= self._limits.max_waiting or part * (waiting + size) > self._limits.max_waiting_bytes:
+                raise self._overloaded()
+
     def _overloaded(self) -> OverloadedError:
         return OverloadedError(f"too many pictures wait to be {self.name}d; retry later")
 
@@ -199,6 +205,8 @@ class ProcessPool(Generic[Reply]):
         served, lost = False, not await self._is_ready(child)
         while not lost and (job := await self._next(child, exited)) is not None:
             lost = not await self._do(child, job)
+            self._waiting.done(job)
+            self._came.set()  # its client may have had as many processes as it may
             served = served or not lost
         if not lost:
             self._lost(child, "died", "ended between two jobs")
@@ -218,10 +226,10 @@ class ProcessPool(Generic[Reply]):
         return False
 
     async def _next(self, child: Child, exited: asyncio.Future[None]) -> _Job[Reply] | None:
-        """The job that waited longest, or None where the process, or the pool, has ended."""
+        """The job whose turn it is, or None where the process, or the pool, has ended."""
         while child.is_open and not exited.done() and not self._ending.is_set():
-            if self._waiting:
-                return self._waiting.popleft()
+            if (job := self._waiting.take()) is not None:
+                return job
             self._came.clear()
             came = asyncio.ensure_future(self._came.wait())
             waited: set[asyncio.Future[Any]] = {came, exited}
@@ -246,7 +254,7 @@ class ProcessPool(Generic[Reply]):
         except ConnectionError:  # it died before it had read the job, which cannot be why
             if not job.returned and not self._closed:
                 job.returned = True
-                self._waiting.appendleft(job)
+                self._waiting.put_back(job)
                 self._came.set()
         except WireError:
             pass

@@ -101,7 +101,7 @@ class Quotas:
             await self._app(scope, receive, send)
             return
         record = record_of(scope)
-        who = f"key:{record.key}" if record.key is not None else self._bucket(scope)
+        who = self._bucket(record.address) if record.key is None else record.client
         standing: Standing | None = None
 
         async def send_marked(message: Message) -> None:
@@ -124,10 +124,6 @@ class Quotas:
             return
         await self._app(scope, receive, send_marked)
 
-    def _bucket(self, scope: Scope) -> str:
-        client = scope.get("client")
-        address = client[0] if client else ""
-        if ":" in address:  # whoever has one IPv6 address has 2^64 of them
-            address = ":".join(address.split(":")[:4])
+    def _bucket(self, address: str) -> str:
         digest = hashlib.blake2b(address.encode(), key=self._salt, digest_size=4).digest()
         return f"address:{int.from_bytes(digest, 'big') % _BUCKETS}"

@@ -10,6 +10,7 @@ from starlette.types import Scope
 
 from flashu_core import GenerateResult, Result, Task
 from server.errors import Problem
+from server.places import client_group
 from server.work_limits import Reservation
 
 
@@ -18,6 +19,7 @@ class Record:
     """Filled in along the way; None is what is not known (yet).
 
     Attributes:
+        address: of the client, an IPv6 one by its network of 64 bits; empty where there is none.
         key: name of the API key, never the key.
         account: reserves work, in evaluations and tokens, of what the key may use; None where that is not limited.
         evaluations: of the denoising loop, summed over pictures.
@@ -29,6 +31,7 @@ class Record:
         error_code: likewise, for programs.
     """
 
+    address: str = ""
     key: str | None = None
     account: Callable[[int, Task], Reservation] | None = None
     task: str | None = None
@@ -40,6 +43,11 @@ class Record:
     names: Mapping[str, str] = field(default_factory=dict)
     error_status: int | None = None
     error_code: str | None = None
+
+    @property
+    def client(self) -> str:
+        """Whose request it is, as far as is known: the key's, else the address's."""
+        return f"address:{self.address}" if self.key is None else f"key:{self.key}"
 
     def take(self, task: str, result: Result, timings_ms: Mapping[str, float]) -> None:
         """Notes what the engine did; answers to several prompts add up."""
@@ -59,7 +67,11 @@ class Record:
 
 def record_of(scope: Scope) -> Record:
     """The request's record, made on first use."""
-    record = scope.setdefault("state", {}).setdefault("record", Record())
+    state = scope.setdefault("state", {})
+    if "record" not in state:
+        client = scope.get("client")
+        state["record"] = Record(address=client_group(client[0] if client else None) or "")
+    record = state["record"]
     if not isinstance(record, Record):
         raise TypeError(f"the request's state holds a {type(record).__name__} where its record should be")
     return record

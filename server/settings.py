@@ -155,7 +155,8 @@ class Settings(BaseSettings):
     image_decode_timeout_s: float = Field(default=10.0, gt=0, le=300)
     """Seconds that decoding one sent picture may take."""
     image_processes: int = Field(default=2, ge=1, le=64)
-    """Processes that decode pictures; half as many, at least one, encode them."""
+    """Processes that decode pictures; half as many, at least one, encode them. A client whose pictures take long gets
+    all of them but one."""
     image_memory_mib: int = Field(default=512, ge=64, le=65_536)
     """MiB that decoding one sent picture may take, beside its file."""
     api_keys: SecretStr = SecretStr("")

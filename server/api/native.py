@@ -194,7 +194,7 @@ async def _vqa(
     work.admit(services, record, "vqa", applied(body.acceleration, default)[0], priority=body.priority)
     image, decoded_ms = None, None
     if picture is not None:
-        image, decoded_ms = await unless_gone(request, work.decode(services, picture, ends))
+        image, decoded_ms = await unless_gone(request, work.decode(services, record, picture, ends))
     asking = body.to_request(image, ends, default)
     identity = f"vqa-{uuid.uuid4().hex}"
     if body.stream:

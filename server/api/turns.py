@@ -101,7 +101,7 @@ async def question(services: Services, request: Request, turn: Turn, warnings: W
     picture = turn.picture
     if picture is None:
         return Question(asking, None)
-    image, decoded_ms = await unless_gone(request, work.decode(services, picture.address, ends))
+    image, decoded_ms = await unless_gone(request, work.decode(services, record, picture.address, ends))
     return Question(replace(asking, image=image), decoded_ms)
 
 

@@ -158,7 +158,7 @@ def fit_answer(
     return replace(asking, max_new_tokens=fitting)
 
 
-async def decode(services: Services, picture: str | bytes, deadline: float) -> tuple[Pixels, float]:
+async def decode(services: Services, record: Record, picture: str | bytes, deadline: float) -> tuple[Pixels, float]:
     """The pixels of a sent file, base64, data URL or, where they are allowed, address, and the milliseconds that took
     (fetching is not among them). Of a large picture they are those that the model reads, made as it would make them
     itself: what waits in a queue is to be small.
@@ -176,7 +176,7 @@ async def decode(services: Services, picture: str | bytes, deadline: float) -> t
         elif services.remote is not None:
             picture = await services.remote.fetch_image(picture)
     begun = time.perf_counter()
-    pixels = await services.images.decode(picture, services.worker.info().sizes[0], deadline)
+    pixels = await services.images.decode(picture, services.worker.info().sizes[0], deadline, client=record.client)
     return pixels, _since(begun)
 
 
@@ -202,7 +202,7 @@ async def draw_events(
                     case Progress():
                         yield event
                     case Preview(index=index, image=image):
-                        yield Partial(index, as_base64(await _encode(services, request, image, encoding)))
+                        yield Partial(index, as_base64(await _encode(services, record, request, image, encoding)))
                     case Finished(result=result):
                         yield await _drawn(services, record, request, result, encoding)
                     case _:
@@ -271,7 +271,9 @@ async def _drawn(
     if not isinstance(result, GenerateResult):
         raise TypeError(f"the engine answered a drawing with {type(result).__name__}")
     begun = time.perf_counter()
-    files = tuple(await asyncio.gather(*(_encode(services, request, image, encoding) for image in result.images)))
+    files = tuple(
+        await asyncio.gather(*(_encode(services, record, request, image, encoding) for image in result.images))
+    )
     timings = {**result.timings, "image_encode": _since(begun)}
     services.metrics.work_done(result, timings)
     record.take("generate", result, timings)
@@ -288,9 +290,11 @@ def _answered(services: Services, record: Record, result: Result, decoded_ms: fl
     return Answered(result, timings)
 
 
-async def _encode(services: Services, request: GenerateRequest, image: Pixels, encoding: Encoding) -> bytes:
+async def _encode(
+    services: Services, record: Record, request: GenerateRequest, image: Pixels, encoding: Encoding
+) -> bytes:
     ends = deadline(services, None) if request.deadline is None else request.deadline
-    return await services.images.encode(image, encoding.output_format, encoding.quality, ends)
+    return await services.images.encode(image, encoding.output_format, encoding.quality, ends, client=record.client)
 
 
 def _since(begun: float) -> float:

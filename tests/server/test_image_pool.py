@@ -11,9 +11,11 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pillow_heif
 import pytest
@@ -197,3 +199,31 @@ async def test_what_takes_more_memory_than_there_is_is_refused_and_harms_nobody(
         assert sum(one.replaced["died"] for one in pool.pools) == 0
     finally:
         await pool.stop()
+
+
+def test_keys_take_turns_with_their_pictures(toy: Any, serving: Any) -> None:
+    keys = {"alice": "sk-alice-5f0c9d1e7a", "bob": "sk-bob-0123456789"}
+    listed = ",".join(f"{name}:{key}" for name, key in keys.items())
+    picture = base64.b64encode(png(NOISE)).decode()
+    with serving(toy(), api_keys=listed, image_processes=1) as live, ThreadPoolExecutor() as pool:
+        live.wait_until_ready()
+        decoders = live.images.pools[0]
+        live.wait_for(lambda: len(decoders.pids) == 1)
+        (pid,) = decoders.pids
+
+        def ask(question: str, name: str) -> int:
+            headers = {"authorization": f"Bearer {keys[name]}"}
+            body = {"question": question, "image": picture}
+            answer: httpx.Response = live.client.post("/v1/vqa", json=body, headers=headers)
+            return answer.status_code
+
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            answers = []
+            for count, question in enumerate(("alice 1", "alice 2", "alice 3", "bob 1"), start=1):
+                answers.append(pool.submit(ask, question, question.partition(" ")[0]))
+                live.wait_for(lambda count=count: decoders.running + decoders.waiting == count)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert [one.result() for one in answers] == [200] * 4
+        assert [one.text for one in live.engine.seen] == ["alice 1", "alice 2", "bob 1", "alice 3"]

@@ -37,8 +37,9 @@ class Pool:
         )
         self.pool.start()
 
-    async def do(self, text: str, *, seconds: float = LONG_S, within: float = LONG_S) -> str:
-        reply = await self.pool.run(frame(text), seconds=seconds, deadline=time.monotonic() + within)
+    async def do(self, text: str, *, client: str = "a", seconds: float = LONG_S, within: float = LONG_S) -> str:
+        deadline = time.monotonic() + within
+        reply = await self.pool.run(frame(text), client=client, seconds=seconds, deadline=deadline)
         assert isinstance(reply, ImageEncoded)
         return reply.file.decode()
 
@@ -125,16 +126,68 @@ async def test_the_queue_is_bounded_in_jobs_bytes_and_time(tmp_path: Path) -> No
         await until(lambda: pool.pool.running == 1)
         with pytest.raises(OverloadedError, match="decoded"):
             await pool.do("echo " + "x" * 20_000)
-        waiting = [asyncio.ensure_future(pool.do("echo")) for _ in range(2)]
+        waiting = [asyncio.ensure_future(pool.do("echo", client=client)) for client in ("a", "b")]
         await until(lambda: pool.pool.waiting == 2)
         with pytest.raises(OverloadedError):
-            await pool.do("echo")
+            await pool.do("echo", client="c")
         for one in waiting:
             with pytest.raises(OverloadedError):
                 await one
         assert pool.pool.waiting == 0
         (tmp_path / "end").touch()
         assert await running == "wait end"
+
+
+async def test_one_client_fills_half_of_the_queue(tmp_path: Path) -> None:
+    async with pool_of(tmp_path, max_waiting=8, max_waiting_bytes=20_000) as pool:
+        await pool.do("echo")
+        running = asyncio.ensure_future(pool.do("wait end"))
+        await until(lambda: pool.pool.running == 1)
+        large = asyncio.ensure_future(pool.do("echo " + "x" * 15_000, client="large"))  # a single one may be more
+        await until(lambda: pool.pool.waiting == 1)
+        with pytest.raises(OverloadedError):
+            await pool.do("echo", client="large")
+        waiting = [asyncio.ensure_future(pool.do("echo")) for _ in range(4)]
+        await until(lambda: pool.pool.waiting == 5)
+        with pytest.raises(OverloadedError):
+            await pool.do("echo")
+        waiting.append(asyncio.ensure_future(pool.do("echo", client="b")))
+        await until(lambda: pool.pool.waiting == 6)
+        (tmp_path / "end").touch()
+        assert await running == "wait end"
+        assert len(await large) > 15_000
+        assert await asyncio.gather(*waiting) == ["echo"] * 5
+
+
+async def test_clients_take_turns(tmp_path: Path) -> None:
+    async with pool_of(tmp_path) as pool:
+        running = asyncio.ensure_future(pool.do("wait end"))
+        await until(lambda: pool.pool.running == 1)
+        order: list[str] = []
+
+        async def do(client: str) -> None:
+            await pool.do("echo", client=client)
+            order.append(client)
+
+        jobs = [asyncio.ensure_future(do(client)) for client in "aaaabbc"]
+        await until(lambda: pool.pool.waiting == 7)
+        (tmp_path / "end").touch()
+        await asyncio.gather(running, *jobs)
+        assert order == ["a", "b", "c", "a", "b", "a", "a"]
+
+
+async def test_a_client_whose_jobs_take_long_leaves_a_process_to_others(tmp_path: Path) -> None:
+    async with pool_of(tmp_path, size=2, max_wait_s=LONG_S) as pool:
+        await asyncio.gather(pool.do("echo"), pool.do("echo"))
+        slow = [asyncio.ensure_future(pool.do("wait end", client="slow"))]
+        await asyncio.sleep(1.1)
+        slow += [asyncio.ensure_future(pool.do("wait end", client="slow")) for _ in range(5)]
+        await until(lambda: pool.pool.waiting == 5)
+        for _ in range(3):
+            assert await pool.do("echo", client="quick") == "echo"
+        assert (pool.pool.running, pool.pool.waiting) == (1, 5)
+        (tmp_path / "end").touch()
+        assert await asyncio.gather(*slow) == ["wait end"] * 6
 
 
 async def test_a_deadline_ends_the_wait_and_not_the_process(tmp_path: Path) -> None:
