@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 if __package__ in (None, ""):  # run as a file: its folder is on the path instead of the repository
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -29,12 +31,16 @@ from flashu_core.attention import load_kernel
 from flashu_core.checkpoint import choose_dtype
 from flashu_core.config import MODELS, WAN_VAE
 from flashu_core.model import reference
+from flashu_core.model.graphed import use_graphs
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
+from flashu_core.model.vae import use_graphs as use_vae_graphs
 from flashu_core.pathways import understand
 from flashu_core.plan import StepPlan
-from flashu_core.policies import POLICIES
+from flashu_core.policies import POLICIES, UnderstandingPolicy
 from flashu_core.timing import Spans, total_milliseconds
+
+CACHE_BYTES = 4 * 2**30
 
 
 class Stopwatch:
@@ -117,6 +123,7 @@ def drawing_times(
     exacts: list[float] = []
     components: list[dict[str, float]] = []
     evaluations: list[float] = []
+    reused: list[float] = []
     for run in range(options.runs):
         prefix = Spans(model.device)
         watch.wait()
@@ -130,6 +137,11 @@ def drawing_times(
             for plan, spans in zip(state.schedule, state.spans, strict=True)
             if plan == dearest
         ]
+        reused += [
+            sum(total_milliseconds([spans]).values())
+            for plan, spans in zip(state.schedule, state.spans, strict=True)
+            if plan.head == "reuse"
+        ]
         if policy != exact:
             exacts.append(watch.milliseconds(lambda: loops.draw(model, drawing, exact, Spans(model.device))))
         if run < options.reference_runs:
@@ -141,6 +153,7 @@ def drawing_times(
         "total_ms": total,
         "components_ms": _medians(components),
         "evaluation_ms": statistics.median(evaluations),
+        "reusing_evaluation_ms": statistics.median(reused) if reused else None,
         "reference_ms": original,
         "speedup": original / total if original is not None else None,
         "exact_ms": plain,
@@ -177,11 +190,57 @@ def answer_times(model: Showo2, vae: Vae, watch: Stopwatch, options: argparse.Na
             parts = {f"{name}_ms": value for name, value in total_milliseconds([spans]).items()}
             samples.append({**total_milliseconds([first]), **parts})
             tokens.extend(later)
+    together = batch_token(model, question, system, policy, watch, options)
+    alone = statistics.median(tokens) if tokens else None
     return {
         **_medians(samples),
-        "token_ms": statistics.median(tokens) if tokens else None,
+        "token_ms": alone,
+        "answers_together": options.answers,
+        "token_together_ms": together,
+        "tokens_per_second_gain": options.answers * alone / together if alone is not None else None,
         "reference_token_ms": reference_token(model, question, watch, min(options.runs, 5)),
     }
+
+
+def batch_token(
+    model: Showo2,
+    question: loops.Question,
+    system: understand.System,
+    policy: UnderstandingPolicy,
+    watch: Stopwatch,
+    options: argparse.Namespace,
+) -> float:
+    """One token of each of several answers that are decoded together."""
+    tokens = min(options.runs, 10) + 2
+    states = [
+        loops.begin_answer(model, question, system, policy, tokens=tokens, spans=Spans(model.device))
+        for _ in range(options.answers)
+    ]
+    later = []
+    while not states[0].done:
+        later.append(watch.milliseconds(lambda: understand.advance(model, states, Spans(model.device))))
+    return statistics.median(later)
+
+
+def decode_3d(vae: Vae, latents: Tensor) -> Tensor:
+    """The autoencoder as it was published, for one frame: every 3x3 convolution over time too, behind two frames of
+    zeros. Its weights' other taps meet zeros only, so they are zeros here."""
+    original = nn.Conv2d.forward
+
+    def forward(self: nn.Conv2d, x: Tensor) -> Tensor:
+        if self.kernel_size != (3, 3) or self.stride != (1, 1):
+            return original(self, x)
+        weight = functional.pad(self.weight[:, :, None], (0, 0, 0, 0, 2, 0))
+        frames = functional.pad(x[:, :, None], (0, 0, 0, 0, 2, 0))
+        return functional.conv3d(frames, weight, self.bias, padding=(0, 1, 1))[:, :, 0]
+
+    graphs, vae.graphs = vae.graphs, None
+    nn.Conv2d.forward = forward  # type: ignore[assignment, method-assign]
+    try:
+        return vae.decode(latents)
+    finally:
+        nn.Conv2d.forward = original  # type: ignore[method-assign]
+        vae.graphs = graphs
 
 
 def reference_token(model: Showo2, question: loops.Question, watch: Stopwatch, runs: int) -> float:
@@ -244,10 +303,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     model = random_module(lambda: Showo2(config, kernel), dtype=dtype, device=device)
     vae = random_module(lambda: Vae(WAN_VAE), dtype=dtype, device=device)
+    if not options.enforce_eager:
+        use_graphs(model, CACHE_BYTES)
+        use_vae_graphs(vae)
     weights = sum(p.numel() * p.element_size() for module in (model, vae) for p in module.parameters())
     loaded = memory.allocated()
     generation = drawing_times(model, watch, memory, dearest, options)
     latents = torch.randn(flops.latent_shape(config, options.batch), device=device)
+    generation["vae_decode_3d_ms"] = watch.median(lambda: decode_3d(vae, latents), min(options.runs, 5))
     generation["vae_decode_ms"] = watch.median(lambda: vae.decode(latents), options.runs)
     generation["total_with_vae_ms"] = generation["total_ms"] + generation["vae_decode_ms"]
     vae_peak = memory.take_peak()
@@ -265,6 +328,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "runs": options.runs,
         "dtype": str(dtype).removeprefix("torch."),
         "attention": options.attention,
+        "enforce_eager": options.enforce_eager,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "generation": generation,
         "answer": answer,
@@ -290,14 +354,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--policy", choices=sorted(POLICIES), default="exact")
     parser.add_argument("--attention", choices=("sdpa", "flash-attn"), default="sdpa")
+    parser.add_argument("--enforce-eager", action="store_true", help="no CUDA graphs and no fused kernels")
     parser.add_argument("--batch", type=int, default=1, help="pictures drawn together")
+    parser.add_argument("--answers", type=int, default=16, help="answers decoded together")
     parser.add_argument("--points", type=int, default=50)
     parser.add_argument("--guidance", type=float, default=5.0)
     parser.add_argument("--prompt-tokens", type=int, default=64)
     parser.add_argument("--question-tokens", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=64, help="length of an answer")
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--warm-up", type=int, default=2)
+    parser.add_argument("--warm-up", type=int, default=3, help="graphs are captured in the second")
     parser.add_argument(
         "--reference-runs", type=int, default=5, help="of the original's loop, in turn with the engine's"
     )

@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -285,10 +285,17 @@ def _autoencoder(case: VaeCase, report: Report) -> None:
             report.compare(name, compute(report.take(source)))
 
 
-def _lines(path: Path, report: Report) -> Iterator[str]:
+def on_device(case: ModelCase | VaeCase, device: torch.device) -> ModelCase | VaeCase:
+    """The same case there, what is expected of it too."""
+    module = case.vae if isinstance(case, VaeCase) else case.model
+    module.to(device)
+    return replace(case, expected={name: tensor.to(device) for name, tensor in case.expected.items()})
+
+
+def _lines(path: Path, report: Report, limit: float) -> Iterator[str]:
     yield str(path)
     for name, found in report.differences:
-        yield f"  {name:<36} {found:>10.2e}  {'ok' if found <= LIMIT else 'FAILED'}"
+        yield f"  {name:<36} {found:>10.2e}  {'ok' if found <= limit else 'FAILED'}"
     yield from (f"  {note}" for note in report.notes)
     if left := list(golden.unused(report.expected, report.used)):
         yield f"  not checked: {', '.join(left)}"
@@ -299,7 +306,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parity", description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="holds meta.json, or folders that do")
     parser.add_argument("--save", metavar="NAME", help="also write benchmarks/results/NAME.json")
+    parser.add_argument("--device", default="cpu", help="where the engine computes; in float32, without tf32")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="the largest difference that passes")
     options = parser.parse_args(arguments)
+    torch.set_default_device(options.device)
+    torch.backends.cudnn.allow_tf32 = False
     found: dict[str, dict[str, float | None]] = {}
     unreadable = 0
     for folder in options.folders:
@@ -310,20 +321,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"cannot be read: {error}")
         for path in paths:
             try:
-                report = check(golden.read(path))
+                report = check(on_device(golden.read(path), torch.device(options.device)))
             except GoldenError as error:
                 unreadable += 1
                 print(f"cannot be read: {error}")
                 continue
-            print("\n".join(_lines(path, report)))
+            print("\n".join(_lines(path, report, options.limit)))
             # JSON has no infinity.
             found[str(path)] = {name: x if math.isfinite(x) else None for name, x in report.differences}
     values = [math.inf if value is None else value for tensors in found.values() for value in tensors.values()]
     worst = max(values, default=math.inf)
-    passed = not unreadable and worst <= LIMIT
+    passed = not unreadable and worst <= options.limit
     summary = {"worst": worst if math.isfinite(worst) else None, "tensors": len(values), "passed": passed}
     if options.save:
-        machine.save(options.save, {**summary, "differences": found, "machine": machine.describe()})
+        machine.save(
+            options.save,
+            {**summary, "differences": found, "limit": options.limit, "machine": machine.describe(options.device)},
+        )
     print(json.dumps(summary))
     return 2 if unreadable else int(not passed)
 

@@ -94,7 +94,8 @@ def activation_norms(model: Showo2) -> Iterator[Callable[[], Tensor]]:
         assert isinstance(layer, DecoderLayer)
         hooks.append(layer.mlp.down_proj.register_forward_hook(watch(index)))
     try:
-        yield norms
+        with model.eager():
+            yield norms
     finally:
         for hook in hooks:
             hook.remove()

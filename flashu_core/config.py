@@ -275,6 +275,7 @@ class EngineConfig:
         answer_weight: seconds that answers run for each second of pictures while both wait.
         max_prompt_tokens: tokens of a user's text at most.
         calibrated: use the calibration that lies beside the checkpoint.
+        enforce_eager: on a GPU, run the modules as they are: no CUDA graphs, no fused kernels.
     """
 
     device: str = "auto"
@@ -287,6 +288,7 @@ class EngineConfig:
     answer_weight: float = 4.0
     max_prompt_tokens: int = 256
     calibrated: bool = True
+    enforce_eager: bool = False
 
     def __post_init__(self) -> None:
         _within("engine", 2**16, max_batch=self.max_batch)

@@ -33,6 +33,7 @@ from flashu_core.direct import Direct
 from flashu_core.drawing import Drawer, Drawing
 from flashu_core.errors import CalibrationError, CancelledError, DeadlineExceededError, FlashUError
 from flashu_core.forecast import describe
+from flashu_core.graphs import use_graphs
 from flashu_core.neurons import NeuronPaths
 from flashu_core.parts import Parts, model_info
 from flashu_core.policies import with_own
@@ -51,7 +52,7 @@ from flashu_core.types import (
     UnderstandResult,
     UnitReport,
 )
-from flashu_core.warming import warm_up
+from flashu_core.warming import GRAPH_ROUNDS, warm_up
 
 _log = logging.getLogger("flashu.engine")
 
@@ -82,6 +83,8 @@ class Engine:
             for tensor in (*part.parameters(), *part.buffers())
         )
         self._checkpoint = checkpoint
+        if not config.enforce_eager:
+            use_graphs(checkpoint, config.max_picture_bytes + config.max_answer_bytes)
         self._clock = clock
         self._drawer = Drawer(self._parts)
         self._asker = Asker(self._parts)
@@ -242,7 +245,11 @@ class Engine:
         """
         try:
             self.prepare()
-            self.costs = warm_up(self._direct, max_batch=self.config.max_batch)
+            self.costs = warm_up(
+                self._direct,
+                max_batch=self.config.max_batch,
+                least_rounds=1 if self._checkpoint.model.graphs is None else GRAPH_ROUNDS,
+            )
         except torch.OutOfMemoryError as error:
             raise FlashUError("the accelerator ran out of memory while warming up; lower max_batch") from error
 

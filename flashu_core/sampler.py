@@ -29,11 +29,27 @@ def euler(latents: Tensor, velocity: Tensor, start: float, end: float) -> Tensor
     return latents + velocity * (end - start)
 
 
-def draw_token(logits: Tensor, *, temperature: float, top_p: float, generator: torch.Generator) -> int:
+def likeliest(logits: Tensor) -> list[tuple[int, float]]:
+    """For each row of logits (R, vocabulary) its best token and that one's score, which is a NaN where any is. One
+    transfer from the device for all rows."""
+    best = logits.argmax(dim=-1, keepdim=True)  # that of a NaN, where there is one
+    found = torch.cat([best.double(), logits.gather(-1, best).double()], dim=-1).tolist()
+    return [(int(token), score) for token, score in found]
+
+
+def draw_token(
+    logits: Tensor,
+    *,
+    temperature: float,
+    top_p: float,
+    generator: torch.Generator,
+    best: tuple[int, float] | None = None,
+) -> int:
     """The next token of one row of logits (vocabulary,).
 
     Args:
         logits: scores.
+        best: this row of `likeliest`, where it is known.
         temperature: 0 takes the likeliest.
         top_p: the likeliest tokens that together have this much probability are drawn from.
         generator: on the CPU.
@@ -41,12 +57,11 @@ def draw_token(logits: Tensor, *, temperature: float, top_p: float, generator: t
     Raises:
         FloatingPointError: a score is no number, or the largest is infinite.
     """
-    best = int(logits.argmax())  # that of a NaN, where there is one
-    top = float(logits[best])
+    token, top = likeliest(logits[None])[0] if best is None else best
     if not math.isfinite(top):
-        raise FloatingPointError(f"the score of token {best} is {top}")
+        raise FloatingPointError(f"the score of token {token} is {top}")
     if temperature == 0.0:
-        return best
+        return token
     # In float64 and from the largest score down, for a tiny temperature divides by what float32 takes for zero.
     probabilities = torch.softmax((logits.double().cpu() - top) / temperature, dim=-1).float()
     ordered, order = probabilities.sort(descending=True)

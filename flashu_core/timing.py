@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -13,6 +13,11 @@ def wait_for(device: torch.device) -> None:
     """Returns when the device has done what it was given; a CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def to_device(values: Sequence[object], device: torch.device) -> torch.Tensor:
+    """Numbers as a tensor on a device, without waiting for what the device still has to do."""
+    return torch.tensor(values).to(device, non_blocking=True)
 
 
 class Spans:

@@ -17,6 +17,7 @@ from flashu_core.types import GenerateRequest, GenerateResult, Pixels, Understan
 
 FEW = 4  # requests together, for what a row adds
 ROUNDS = 3
+GRAPH_ROUNDS = 3  # a graph is captured when its work recurs: the third time it is what it will be
 BUDGET_S = 1.0  # no round begins after so long; the first always runs
 # Of four evaluations with a head state for every second, `flashu` prunes in the first, skips layers in the second,
 # reuses in the third and runs everything in the last.
@@ -25,13 +26,14 @@ HEAD_INTERVAL = 2
 TOKENS = 4
 
 
-def warm_up(direct: Direct, *, max_batch: int, budget_s: float = BUDGET_S) -> UnitCosts:
+def warm_up(direct: Direct, *, max_batch: int, budget_s: float = BUDGET_S, least_rounds: int = 1) -> UnitCosts:
     """Runs both tasks on every policy and returns what their units cost on this machine.
 
     Args:
         direct: runs the units of one engine.
         max_batch: requests that run together at most.
         budget_s: seconds after which no new round begins.
+        least_rounds: that begin whatever they take.
 
     Raises:
         FlashUError: this model draws or answers nothing.
@@ -39,9 +41,11 @@ def warm_up(direct: Direct, *, max_batch: int, budget_s: float = BUDGET_S) -> Un
     parts = direct.drawer.parts
     meter = _Meter(direct)
     ends = parts.clock() + budget_s
-    rounds = [rows for _ in range(ROUNDS) for rows in dict.fromkeys((1, min(FEW, max_batch)))]
+    sizes = dict.fromkeys((1, min(FEW, max_batch)))
+    rounds = [rows for _ in range(ROUNDS) for rows in sizes]
+    least = 1 if least_rounds == 1 else least_rounds * len(sizes)
     for index, rows in enumerate(rounds):
-        if index and parts.clock() >= ends:
+        if index >= least and parts.clock() >= ends:
             break
         for policy in parts.policies:
             picture = meter.draw(policy, rows)

@@ -175,6 +175,7 @@ def _worker(settings: Settings, program: Sequence[str]) -> Worker:
             max_picture_bytes=settings.max_picture_mib * 2**20,
             max_answer_bytes=settings.max_answer_mib * 2**20,
             answer_weight=settings.answer_weight,
+            enforce_eager=settings.enforce_eager,
         ),
         policy=settings.acceleration,
         log_level=settings.log_level,

@@ -109,7 +109,9 @@ class Settings(BaseSettings):
     dtype: Dtype = "auto"
     """Type of the weights."""
     attention: Attention = "sdpa"
-    """Attention kernel."""
+    """Attention kernel of passes without CUDA graphs."""
+    enforce_eager: bool = False
+    """On a GPU, run without CUDA graphs and fused kernels."""
     threads: int | None = Field(default=None, ge=1, le=1024)
     """Threads that compute on the CPU; by default OMP_NUM_THREADS, else the CPUs the server may use."""
     acceleration: str = Field(default="flashu", min_length=1, max_length=64)

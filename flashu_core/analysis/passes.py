@@ -56,4 +56,5 @@ def watch_layers(model: Showo2, see: Callable[[LayerPass], None]) -> Iterator[No
         for index, layer in enumerate(model.backbone.layers):
             assert isinstance(layer, DecoderLayer)
             hooks.callback(layer.register_forward_hook(watch(index, layer)).remove)
+        hooks.enter_context(model.eager())
         yield

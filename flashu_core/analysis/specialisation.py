@@ -87,6 +87,7 @@ def ffn_inputs(model: Showo2, most: int = SAMPLED) -> Iterator[Callable[[], list
     with ExitStack() as hooks:
         for sample, ffn in zip(samples, _ffns(model), strict=True):
             hooks.callback(ffn.register_forward_hook(watch(sample)).remove)
+        hooks.enter_context(model.eager())
         yield lambda: [sample.tokens for sample in samples]
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flashu_core.config import BackboneConfig
+from flashu_core.kv_cache import KeyValueCache
 from flashu_core.model.embedding import Embedding
 from flashu_core.model.ffn import GatedFFN
 from flashu_core.model.levers import Drop, Levers, Neurons, Trace
@@ -65,20 +66,20 @@ class Backbone(nn.Module):
                 rows, own = context.without(groups)
                 x = x.index_copy(0, rows, layer(before[rows], index, own, neurons, first))
             if levers.measured is not None:
-                trace.similarity.append(_similarity(before[:, levers.measured], x[:, levers.measured]))
+                trace.similarity.append(similarity(before[:, levers.measured], x[:, levers.measured]))
             if levers.drop is not None and index + 1 == levers.drop.layer and index < last:
-                trace.kept = _smallest_values(levers.drop, context, index, x.shape[1])
+                trace.kept = smallest_values(levers.drop, context.caches[0], index, x.shape[1])
                 x, context = x[:, trace.kept], context.at(trace.kept, levers.drop)
         return self.norm(x), trace
 
 
-def _similarity(before: Tensor, after: Tensor) -> Tensor:
+def similarity(before: Tensor, after: Tensor) -> Tensor:
+    """The mean cosine of positions (R, L, width) before and after a layer, (R,) in float32."""
     return functional.cosine_similarity(before.float(), after.float(), dim=-1).mean(dim=1)
 
 
-def _smallest_values(drop: Drop, context: Context, layer: int, length: int) -> Tensor:
+def smallest_values(drop: Drop, cache: KeyValueCache, layer: int, length: int) -> Tensor:
     """Positions of the pass that stay: all but the image tokens with the largest values, all heads' together."""
-    (cache,) = context.caches
     start = cache.length - cache.dropped[layer]
     values = cache.values[layer][0, :, start : start + length].float()  # (heads, L, head width)
     norms = values.square().sum(dim=(0, 2))[drop.tokens]

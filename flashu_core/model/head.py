@@ -91,6 +91,10 @@ class Head(nn.Module):
         self.blocks = nn.ModuleList(HeadBlock(config) for _ in range(config.blocks))
         self.final = FinalLayer(width, patch_values)
 
+    def modulations(self, time: Tensor) -> tuple[Tensor, ...]:
+        """What modulates each block at times (R, width), (R, 6 width) each."""
+        return tuple(block.adaLN_modulation(time) for block in self.blocks if isinstance(block, HeadBlock))
+
     def forward(self, hidden: Tensor, time: Tensor | None, context: Context) -> Tensor:
         """The head's state before its final layer: (R, L, backbone width) to (R, L, width)."""
         x = self.diff_proj(hidden)

@@ -6,7 +6,9 @@ all running state is in the caches it is handed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +16,16 @@ from torch import Tensor, nn
 from flashu_core.attention import Kernel, rotary, sdpa
 from flashu_core.config import ModelConfig
 from flashu_core.kv_cache import KeyValueCache
+from flashu_core.kv_pool import pooled
 from flashu_core.model.backbone import Backbone
 from flashu_core.model.head import Head, TimeEmbedding, velocity_to_latents
 from flashu_core.model.levers import EVERYTHING, Levers, Trace
 from flashu_core.model.self_attention import Context
 from flashu_core.model.vision import Vision
+from flashu_core.timing import to_device
+
+if TYPE_CHECKING:
+    from flashu_core.model.graphed import GraphedPasses
 
 
 class Showo2(nn.Module):
@@ -35,6 +42,16 @@ class Showo2(nn.Module):
         same = width == config.head.hidden_size
         self.time_embed_proj = nn.Identity() if same else nn.Linear(config.head.hidden_size, width)
         self.head = Head(config.head, width, config.patch_values)
+        self.graphs: GraphedPasses | None = None
+
+    @contextmanager
+    def eager(self) -> Iterator[None]:
+        """Runs without graphs inside the block, so that the modules' hooks are called."""
+        graphs, self.graphs = self.graphs, None
+        try:
+            yield
+        finally:
+            self.graphs = graphs
 
     @property
     def device(self) -> torch.device:
@@ -48,11 +65,15 @@ class Showo2(nn.Module):
 
     def backbone_cache(self, rows: int, capacity: int) -> KeyValueCache:
         """An empty cache for the backbone's layers."""
+        if self.graphs is not None:
+            return self.graphs.backbone.pool.cache(rows, capacity)
         config = self.config.backbone
         return self._cache(config.layers, rows, config.key_value_heads, capacity, config.hidden_size // config.heads)
 
     def head_cache(self, rows: int, capacity: int) -> KeyValueCache:
         """An empty cache for the head's blocks."""
+        if self.graphs is not None:
+            return self.graphs.head.pool.cache(rows, capacity)
         config = self.config.head
         return self._cache(config.blocks, rows, config.key_value_heads, capacity, config.hidden_size // config.heads)
 
@@ -84,12 +105,23 @@ class Showo2(nn.Module):
 
     def embed(self, ids: Sequence[int]) -> Tensor:
         """Token ids to embeddings (1, L, width)."""
-        return self.backbone.embed_tokens(torch.tensor([ids], device=self.device))
+        return self.backbone.embed_tokens(to_device([ids], self.device))
 
     def time_tokens(self, times: Tensor) -> tuple[Tensor, Tensor]:
         """Times (R,) to what modulates the head (R, head width) and the time tokens (R, 1, backbone width)."""
+        if self.graphs is not None:
+            return self.graphs.time_tokens(times)
+        return self.plain_time_tokens(times)
+
+    def plain_time_tokens(self, times: Tensor) -> tuple[Tensor, Tensor]:
+        """As `time_tokens`, without graphs; so `plain_velocity`."""
         time = self.time_embed(times)
         return time, self.time_embed_proj(time)[:, None]
+
+    def features(self, latents: Tensor) -> Tensor:
+        """Latents (B, C, H, W) to image tokens (B, N, backbone width)."""
+        found: Tensor = self.vision(latents) if self.graphs is None else self.graphs.features(latents)
+        return found
 
     def image_block(self, features: Tensor, time_token: Tensor) -> Tensor:
         """Image tokens (R, N, width) with their time token before them, where the model has one."""
@@ -99,6 +131,8 @@ class Showo2(nn.Module):
         self, x: Tensor, caches: Sequence[KeyValueCache], *, block: int, levers: Levers = EVERYTHING
     ) -> tuple[Tensor, Trace]:
         """Tokens (R, L, width) that follow the caches to hidden states after the final norm; see `Backbone`."""
+        if self.graphs is not None and self.graphs.backbone.holds(caches, x.shape[1]):
+            return self.graphs.run_backbone(x, pooled(caches), block=block, levers=levers)
         config = self.config.backbone
         positions = _following(x.shape[1], caches, x.device)
         cosine, sine = rotary(positions, config.hidden_size // config.heads, config.rope_theta, None, x.dtype)
@@ -107,6 +141,8 @@ class Showo2(nn.Module):
 
     def run_head(self, hidden: Tensor, time: Tensor | None, caches: Sequence[KeyValueCache], *, block: int) -> Tensor:
         """Hidden states (R, L, width) that follow the caches to the head's state, (R, L, head width)."""
+        if self.graphs is not None and self.graphs.head.holds(caches, hidden.shape[1]):
+            return self.graphs.run_head(hidden, time, pooled(caches), block=block)
         config = self.config.head
         positions = _following(hidden.shape[1], caches, hidden.device)
         size = config.hidden_size // config.heads
@@ -115,6 +151,11 @@ class Showo2(nn.Module):
 
     def velocity(self, state: Tensor, time: Tensor, grid: tuple[int, int]) -> Tensor:
         """The head's state of an image block and its time to velocities in float32, (R, C, H, W)."""
+        if self.graphs is not None:
+            return self.graphs.velocity(state, time, grid)
+        return self.plain_velocity(state, time, grid)
+
+    def plain_velocity(self, state: Tensor, time: Tensor, grid: tuple[int, int]) -> Tensor:
         tokens = self.head.final(state[:, self.config.block_extra :], time).float()
         return velocity_to_latents(tokens, *grid, self.config.patch_size, self.config.velocity_layout)
 
@@ -125,4 +166,4 @@ class Showo2(nn.Module):
 
 def _following(length: int, caches: Sequence[KeyValueCache], device: torch.device) -> Tensor:
     starts = [cache.length for cache in caches for _ in range(cache.rows)]
-    return torch.tensor(starts, device=device)[:, None] + torch.arange(length, device=device)
+    return to_device(starts, device)[:, None] + torch.arange(length, device=device)

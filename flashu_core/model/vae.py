@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from flashu_core import fused
+from flashu_core.capture import Buffers, Calls, Captures
 from flashu_core.config import VaeConfig
 
 # The upsampling half sees this many latents beyond a tile's edge: 6 at the coarsest level for its three residual
@@ -39,6 +41,13 @@ class ChannelNorm(nn.Module):
         return x * (self.scale / length.clamp_min(1e-12)) * self.gamma
 
 
+def _norm_silu(norm: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(norm, ChannelNorm)
+    if x.is_cuda and fused.HAS_KERNELS:
+        return fused.channel_norm_silu(x, norm.gamma.flatten(), norm.scale)
+    return functional.silu(norm(x))
+
+
 class ResidualBlock(nn.Module):
     """Norm, SiLU, convolution, twice, beside a shortcut."""
 
@@ -57,7 +66,9 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.shortcut(x) + self.residual(x)
+        norm, _, convolution, out_norm, _, _, out_convolution = self.residual
+        inner = convolution(_norm_silu(norm, x))
+        return self.shortcut(x) + out_convolution(_norm_silu(out_norm, inner))
 
 
 class PixelAttention(nn.Module):
@@ -93,6 +104,8 @@ class Double(nn.Module):
     """Repeats each pixel twice along both sides."""
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, 2H, 2W)
+        if x.is_cuda:  # keeps the order of the channels
+            return functional.interpolate(x, scale_factor=2.0, mode="nearest")
         # Not nn.Upsample: compiled for a CPU, torch 2.13 gives it a gradient of zero.
         batch, channels, height, width = x.shape
         wide = x[:, :, :, None, :, None].expand(batch, channels, height, 2, width, 2)
@@ -117,8 +130,16 @@ def _middle(channels: int) -> nn.Sequential:
     return nn.Sequential(ResidualBlock(channels, channels), PixelAttention(channels), ResidualBlock(channels, channels))
 
 
-def _output(channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(ChannelNorm(channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1))
+class Output(nn.Sequential):
+    """Norm, SiLU, and the last convolution."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(ChannelNorm(channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm, _, convolution = self
+        found: Tensor = convolution(_norm_silu(norm, x))
+        return found
 
 
 class Encoder(nn.Module):
@@ -137,7 +158,7 @@ class Encoder(nn.Module):
                 levels.append(Downsample(out_width))
         self.downsamples = nn.Sequential(*levels)
         self.middle = _middle(widths[-1])
-        self.head = _output(widths[-1], 2 * config.latent_channels)
+        self.head = Output(widths[-1], 2 * config.latent_channels)
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.head(self.middle(self.downsamples(self.conv1(pixels))))
@@ -162,7 +183,7 @@ class Decoder(nn.Module):
             if index < len(multipliers) - 1:
                 levels.append(Upsample(out_width))
         self.upsamples = nn.Sequential(*levels)
-        self.head = _output(widths[-1], 3)
+        self.head = Output(widths[-1], 3)
 
     def coarse(self, latents: Tensor) -> Tensor:
         """The part that mixes all positions: it runs on the whole image, at latent resolution."""
@@ -186,11 +207,17 @@ class Vae(nn.Module):
         self.conv1 = nn.Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
         self.conv2 = nn.Conv2d(config.latent_channels, config.latent_channels, 1)
         self.decoder = Decoder(config)
+        self.graphs: Calls | None = None
+        self._spread: dict[torch.device, tuple[Tensor, Tensor]] = {}  # of the latents, where it was used
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        mean = torch.tensor(self.config.latents_mean, dtype=torch.float32, device=like.device)
-        std = torch.tensor(self.config.latents_std, dtype=torch.float32, device=like.device)
-        return mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
+        if like.device not in self._spread:
+            mean, std = (
+                torch.tensor(values, dtype=torch.float32, device=like.device).view(1, -1, 1, 1)
+                for values in (self.config.latents_mean, self.config.latents_std)
+            )
+            self._spread[like.device] = mean, std
+        return self._spread[like.device]
 
     def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels (B, 3, H, W) in [-1, 1] to the mean and log-variance of raw latents, (B, C, H/8, W/8) each."""
@@ -199,6 +226,11 @@ class Vae(nn.Module):
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) in [-1, 1], sides multiples of 8, to normalised latents (B, C, H/8, W/8) in float32."""
+        if self.graphs is not None:
+            return self.graphs("encode", lambda own: (self._encode(own),), pixels)[0].clone()
+        return self._encode(pixels)
+
+    def _encode(self, pixels: Tensor) -> Tensor:
         raw, _ = self.posterior(pixels.to(self.conv1.weight.dtype))
         mean, std = self._statistics(raw)
         return (raw.float() - mean) / std
@@ -209,6 +241,11 @@ class Vae(nn.Module):
         Above 512 px the convolutional part runs tile by tile; the halo covers its receptive field, so the result is the
         same and only the peak memory differs.
         """
+        if self.graphs is not None:
+            return self.graphs("decode", lambda own: (self._decode(own),), latents)[0].clone()
+        return self._decode(latents)
+
+    def _decode(self, latents: Tensor) -> Tensor:
         mean, std = self._statistics(latents)
         raw = (latents.float() * std + mean).to(self.conv2.weight.dtype)
         features = self.decoder.coarse(self.conv2(raw))
@@ -236,6 +273,12 @@ class Vae(nn.Module):
                 ]
                 pixels[:, :, top * scale : bottom * scale, left * scale : right * scale] = inner
         return pixels
+
+
+def use_graphs(vae: Vae) -> None:
+    """Has both directions run as CUDA graphs from now on, pixels with their channels side by side."""
+    vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    vae.graphs = Calls(Captures(vae.conv1.weight.device), Buffers(vae.conv1.weight.device))
 
 
 def image_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:

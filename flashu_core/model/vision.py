@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -67,7 +69,8 @@ class PatchEmbedder(nn.Module):
         self.proj = nn.Conv2d(config.latent_channels, width, config.patch_size, stride=config.patch_size)
 
     def forward(self, latents: Tensor) -> Tensor:  # (B, C, H, W) -> (B, N, width)
-        return self.proj(latents).flatten(2).transpose(1, 2)
+        # What follows is added to this, and would take over its order: every norm would have to copy it.
+        return self.proj(latents).flatten(2).transpose(1, 2).contiguous()
 
 
 class Vision(nn.Module):
@@ -100,9 +103,13 @@ class Vision(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Latents (B, C, H, W) to image tokens (B, N, backbone width)."""
+        return self.embed(latents, list(self.layers))
+
+    def embed(self, latents: Tensor, layers: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+        """As `forward`, through other forms of its layers."""
         latents = latents.to(self.position_embedding.weight.dtype)
         rows, columns = latents.shape[-2] // self.patch_size, latents.shape[-1] // self.patch_size
         semantic = self.image_embedder_und(latents) + self.positions(rows, columns)
-        for layer in self.layers:
+        for layer in layers:
             semantic = layer(semantic)
         return self.fusion_proj(torch.cat([semantic, self.image_embedder_gen(latents)], dim=-1))

@@ -22,7 +22,7 @@ from flashu_core.plan import Schedule, StepPlan
 from flashu_core.recent import Recent
 from flashu_core.sampler import euler, guide
 from flashu_core.techniques.layer_skipping import most_similar
-from flashu_core.timing import Spans
+from flashu_core.timing import Spans, to_device
 from flashu_core.types import Evaluation
 
 ALL_LAYERS: frozenset[int] = frozenset()
@@ -227,11 +227,11 @@ def advance(model: Showo2, batch: Sequence[Generation], spans: Spans) -> None:
     reading = [(g, g.text) for g in batch if g.plan.reads_text] + [(g, g.null) for g in batch if g.plan.reads_null]
     running = [(g, g.text) for g in batch if g.plan.run_text] + [(g, g.null) for g in batch if g.plan.run_null]
     with spans.span("features"):
-        times = torch.tensor([g.times[g.evaluation] for g in batch for _ in range(g.rows)], device=model.device)
+        times = to_device([g.times[g.evaluation] for g in batch for _ in range(g.rows)], model.device)
         time, token = model.time_tokens(times)
         if plan.run_backbone:
             latents = torch.cat([generation.latents for generation in batch])
-            block = model.image_block(model.vision(latents), token)
+            block = model.image_block(model.features(latents), token)
     if plan.run_backbone:
         with spans.span("prefix"):
             for generation, side in running:
@@ -325,4 +325,4 @@ def _picture_rows(
         starts[id(generation)] = first
         first += generation.rows
     rows = [starts[id(g)] + row for g, _ in sides for row in range(g.rows)]
-    return torch.tensor(rows, device=device)
+    return to_device(rows, device)

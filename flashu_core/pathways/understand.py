@@ -20,9 +20,9 @@ from flashu_core.model.showo2 import Showo2
 from flashu_core.neurons import FULL, NeuronPath
 from flashu_core.plan import Schedule, StepPlan, make_answer_schedule
 from flashu_core.recent import Recent
-from flashu_core.sampler import draw_token, log_probabilities
+from flashu_core.sampler import draw_token, likeliest, log_probabilities
 from flashu_core.techniques.layer_skipping import most_similar
-from flashu_core.timing import Spans
+from flashu_core.timing import Spans, to_device
 
 LAST = slice(-1, None)
 PATHS = 8  # on which what precedes a question is kept as it was read
@@ -177,7 +177,7 @@ def begin(
     features = None
     if latents is not None:
         with spans.span("features"):
-            features = model.vision(latents)
+            features = model.features(latents)
     with spans.span("prefill"):
         tokens, block, first = _sequence(model, features, suffix)
         length, images = tokens.shape[1], 0 if features is None else features.shape[1]
@@ -230,10 +230,11 @@ def advance(model: Showo2, batch: Sequence[Understanding], spans: Spans) -> None
             measured=LAST if any(state.plan.measure for state in batch) else None,
             read=1,
         )
-        last = torch.tensor([state.tokens[-block:] for state in batch], device=model.device)
+        last = to_device([state.tokens[-block:] for state in batch], model.device)
         embeddings = model.backbone.embed_tokens(last)
         hidden, trace = model.run_backbone(embeddings, [state.cache for state in batch], block=0, levers=levers)
         logits = model.logits(hidden[:, -1])
+        best = likeliest(logits)
         for row, state in enumerate(batch):
             plan = state.plan
             state.cache.keep(block)
@@ -243,16 +244,16 @@ def advance(model: Showo2, batch: Sequence[Understanding], spans: Spans) -> None
                 state.skipped = most_similar(similarity.tolist(), plan.measure)
             state.counts.update({"decode_passes": 1, f"tokens_{plan.ffn}": 1, "layers_skipped": len(left_out[row])})
             state.logits = logits[row]
-            _draw(state)
+            _draw(state, best[row])
     for state in batch:
         state.spans.append(spans)
 
 
-def _draw(state: Understanding) -> None:
+def _draw(state: Understanding, best: tuple[int, float] | None = None) -> None:
     decoding = state.decoding
     try:
         token = draw_token(
-            state.logits, temperature=decoding.temperature, top_p=decoding.top_p, generator=state.generator
+            state.logits, temperature=decoding.temperature, top_p=decoding.top_p, generator=state.generator, best=best
         )
     except FloatingPointError:
         state.lost = True

@@ -1,0 +1,122 @@
+"""Compares half precision with graphs to float32 on one GPU: `python benchmarks/gpu_fidelity.py [--save NAME]`.
+
+The embedded model draws the same prompts from the same noise in float32 without graphs, in half precision without, and
+in half precision with graphs; what counts is the relative error of the latents. It needs what the engine needs only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+if __package__ in (None, ""):  # run as a file: its folder is on the path instead of the repository
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import machine
+from flashu_core import Engine, EngineConfig, GenerateRequest, UnderstandRequest
+from flashu_core.timing import Spans
+from flashu_core.types import Pixels
+from flashu_core.warming import GRAPH_ROUNDS
+
+LIMIT = 5e-2  # of bf16 against float32
+PROMPTS = (
+    "a red circle",
+    "two yellow triangles and a blue square",
+    "a green square above a purple circle",
+    "three small orange circles on black",
+    "a blue triangle left of a red square",
+    "a large purple triangle",
+    "a yellow circle and a green triangle",
+    "four red squares",
+)
+QUESTIONS = ("how many objects are there?", "what color is the circle?", "is there a square?")
+
+
+def load(device: str, dtype: str, *, eager: bool) -> Engine:
+    """The embedded model."""
+    engine = Engine.load(None, EngineConfig(device=device, dtype=dtype, enforce_eager=eager))  # type: ignore[arg-type]
+    engine.prepare()
+    return engine
+
+
+def latents(engine: Engine, policy: str, times: int) -> list[Tensor]:
+    """Of each prompt, drawn alone, the last of several times."""
+    drawer = engine._direct.drawer  # noqa: SLF001 - results hold pixels, whose rounding hides what is measured here
+    found: list[Tensor] = []
+    spans = Spans(torch.device("cpu"))
+    for _ in range(times):
+        found = []
+        for seed, prompt in enumerate(PROMPTS):
+            drawing = drawer.accept(0, GenerateRequest(prompt=prompt, policy=policy), seed)
+            drawer.read_prompts([drawing], spans)
+            while drawing.state is not None and not drawing.state.done:
+                drawer.evaluate([drawing], spans)
+            assert drawing.state is not None
+            found.append(drawing.state.latents.float().cpu())
+    return found
+
+
+def answers(engine: Engine, policy: str, pictures: Sequence[Pixels]) -> list[str]:
+    """To every question about every picture."""
+    return [
+        engine.ask(UnderstandRequest(question=question, image=image, policy=policy)).answer
+        for image in pictures
+        for question in QUESTIONS
+    ]
+
+
+def errors(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> dict[str, float]:
+    """Relative L2 errors over the prompts."""
+    each = [float((one - other).norm() / other.norm()) for one, other in zip(found, wanted, strict=True)]
+    return {"median": statistics.median(each), "worst": max(each)}
+
+
+def measure(device: str) -> dict[str, Any]:
+    """Everything, for both policies."""
+    torch.backends.cudnn.allow_tf32 = False
+    exact = load(device, "float32", eager=True)
+    pictures = [
+        exact.generate(GenerateRequest(prompt=prompt, seed=seed, policy="exact")).images[0]
+        for seed, prompt in enumerate(PROMPTS)
+    ]
+    wanted = {policy: (latents(exact, policy, 1), answers(exact, policy, pictures)) for policy in ("exact", "flashu")}
+    found: dict[str, Any] = {"limit": LIMIT, "prompts": len(PROMPTS), "machine": machine.describe(device)}
+    for name, eager in (("bfloat16_eager", True), ("bfloat16_graphs", False)):
+        engine = load(device, "bfloat16", eager=eager)
+        found[name] = {}
+        for policy, (drawn, said) in wanted.items():
+            own = answers(engine, policy, pictures)
+            found[name][policy] = {
+                "latents": errors(latents(engine, policy, 1 if eager else GRAPH_ROUNDS), drawn),
+                "same_answers": sum(one == other for one, other in zip(own, said, strict=True)) / len(said),
+            }
+    found["passed"] = all(one["latents"]["median"] <= LIMIT for one in found["bfloat16_graphs"].values())
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures, prints JSON; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python benchmarks/gpu_fidelity.py", description=__doc__)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON there")
+    parser.add_argument("--save", metavar="NAME", help="also write benchmarks/results/NAME.json")
+    options = parser.parse_args(arguments)
+    found = measure(options.device)
+    if options.out is not None:
+        options.out.write_text(json.dumps(found, indent=2) + "\n")
+    if options.save:
+        machine.save(options.save, found)
+    print(json.dumps(found, indent=2))
+    return 0 if found["passed"] else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,226 @@
+"""The layers of `backbone`, `head` and `vision` as a GPU likes them: few kernels, in place, weights side by side.
+
+They compute what those modules compute and use the same weights: `join` puts the matrices that meet the same input into
+one, of which the modules' own parameters are views from then on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from flashu_core import fused
+from flashu_core.model.backbone import DecoderLayer
+from flashu_core.model.ffn import GatedFFN
+from flashu_core.model.head import HeadBlock
+from flashu_core.model.levers import Neurons
+from flashu_core.model.self_attention import SelfAttention
+from flashu_core.model.vision import VisionAttention, VisionLayer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Places:
+    """Where the tokens of a pass are: R sequences of L tokens each.
+
+    Attributes:
+        positions: (R * L,) int32, for the rotary tables.
+        rotary: cosines and sines, (P, D / 2) float32.
+        storage: (layers, 2, S, K, D), the pool.
+        ends: (R + 1,) int32, multiples of L; `block_ends` multiples of `block`.
+        starts: (R + 1,) int32, each sequence's begin in the pool.
+        written, used, block_used: (layers, R) int32: keys before the pass; with its own; with those of its block.
+        block: the first `block` tokens of each sequence see each other fully, the rest are causal.
+    """
+
+    positions: Tensor
+    rotary: tuple[Tensor, Tensor]
+    storage: Tensor
+    ends: Tensor
+    block_ends: Tensor
+    starts: Tensor
+    written: Tensor
+    used: Tensor
+    block_used: Tensor
+    block: int
+
+    @property
+    def rows(self) -> int:
+        """Sequences."""
+        return self.written.shape[1]
+
+    def mix(self, query: Tensor, layer: int) -> Tensor:
+        """Attention of (R * L, H, D) over a layer's keys and values, (R * L, H * D)."""
+        keys, values = self.storage[layer]
+        length = query.shape[0] // self.rows
+        if self.block in (0, length):
+            mixed = fused.attend(
+                query,
+                keys,
+                values,
+                ends=self.ends,
+                starts=self.starts,
+                used=self.used[layer],
+                causal=self.block == 0,
+            )
+            return mixed.flatten(1)
+        split = query.unflatten(0, (self.rows, length))
+        parts = [
+            fused.attend(
+                split[:, tokens].flatten(0, 1),
+                keys,
+                values,
+                ends=ends,
+                starts=self.starts,
+                used=used[layer],
+                causal=causal,
+            ).unflatten(0, (self.rows, -1))
+            for tokens, ends, used, causal in (
+                (slice(self.block), self.block_ends, self.block_used, False),
+                (slice(self.block, None), self.ends - self.block_ends, self.used, True),
+            )
+        ]
+        return torch.cat(parts, dim=1).flatten(0, 1).flatten(1)
+
+
+def _rebind(projections: tuple[nn.Linear, ...], joined: Tensor, biases: Tensor | None) -> None:
+    begin = 0
+    for projection in projections:
+        end = begin + projection.weight.shape[0]
+        projection.weight = nn.Parameter(joined[begin:end], requires_grad=False)
+        if biases is not None:
+            projection.bias = nn.Parameter(biases[begin:end], requires_grad=False)
+        begin = end
+
+
+class JoinedAttention:
+    """Queries, keys and values as one product."""
+
+    def __init__(self, attention: SelfAttention | VisionAttention) -> None:
+        parts = (attention.q_proj, attention.k_proj, attention.v_proj)
+        self.weight = torch.cat([part.weight.detach() for part in parts])
+        has_bias = parts[0].bias is not None
+        self.bias = torch.cat([part.bias.detach() for part in parts]) if has_bias else None
+        _rebind(parts, self.weight, self.bias)
+
+    def project(self, x: Tensor) -> Tensor:
+        """(T, W) to (T, queries, keys and values)."""
+        return functional.linear(x, self.weight, self.bias)
+
+
+class JoinedFFN:
+    """Gate and up as one product: their rows alternate, so that a slice of the neurons is a slice of the product."""
+
+    def __init__(self, ffn: GatedFFN) -> None:
+        self.weight = torch.stack([ffn.gate_proj.weight.detach(), ffn.up_proj.weight.detach()], dim=1).flatten(0, 1)
+        gate, up = self.weight.unflatten(0, (-1, 2)).unbind(1)
+        ffn.gate_proj.weight = nn.Parameter(gate, requires_grad=False)
+        ffn.up_proj.weight = nn.Parameter(up, requires_grad=False)
+        self._ffn = ffn
+
+    def activations(self, x: Tensor, neurons: Neurons) -> tuple[Tensor, Tensor]:
+        """Activations (T, N) of the given neurons for x (T, W), and what takes them back, (W, N)."""
+        down = self._ffn.down_proj.weight
+        if neurons is None:
+            return fused.swiglu(functional.linear(x, self.weight)), down
+        if isinstance(neurons, slice):
+            both = self.weight[2 * neurons.start : 2 * neurons.stop]
+        else:
+            both = self.weight.unflatten(0, (-1, 2))[neurons].flatten(0, 1)
+        return fused.swiglu(functional.linear(x, both)), down[:, neurons]
+
+
+def _norm(norm: nn.Module) -> tuple[Tensor, float]:
+    assert isinstance(norm, nn.RMSNorm)
+    assert norm.eps is not None
+    return norm.weight, norm.eps
+
+
+class FusedDecoderLayer:
+    """As `DecoderLayer`."""
+
+    def __init__(self, layer: DecoderLayer) -> None:
+        self._layer = layer
+        self._attention = JoinedAttention(layer.self_attn)
+        self._ffn = JoinedFFN(layer.mlp)
+
+    def update(self, x: Tensor, index: int, places: Places, neurons: Neurons) -> None:
+        """x (R * L, W) in place; keys and values go to layer `index` of the pool."""
+        layer = self._layer
+        query = fused.rotate_and_store(
+            self._attention.project(fused.rms_norm(x, *_norm(layer.input_layernorm))),
+            positions=places.positions,
+            rotary=places.rotary,
+            keys=places.storage[index, 0],
+            values=places.storage[index, 1],
+            starts=places.starts,
+            written=places.written[index],
+            norms=None,
+        )
+        x.addmm_(places.mix(query, index), layer.self_attn.o_proj.weight.T)
+        activations, down = self._ffn.activations(fused.rms_norm(x, *_norm(layer.post_attention_layernorm)), neurons)
+        x.addmm_(activations, down.T)
+
+
+class FusedHeadBlock:
+    """As `HeadBlock`."""
+
+    def __init__(self, block: HeadBlock) -> None:
+        self._block = block
+        self._attention = JoinedAttention(block.self_attn)
+        self._ffn = JoinedFFN(block.mlp)
+        query, key = block.self_attn.q_norm, block.self_attn.k_norm
+        self._norms = (*_norm(query)[:1], *_norm(key)) if isinstance(query, nn.RMSNorm) else None
+
+    def update(self, x: Tensor, index: int, places: Places, modulation: Tensor | None) -> None:
+        """x (R * L, W) in place, modulated by (R, 6 W) or not at all; keys and values as in `FusedDecoderLayer`."""
+        block = self._block
+        parts = (None,) * 6 if modulation is None else modulation.chunk(6, dim=-1)
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = parts
+        query = fused.rotate_and_store(
+            self._attention.project(fused.rms_norm(x, *_norm(block.input_layernorm), shift, scale)),
+            positions=places.positions,
+            rotary=places.rotary,
+            keys=places.storage[index, 0],
+            values=places.storage[index, 1],
+            starts=places.starts,
+            written=places.written[index],
+            norms=self._norms,
+        )
+        _add(x, places.mix(query, index), block.self_attn.o_proj.weight, gate)
+        normed = fused.rms_norm(x, *_norm(block.post_attention_layernorm), ffn_shift, ffn_scale)
+        activations, down = self._ffn.activations(normed, None)
+        _add(x, activations, down, ffn_gate)
+
+
+def _add(x: Tensor, y: Tensor, weight: Tensor, gate: Tensor | None) -> None:
+    if gate is None:
+        x.addmm_(y, weight.T)
+    else:
+        fused.add_gated_(x, functional.linear(y, weight), gate)
+
+
+class FusedVisionLayer:
+    """As `VisionLayer`."""
+
+    def __init__(self, layer: VisionLayer) -> None:
+        self._layer = layer
+        self._attention = JoinedAttention(layer.self_attn)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, N, W) to the same."""
+        layer, attention = self._layer, self._layer.self_attn
+        qkv = self._attention.project(layer.layer_norm1(x)).unflatten(-1, (3, attention.heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        x = x + attention.out_proj(mixed.transpose(1, 2).flatten(2))
+        first, second = layer.mlp.fc1, layer.mlp.fc2
+        normed = layer.layer_norm2(x).flatten(0, 1)
+        # The product's own epilogue on a GPU: bias, and GELU in its tanh form.
+        if x.is_cuda:
+            inner = torch._addmm_activation(first.bias, normed, first.weight.T, use_gelu=True)  # noqa: SLF001
+        else:
+            inner = functional.gelu(first(normed), approximate="tanh")
+        return x + second(inner).unflatten(0, x.shape[:2])
