@@ -3,13 +3,14 @@ knows owners and time, not what waits nor who the workers are."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from typing import Generic, TypeVar
 
 _SLOW_S = 1.0  # an item that keeps a worker for longer is slow
-_MEMORY_S = 60.0  # for which an owner of something slow is remembered
+_MEMORY_S = 60.0  # for which it is remembered who had something slow, and that there are others
 
 T = TypeVar("T")
 
@@ -18,7 +19,7 @@ class FairQueue(Generic[T]):
     """Owners take turns, and each one's items are in the order in which they came.
 
     A turn is no longer than what a worker is given to do, which may be long: so whoever had something slow of late
-    may not keep all workers at once, where there are several.
+    may not keep all workers at once, where there are several, and where there have been other owners of late.
 
     Args:
         workers: how many take items.
@@ -31,6 +32,8 @@ class FairQueue(Generic[T]):
         self._waiting: dict[str, deque[T]] = {}  # in the order of their turns
         self._taken: dict[T, tuple[str, float]] = {}  # and since when
         self._slow: dict[str, float] = {}  # until when they are remembered
+        self._last = ("", -math.inf)  # who put something, and when
+        self._other = ("", -math.inf)  # likewise, the last one who was not that owner
 
     def __len__(self) -> int:
         return sum(len(items) for items in self._waiting.values())
@@ -43,8 +46,16 @@ class FairQueue(Generic[T]):
         """Items of an owner's that wait."""
         return self._waiting.get(owner, ())
 
+    def is_alone(self, owner: str) -> bool:
+        """Whether nobody else has put anything of late."""
+        _, when = self._other if owner == self._last[0] else self._last
+        return self._clock() - when > _MEMORY_S
+
     def put(self, item: T, owner: str) -> None:
         """Adds an item behind its owner's others."""
+        if owner != self._last[0]:
+            self._other = self._last
+        self._last = owner, self._clock()
         self._waiting.setdefault(owner, deque()).append(item)
 
     def take(self) -> T | None:
@@ -91,7 +102,7 @@ class FairQueue(Generic[T]):
 
     def _may_take(self, owner: str) -> bool:
         since = [begun for one, begun in self._taken.values() if one == owner]
-        if self._workers == 1 or len(since) < self._workers - 1:
+        if self._workers == 1 or len(since) < self._workers - 1 or self.is_alone(owner):
             return True
         now = self._clock()
         return self._slow.get(owner, 0.0) <= now and all(now - begun <= _SLOW_S for begun in since)

@@ -39,7 +39,7 @@ class ProcessLostError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolLimits:
-    """What may wait for a process; of one client half as much.
+    """What may wait for a process; of one client half as much, where there are others.
 
     Attributes:
         max_waiting: jobs.
@@ -172,7 +172,8 @@ class ProcessPool(Generic[Reply]):
 
     def _check_room(self, client: str, size: int) -> None:
         own = self._waiting.of(client)
-        for jobs, part in ((self._waiting, 1), (own, 2 if own else 1)):
+        half = own and not self._waiting.is_alone(client)
+        for jobs, part in ((self._waiting, 1), (own, 2 if half else 1)):
             waiting = sum(job.size for job in jobs)
             if part * len(jobs) >= self._limits.max_waiting or part * (waiting + size) > self._limits.max_waiting_bytes:
                 raise self._overloaded()

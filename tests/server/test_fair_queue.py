@@ -97,6 +97,8 @@ def test_who_is_quick_keeps_all_workers() -> None:
 @pytest.mark.parametrize("workers", [2, 3])
 def test_who_is_slow_leaves_one_worker_to_the_others(workers: int) -> None:
     waiting, clock = queue(workers)
+    waiting.put("b0", "b")
+    assert taken(waiting) == ["b0"]  # there are others
     for number in range(10):
         waiting.put(f"a{number}", "a")
     slow = [waiting.take() for _ in range(workers - 1)]
@@ -124,7 +126,27 @@ def test_slowness_is_forgotten() -> None:
     clock.now += 5.0
     waiting.done("a0")
     clock.now += 61.0
-    assert (waiting.take(), waiting.take()) == ("a1", "a2")
+    waiting.put("b0", "b")
+    assert (waiting.take(), waiting.take()) == ("a1", "b0")
+    waiting.done("b0")
+    assert waiting.take() == "a2"
+
+
+def test_who_is_alone_keeps_all_workers_however_slow() -> None:
+    waiting, clock = queue(workers=2)
+    assert waiting.is_alone("a")
+    waiting.put("b0", "b")
+    assert taken(waiting) == ["b0"]
+    assert (waiting.is_alone("a"), waiting.is_alone("b")) == (False, True)
+    for number in range(4):
+        waiting.put(f"a{number}", "a")
+    assert (waiting.is_alone("a"), waiting.is_alone("b")) == (False, False)
+    assert waiting.take() == "a0"
+    clock.now += 5.0
+    assert waiting.take() is None
+    clock.now += 61.0
+    assert waiting.is_alone("a")
+    assert waiting.take() == "a1"
 
 
 def test_a_single_worker_is_everybodys() -> None:
