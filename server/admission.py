@@ -196,12 +196,8 @@ class Admission:
         return quote
 
     def longest_answer(self, request: UnderstandRequest, seconds: float) -> int:
-        """Tokens that an answer may have, at most as many as it asks for, to take no more than `seconds` alone, and no
-        more than one request may take; at least 1, which may take longer.
-
-        Raises:
-            InvalidRequestError: nobody can price it.
-        """
+        """Tokens of an answer, at most as many as it asks for, that take no more than `seconds` alone and no more than
+        one request may take; at least 1, which may take longer. Raises `InvalidRequestError` as `quote`."""
         quote = self._costs.quote(request)
         seconds = min(seconds, self._room.request_seconds)
         if quote.seconds <= seconds or not quote.unit:

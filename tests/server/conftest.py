@@ -3,6 +3,7 @@ of what the server's own tests ask of it needs no model; `real` is a server with
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from server.admission import Room
 from server.api.services import Services
 from server.app import create_app
 from server.child import PROGRAM
+from server.connections import ConnectionLimits, guarded_protocol
 from server.image_pool import ImagePool
 from server.messages import Load
 from server.settings import Settings
@@ -171,3 +173,102 @@ async def _working(engine: Any, *, wait: bool = True, **patience: Any) -> AsyncI
 @pytest.fixture(scope="session")
 def working() -> Callable[..., contextlib.AbstractAsyncContextManager[Worker]]:
     return _working
+
+
+@dataclass
+class Served:
+    """A server with a few routes behind the guards of its connections, and what it has cut off."""
+
+    port: int
+    big: int = 24 * 2**20
+    events: int = 20_000
+    cut: list[str] = field(default_factory=list)
+    waiting: int = 0
+    reading: int = 0
+    ended: int = 0
+
+    def connect(self, source: str = "127.0.0.1", **options: int) -> socket.socket:
+        client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        for name, value in options.items():
+            client.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
+        client.settimeout(PATIENCE_S)
+        client.bind((source, 0))
+        client.connect(("127.0.0.1", self.port))
+        return client
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        ends = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < ends, "it did not happen in time"
+            time.sleep(0.01)
+
+    async def length(self, receive: Any) -> int:
+        """Bytes of a body."""
+        length = 0
+        self.reading += 1
+        try:
+            while True:
+                message = await receive()
+                length += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return length
+        finally:
+            self.reading -= 1
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/wait":
+            self.waiting += 1
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.waiting -= 1
+        if scope["path"] == "/slow":
+            await asyncio.sleep(1.5)
+        body = b"x" * self.big if scope["path"] == "/big" else b"ok"
+        if scope["path"] == "/events":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for index in range(self.events):
+                await send({"type": "http.response.body", "body": b"data: %05d\n\n" % index, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            self.ended += 1
+            return
+        if scope["path"] == "/read":
+            body = str(await self.length(receive)).encode()
+        headers = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        self.ended += 1
+
+
+@contextlib.contextmanager
+def _guarded(**limits: Any) -> Iterator[Served]:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)  # so that much stays with the server
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(512)
+        served = Served(listening.getsockname()[1])
+        http = guarded_protocol(ConnectionLimits(**limits), served.cut.append)
+        options = uvicorn.Config(
+            served.app,
+            interface="asgi3",
+            http=http,
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+        )
+        server = uvicorn.Server(options)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            served.wait_for(lambda: server.started)
+            yield served
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def guarded() -> Callable[..., contextlib.AbstractContextManager[Served]]:
+    return _guarded
