@@ -29,7 +29,7 @@ from flashu_core.plan import make_schedule
 from flashu_core.policies import POLICIES, find_policy, override
 from flashu_core.reasons import reason_of
 from flashu_core.streams import open_standard_streams
-from flashu_core.threads import configure_threads
+from flashu_core.threads import configure_threads, configure_waiting
 from flashu_core.types import Event, GenerateRequest, Pixels, Progress, Text, UnderstandRequest
 
 if TYPE_CHECKING:
@@ -52,7 +52,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON ins
 
 Threads = Annotated[
     int | None,
-    typer.Option(min=1, help="Threads that compute on the CPU; by default OMP_NUM_THREADS, else all CPUs."),
+    typer.Option(
+        min=1,
+        help="Threads that compute on the CPU; by default OMP_NUM_THREADS, else all CPUs, fewer for a small model.",
+    ),
 ]
 
 
@@ -65,13 +68,15 @@ def _load(model: str | None, config: EngineConfig, policy: str, threads: int | N
 
 
 def _loaded(model: str | None, config: EngineConfig, threads: int | None) -> Engine:
-    configure_threads(threads)  # before torch is loaded
+    chosen = configure_threads(threads)  # before torch is loaded
     from flashu_core.engine import Engine
 
     console = Console(stderr=True)
     begun = time.monotonic()
     with console.status("loading"):
         engine = Engine.load(model, config)
+    if engine.info.device == "cpu":
+        chosen.fit(engine.info.parameters)
     seconds = time.monotonic() - begun
     info = engine.info
     millions = info.parameters / 1e6
@@ -247,7 +252,6 @@ def calibrate(
     threads: Threads = None,
 ) -> None:
     """Measure which FFN neurons matter to which task, and keep the result beside the checkpoint."""
-    configure_threads(threads)
     from flashu_core.calibration import CALIBRATION_PROMPT
     from flashu_core.layouts import list_calibration
     from flashu_core.samples import read_samples
@@ -377,7 +381,7 @@ def _options(
 def main() -> None:
     """Runs the command line; errors of ours are clean lines and exit status 2."""
     open_standard_streams()
-    configure_threads()  # some commands of other packages load torch as they are found
+    configure_waiting()  # before torch is loaded: some commands of other packages load torch as they are found
     called = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     own = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
     if called not in own:

@@ -1,8 +1,10 @@
-"""How many threads a process computes with, and whether they spin while they wait for each other. OpenMP reads both
-from the environment when torch is loaded, so they are chosen before; this module never imports torch.
+"""How many threads a process computes with, and how they wait for each other. OpenMP reads both from the environment
+when torch is loaded, so they are chosen before; this module never imports torch.
 
-OpenMP's threads spin between two parallel regions. Alone on its cores that is the fastest way to wait; beside any
-other busy process the spinning threads burn the time that the working ones need, and one answer takes seconds.
+OpenMP's threads spin between two parallel regions, by default for milliseconds. Alone on its cores that is the fastest
+way to wait; beside any other busy process the spinning threads burn the time that the working ones need, and one answer
+takes seconds. Threads that sleep at once are woken too late for the next short region. So they spin for about as long
+as it takes to wake one, and then sleep.
 """
 
 from __future__ import annotations
@@ -10,32 +12,70 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
-# Any of these is an operator's own choice of how threads wait.
-_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+# Any of these is an operator's own choice of how threads wait. GNU's library spins so often, some 0.1 ms, whatever the
+# policy; the policy keeps it from spinning where it has more threads than CPUs. LLVM's and Intel's read the third.
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000", "KMP_BLOCKTIME": "0"}
+# Of a model of fewer, one thread takes as long as two: between two waits of each other there is too little to compute.
+PARAMETERS_PER_THREAD = 8_000_000
 
 
-def configure_threads(threads: int | None = None, environ: MutableMapping[str, str] = os.environ) -> int:
-    """Chooses the threads of numeric libraries for this process; returns how many each of them will use.
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """The threads that numeric libraries use in this process.
 
-    The number is `threads`, else `OMP_NUM_THREADS`, else that of the CPUs this process may use. Threads that wait
-    sleep, unless one of `OMP_WAIT_POLICY`, `GOMP_SPINCOUNT` and `KMP_BLOCKTIME` says how they should wait. Where torch
-    is loaded already, only an explicit number is still applied.
+    Attributes:
+        count: of each library.
+        chosen: by whoever runs the process, not by the machine.
     """
+
+    count: int
+    chosen: bool
+
+    def fit(self, parameters: int) -> int:
+        """Lowers the number to what a model of that size gains from, unless it was chosen; returns the number. To be
+        called once the model is loaded."""
+        if self.chosen:
+            return self.count
+        count = max(min(self.count, parameters // PARAMETERS_PER_THREAD), 1)
+        _apply(count)
+        return count
+
+
+def configure_waiting(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Threads that wait spin for a moment and then sleep, unless one of OpenMP's own variables for that is set. Of no
+    effect where torch is loaded already."""
     if not any(environ.get(name) for name in _WAITING):
-        environ["OMP_WAIT_POLICY"] = "PASSIVE"
-        environ["KMP_BLOCKTIME"] = "0"
+        environ.update(_WAITING)
+
+
+def configure_threads(threads: int | None = None, environ: MutableMapping[str, str] = os.environ) -> Threads:
+    """Chooses the threads of numeric libraries for this process, and how they wait (`configure_waiting`).
+
+    The number is `threads`, else `OMP_NUM_THREADS`, else that of the CPUs this process may use. Child
+    processes inherit the variable, and take it for somebody's choice.
+    """
+    configure_waiting(environ)
     if threads is not None:
         environ["OMP_NUM_THREADS"] = environ["MKL_NUM_THREADS"] = str(threads)
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(threads)
-        return threads
-    if not environ.get("OMP_NUM_THREADS"):
-        environ["OMP_NUM_THREADS"] = str(available_cpus())
-    first = environ["OMP_NUM_THREADS"].partition(",")[0].strip()  # of nested levels, the outermost
-    return int(first) if first.isdecimal() else available_cpus()
+        _apply(threads)
+        return Threads(threads, chosen=True)
+    first = environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # of nested levels, the outermost
+    if first.isdecimal() and int(first) > 0:
+        return Threads(int(first), chosen=True)
+    count = available_cpus()
+    environ["OMP_NUM_THREADS"] = str(count)
+    _apply(count)
+    return Threads(count, chosen=False)
+
+
+def _apply(threads: int) -> None:
+    """To torch, where it is loaded."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
 
 
 def available_cpus(cgroup: Path = _CGROUP, usable: Callable[[], int] | None = None) -> int:

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from flashu_core import Engine
 
 _log = logging.getLogger("flashu.engine")
-_NICENESS = 5
+_NICENESS = 2
 _SMALL = 64 * 1024  # bytes that are rather copied than sent alone
 # Of commands between two units of work: a flood of requests must not keep those who are inside from moving.
 _DRAIN_COMMANDS = 64
@@ -273,10 +273,13 @@ def load_engine(wanted: Load) -> Engine:
     """
     if wanted.policy not in POLICIES:
         raise ConfigurationError(f"acceleration is {wanted.policy!r}; use one of: {', '.join(POLICIES)}")
-    configure_threads(wanted.threads)
+    threads = configure_threads(wanted.threads)
     from flashu_core import Engine  # the seconds that torch takes come after the pipe is listened to
 
-    return Engine.load(wanted.model, wanted.engine)
+    engine = Engine.load(wanted.model, wanted.engine)
+    if engine.info.device == "cpu":
+        threads.fit(engine.info.parameters)
+    return engine
 
 
 def _is_permanent(error: FlashUError) -> bool:

@@ -28,7 +28,7 @@ from server.messages import (
 from server.process_limits import die_with_parent, limit_cpu, limit_memory, write_no_core
 from server.wire import encode, receive_blocking
 
-_NICENESS = 5  # the front end goes first
+_NICENESS = 2  # the front end goes first
 
 
 def main(memory: int, descriptor: int) -> NoReturn:

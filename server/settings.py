@@ -113,7 +113,8 @@ class Settings(BaseSettings):
     enforce_eager: bool = False
     """On a GPU, run without CUDA graphs and fused kernels."""
     threads: int | None = Field(default=None, ge=1, le=1024)
-    """Threads that compute on the CPU; by default OMP_NUM_THREADS, else the CPUs the server may use."""
+    """Threads that compute on the CPU; by default OMP_NUM_THREADS, else the CPUs the server may use, fewer for a small
+    model."""
     acceleration: str = Field(default="flashu", min_length=1, max_length=64)
     """Policy of requests that name none."""
     max_batch: int = Field(default=8, ge=1, le=256)

@@ -35,10 +35,10 @@ These are no settings of the server; it, or what it stands on, reads them.
 """
 _OTHERS = {
     "`OMP_NUM_THREADS`": "Threads that compute on the CPU, where the setting names no number; by default the CPUs that "
-    "the process may use, by its affinity and its container's quota.",
+    "the process may use, by its affinity and its container's quota, and one for 8 million parameters at most.",
     "`OMP_WAIT_POLICY`, `GOMP_SPINCOUNT`, `KMP_BLOCKTIME`": "How threads wait for each other. Where none is set the "
-    "process sets `OMP_WAIT_POLICY=PASSIVE` and `KMP_BLOCKTIME=0`: they sleep, and leave the CPU to a busy neighbour. "
-    "`OMP_WAIT_POLICY=ACTIVE` lets them spin.",
+    "process sets `OMP_WAIT_POLICY=PASSIVE`, `GOMP_SPINCOUNT=2000` and `KMP_BLOCKTIME=0`: they spin for 0.1 ms, "
+    "then sleep and leave the CPU to a busy neighbour. `OMP_WAIT_POLICY=ACTIVE` lets them spin on.",
     "`HF_HOME`, `HF_HUB_OFFLINE`, `HF_TOKEN`": "Cache of models from the hub; whether it may be asked; a token for it "
     "(huggingface_hub).",
     "`XDG_CACHE_HOME`": "Folder of the user's cache, for a calibration that cannot be kept beside its checkpoint; by "

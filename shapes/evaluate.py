@@ -29,6 +29,7 @@ from flashu_core import (
 )
 from flashu_core.console import print_table
 from flashu_core.machine import describe_machine
+from flashu_core.threads import configure_threads
 from shapes.grading import Proportion, Score, judge, score, wilson
 from shapes.latency import alone
 from shapes.prompts import Category, Prompt, grading_prompts, grading_questions
@@ -127,6 +128,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Grade a model on the world of scenes."""
+    configure_threads()
     engine = Engine.load(model, EngineConfig(max_batch=batch))
     engine.prepare()
     asked = grading_prompts(prompts, seed)

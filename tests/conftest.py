@@ -28,7 +28,9 @@ from flashu_core.tokenizer import Tokenizer
 from flashu_core.weights import published_name
 from shapes.tokenizer import build_tokenizer
 
-# Tests run in parallel on few cores: a thread each is fastest. Random weights meet denormals, which are slow.
+# Tests run in parallel on few cores: a thread each is fastest, also of commands that choose theirs. Random weights
+# meet denormals, which are slow.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 torch.set_flush_denormal(True)
 

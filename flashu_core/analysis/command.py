@@ -28,6 +28,7 @@ from flashu_core.errors import ConfigurationError
 from flashu_core.machine import describe_machine
 from flashu_core.reasons import reason_of
 from flashu_core.samples import read_samples
+from flashu_core.threads import configure_threads
 
 Found = TypeVar("Found")
 
@@ -56,6 +57,7 @@ def analyze(
     texts = [CALIBRATION_PROMPT] if prompts is None else read_prompts(prompts)
     asked = None if samples is None else read_samples(samples)
     _make_folder(output)
+    configure_threads()
     with console.status("loading"):
         config = EngineConfig(device=device, dtype=dtype, calibrated=False)
         checkpoint = load_configured(model, config)  # not by the engine: its model is looked into

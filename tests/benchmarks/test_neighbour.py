@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks.neighbour import SHIPPED, SPINNING, TORCH, busy, messages, ratios, verdicts
+from benchmarks.neighbour import MANY, SHIPPED, SPINNING, TORCH, busy, messages, ratios, verdicts
 
 
 def times(answer: tuple[float, float], picture: tuple[float, float]) -> dict[str, dict[str, list[float]]]:
@@ -21,8 +21,12 @@ def times(answer: tuple[float, float], picture: tuple[float, float]) -> dict[str
     }
 
 
-def found(shipped: tuple[float, float], spinning: tuple[float, float]) -> dict[str, Any]:
-    return ratios({SHIPPED: times(shipped, (1.0, 2.0)), TORCH: times(spinning, (1.0, 8.0))})
+def found(
+    shipped: tuple[float, float], spinning: tuple[float, float], many: tuple[float, float] = (0.1, 0.3)
+) -> dict[str, Any]:
+    return ratios(
+        {SHIPPED: times(shipped, (1.0, 2.0)), MANY: times(many, (1.2, 3.0)), TORCH: times(spinning, (1.0, 8.0))}
+    )
 
 
 def test_ratios_are_of_medians() -> None:
@@ -30,15 +34,23 @@ def test_ratios_are_of_medians() -> None:
     assert by["medians_s"][SHIPPED]["answer"] == {"quiet": 0.2, "busy": 0.6}
     assert by["busy_ratio"][SHIPPED] == {"answer": pytest.approx(3.0), "picture": 2.0}
     assert by["busy_ratio"][TORCH] == {"answer": pytest.approx(40.0), "picture": 8.0}
-    assert by["quiet_ratio"] == {"answer": pytest.approx(2.0), "picture": 1.0}
+    assert by["quiet_ratio"][SHIPPED] == {"answer": pytest.approx(2.0), "picture": 1.0}
+    assert by["quiet_ratio"][MANY] == {"answer": pytest.approx(1.0), "picture": pytest.approx(1.2)}
 
 
 @pytest.mark.parametrize(
-    ("shipped", "kept"),
-    [((0.1, 0.4), [True, True, True]), ((0.1, 0.41), [False, True, True]), ((0.106, 0.2), [True, False, True])],
+    ("shipped", "many", "kept"),
+    [
+        ((0.1, 0.4), (0.1, 0.4), [True, True, True, True]),
+        ((0.1, 0.41), (0.1, 0.4), [False, True, True, True]),
+        ((0.1, 0.4), (0.1, 0.41), [True, False, True, True]),
+        ((0.106, 0.2), (0.1, 0.4), [True, True, False, True]),
+    ],
 )
-def test_each_promise_is_judged_by_itself(shipped: tuple[float, float], kept: list[bool]) -> None:
-    assert [met for *_, met in verdicts(found(shipped, (0.1, 0.4)))] == kept
+def test_each_promise_is_judged_by_itself(
+    shipped: tuple[float, float], many: tuple[float, float], kept: list[bool]
+) -> None:
+    assert [met for *_, met in verdicts(found(shipped, (0.1, 0.4), many))] == kept
 
 
 def test_messages_are_a_question_with_its_picture_and_a_prompt() -> None:
