@@ -20,6 +20,17 @@ RUN if ! command -v python3 > /dev/null; then \
     fi \
     && python3 -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
 "the base has Python " + sys.version.split()[0] + ", 3.11 or newer is needed: take another BASE")'
+# Triton compiles what starts its kernels, on the GPU's own machine: it needs a C compiler and Python's headers there. Where
+# they are missing the server runs all the same, without CUDA graphs. A torch without CUDA needs neither.
+ARG TORCH_INDEX=""
+# hadolint ignore=DL3008
+RUN case "${TORCH_INDEX}" in \
+        */cpu) ;; \
+        *) apt-get update \
+            && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends gcc libc6-dev python3-dev \
+            && apt-get clean \
+            && rm -rf /var/lib/apt/lists/* ;; \
+    esac
 
 FROM python AS build
 # Where torch comes from. Nothing means PyPI, whose wheels are built with CUDA 13 for A100, H100 and newer (driver 580 or
@@ -27,7 +38,7 @@ FROM python AS build
 # older drivers of other cards, https://download.pytorch.org/whl/cpu for none.
 ARG TORCH_INDEX=""
 # A requirement of pip's that names a wheel of flash-attn for this Python and torch, as "flash-attn @ https://...whl"; the
-# server then knows FLASHU_ATTENTION=flash-attn. There is no compiler here, on purpose.
+# server then knows FLASHU_ATTENTION=flash-attn. Nothing is compiled here, on purpose.
 ARG FLASH_ATTN=""
 # Options of pip's for registries of one's own, as --build-arg PIP_INDEX_URL=https://...; what is empty, pip ignores.
 ARG PIP_INDEX_URL=""
@@ -93,6 +104,7 @@ COPY docker/entrypoint.sh docker/healthcheck.py /opt/flashu/container/
 ENV PATH="/opt/flashu/bin:${PATH}" \
     HOME=/cache \
     HF_HOME=/cache/huggingface \
+    TRITON_CACHE_DIR=/cache/triton \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     PYTHONSAFEPATH=1 \

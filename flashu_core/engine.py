@@ -200,14 +200,17 @@ class Engine:
     @property
     def memory(self) -> dict[str, int]:
         """Bytes on the device: of the `weights`, of what begun requests hold in `caches`, of what is kept for all
-        requests (`shared`: prefixes as they were read, indices of neurons), and on a GPU what torch has `allocated` and
-        `reserved` there."""
+        requests (`shared`: prefixes as they were read, indices of neurons), and on a GPU what is left of the `pool`
+        that both are kept in, and what torch has `allocated` and `reserved` there."""
         paths = self._parts.paths
         held = {
             "weights": self._weights,
             "caches": sum(one.size for one in self._entries.values() if one.started),
             "shared": self._drawer.nbytes + self._asker.nbytes + (0 if paths is None else paths.nbytes),
         }
+        graphs = self._checkpoint.model.graphs
+        if graphs is not None:
+            held["pool"] = max(graphs.pool_bytes - held["caches"] - held["shared"], 0)
         if self._device.type == "cuda":
             held["allocated"] = torch.cuda.memory_allocated(self._device)
             held["reserved"] = torch.cuda.memory_reserved(self._device)

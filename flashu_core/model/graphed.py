@@ -195,6 +195,11 @@ class GraphedPasses:
             scaling=config.head.rope_scaling,
         )
 
+    @property
+    def pool_bytes(self) -> int:
+        """Bytes of both pools, free or not."""
+        return self.backbone.pool.storage.nbytes + self.head.pool.storage.nbytes
+
     def features(self, latents: Tensor) -> Tensor:
         """As `Vision`."""
         (found,) = self._call("features", lambda own: (self._model.vision.embed(own, self._vision),), latents)
