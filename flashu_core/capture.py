@@ -66,23 +66,22 @@ class Captures:
         if known.calls == 1:  # compiles kernels and makes handles, which a capture cannot
             return work()
         if known.graph is None:
-            known.result = self._capture(known, work)
-        assert known.graph is not None
+            known.graph, known.result = self._capture(work)
         known.graph.replay()
         return known.result  # type: ignore[return-value]
 
-    def _capture(self, known: _Work, work: Callable[[], Result]) -> Result:
+    def _capture(self, work: Callable[[], Result]) -> tuple[torch.cuda.CUDAGraph, Result]:
         # Not the context manager `torch.cuda.graph`: it empties torch's cache each time, and there are hundreds.
-        known.graph = torch.cuda.CUDAGraph()
+        graph = torch.cuda.CUDAGraph()
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            known.graph.capture_begin(pool=self._pool)
+            graph.capture_begin(pool=self._pool)
             try:
                 result = work()
             finally:
-                known.graph.capture_end()
+                graph.capture_end()
         torch.cuda.current_stream().wait_stream(self._stream)
-        return result
+        return graph, result
 
 
 class Buffers:

@@ -56,7 +56,7 @@ class KeyValuePool:
                 device=self.storage.device,
             )
         cache = PooledCache(self, start, rows, room)
-        weakref.finalize(cache, self._give_back, start, start + rows * room)
+        weakref.finalize(cache, self._give_back, start, start + rows * room).atexit = False
         return cache
 
     def _take(self, positions: int) -> int | None:
