@@ -288,11 +288,7 @@ class Engine:
         self._accept(0, request, 0)
 
     def forecast(self, request: GenerateRequest) -> int:
-        """FLOPs that drawing will take, without reading prompts and the autoencoder.
-
-        Raises:
-            InvalidRequestError: this model cannot do it.
-        """
+        """FLOPs that drawing will take, without reading prompts and the autoencoder. Raises as `validate`."""
         drawing = self._drawer.accept(0, request, 0)
         return request.images * sum(
             line.flops
