@@ -161,7 +161,14 @@ class Asker:
         state = asking.state
         assert state is not None
         if state.lost:
-            return [Failed(asking.identity, FlashUError("the model's scores are no numbers any more; ask otherwise"))]
+            return [
+                Failed(
+                    asking.identity,
+                    FlashUError(
+                        "the logits contain NaN or Inf; rephrase the question or choose another acceleration policy"
+                    ),
+                )
+            ]
         events: list[Event] = []
         text = self.parts.tokenizer.decode(state.tokens)
         stops = [text.index(stop) for stop in asking.request.stop if stop in text]

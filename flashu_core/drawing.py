@@ -202,7 +202,7 @@ class Drawer:
                 drawing.shown += 1
                 continue
             if not bool(torch.isfinite(state.latents).all()):
-                lost = FlashUError("the picture's numbers left the range of what can be drawn; lower its guidance")
+                lost = FlashUError("the latents contain NaN or Inf; lower the guidance scale")
                 events.append(Failed(drawing.identity, lost))
                 continue
             with spans.span("vae_decode"), torch.inference_mode():

@@ -87,22 +87,26 @@ class _OfWorker(Collector):
 
     def collect(self) -> Iterator[Metric]:
         worker = self._worker
-        yield GaugeMetricFamily("flashu_requests_running", "Requests that the engine works on.", worker.running)
-        yield GaugeMetricFamily("flashu_requests_waiting", "Requests that the engine has not come to.", worker.waiting)
+        yield GaugeMetricFamily("flashu_requests_running", "Requests the engine is processing.", worker.running)
+        yield GaugeMetricFamily("flashu_requests_waiting", "Requests waiting in the queue.", worker.waiting)
         yield GaugeMetricFamily(
-            "flashu_backlog_seconds", "Predicted time until all accepted requests are done.", worker.backlog
+            "flashu_backlog_seconds", "Predicted time to finish all accepted requests.", worker.backlog
         )
-        yield CounterMetricFamily("flashu_worker_restarts", "Processes that replaced one that died.", worker.restarts)
+        yield CounterMetricFamily(
+            "flashu_worker_restarts", "Engine processes started to replace one that died.", worker.restarts
+        )
         yield GaugeMetricFamily(
-            "flashu_worker_last_progress_timestamp_seconds", "When a unit of work last ended.", worker.last_progress
+            "flashu_worker_last_progress_timestamp_seconds",
+            "Unix time at which the last unit of work finished.",
+            worker.last_progress,
         )
         yield CounterMetricFamily(
             "flashu_evaluations_saved_by_cancel",
-            "Evaluations not run because nobody wanted their picture any more.",
+            "Denoising steps not run because their request was cancelled.",
             worker.evaluations_saved,
         )
         memory = GaugeMetricFamily(
-            "flashu_accelerator_memory_bytes", "Memory of the device that runs the model.", labels=("kind",)
+            "flashu_accelerator_memory_bytes", "Memory of the model's device by kind.", labels=("kind",)
         )
         for kind, size in worker.memory.items():
             memory.add_metric((kind,), size)
@@ -119,25 +123,27 @@ class _OfAdmission(Collector):
         counts = self._worker.admissions
         wait = GaugeMetricFamily(
             "flashu_predicted_wait_seconds",
-            "What a small request that came now would wait, as predicted.",
+            "Predicted queue time of a small request that arrives now.",
             labels=("task",),
         )
         accepted = CounterMetricFamily(
-            "flashu_admission_accepted", "Requests that were given to the engine.", labels=("task",)
+            "flashu_admission_accepted", "Requests admitted to the engine.", labels=("task",)
         )
         refused = CounterMetricFamily(
             "flashu_admission_refused",
-            "Requests refused for their wait, their wait if answers take their full length, the number that waits, or "
-            "their own price.",
+            "Requests rejected by admission control: predicted wait, wait if answers reach their maximum length, queue "
+            "length, or the request's own cost.",
             labels=("task", "reason"),
         )
         predicted = CounterMetricFamily(
             "flashu_admission_predicted_wait_seconds",
-            "Waits of requests that have begun, as predicted when they were accepted.",
+            "Sum of queue times predicted at admission, of requests that have started.",
             labels=("task",),
         )
         observed = CounterMetricFamily(
-            "flashu_admission_observed_wait_seconds", "Waits of requests until they began.", labels=("task",)
+            "flashu_admission_observed_wait_seconds",
+            "Sum of observed queue times, of requests that have started.",
+            labels=("task",),
         )
         for task in TASKS:
             wait.add_metric((task,), self._worker.predicted_wait(task))
@@ -156,7 +162,7 @@ class _OfLog(Collector):
         self._dropped = dropped
 
     def collect(self) -> Iterator[Metric]:
-        text = "Lines of the log that were lost because stderr was not read in time."
+        text = "Log lines dropped because stderr was not read in time."
         yield CounterMetricFamily("flashu_log_lines_dropped", text, self._dropped())
 
 
@@ -191,11 +197,11 @@ class _OfImages(Collector):
 
     def collect(self) -> Iterator[Metric]:
         waiting = GaugeMetricFamily(
-            "flashu_images_waiting", "Pictures that no process has come to decode or encode.", labels=("kind",)
+            "flashu_images_waiting", "Images waiting for an image process to decode or encode them.", labels=("kind",)
         )
         replaced = CounterMetricFamily(
             "flashu_image_processes_replaced",
-            "Image processes replaced because a picture took too long, or because they died.",
+            "Image processes replaced after a timeout or a crash.",
             labels=("kind", "reason"),
         )
         for pool in self._pools:
@@ -228,27 +234,39 @@ class Metrics:
         if gpus is not None:
             self.registry.register(gpus)
         self._requests = self._counter(
-            "requests_total", "Requests; the policy is empty where there is no result.", "task", "policy", "status"
+            "requests_total",
+            "Requests by status; the policy is empty for requests without a result.",
+            "task",
+            "policy",
+            "status",
         )
         self._duration = self._histogram(
             "request_duration_seconds",
-            "From the headers to the end of the answer, of requests that got what they asked for: 2xx, to its end.",
+            "Latency of successful (2xx) requests, from the request's headers to the end of the response.",
             "task",
         )
-        self._queue_time = self._histogram("queue_time_seconds", "From the engine's queue to its first unit.", "task")
-        self._component = self._histogram("component_seconds", "Time per component.", "task", "policy", "component")
-        self._first_token = self._histogram("time_to_first_token_seconds", "From the queue to an answer's first token.")
-        self._inter_token = self._histogram("inter_token_seconds", "Between an answer's tokens, on its average.")
-        self._evaluation = self._histogram("evaluation_seconds", "One denoising evaluation of a batch.")
-        self._batch = self._histogram("batch_size", "Pictures or answers in a unit of work.", "task", buckets=_ROWS)
-        self._backbone = self._counter("backbone_passes_total", "Evaluations by what ran of the backbone.", "kind")
-        self._skipped = self._counter("layers_skipped_total", "Layers that requests left out.", "task")
-        self._head = self._counter("head_passes_total", "Evaluations by what became of the diffusion head.", "kind")
-        self._tokens = self._counter("visual_tokens_total", "Image tokens of questions.", "kind")
-        self._rejected = self._counter("rejected_total", "Work refused or dropped, and connections cut off.", "reason")
-        self._all_tokens = self._counter("tokens_total", "Tokens of text, read and generated, of results.", "kind")
-        self._images = self._counter("images_total", "Pictures drawn.")
-        about = "Always 1; the labels tell the build, and the model once it is loaded."
+        self._queue_time = self._histogram(
+            "queue_time_seconds", "Time in the engine's queue, until the first unit of work starts.", "task"
+        )
+        self._component = self._histogram(
+            "component_seconds", "Time per component of a request.", "task", "policy", "component"
+        )
+        self._first_token = self._histogram("time_to_first_token_seconds", "Time to first token, queue time included.")
+        self._inter_token = self._histogram("inter_token_seconds", "Mean time between output tokens of a request.")
+        self._evaluation = self._histogram("evaluation_seconds", "Duration of one denoising step of a batch.")
+        self._batch = self._histogram("batch_size", "Images or answers in one unit of work.", "task", buckets=_ROWS)
+        self._backbone = self._counter("backbone_passes_total", "Denoising steps by how the backbone ran.", "kind")
+        self._skipped = self._counter("layers_skipped_total", "Backbone layers skipped.", "task")
+        self._head = self._counter(
+            "head_passes_total", "Denoising steps by whether the diffusion head was computed.", "kind"
+        )
+        self._tokens = self._counter("visual_tokens_total", "Image tokens of understanding requests.", "kind")
+        self._rejected = self._counter(
+            "rejected_total", "Requests rejected or dropped, and connections closed, by reason.", "reason"
+        )
+        self._all_tokens = self._counter("tokens_total", "Text tokens of results, prompt and generated.", "kind")
+        self._images = self._counter("images_total", "Images generated.")
+        about = "Always 1; labels carry the version and, once it is loaded, the model."
         self._build = Gauge("flashu_build_info", about, ("version", "model"), registry=self.registry)
         self._build.labels(__version__, "").set(1)
         for kind_of_token in ("prompt", "generated"):

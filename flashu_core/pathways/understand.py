@@ -90,7 +90,7 @@ class Understanding:
         logprobs: for each token its log probability, and the likeliest tokens with theirs; where they are wanted.
         logits: scores of the next token, (vocabulary,).
         ended: whether the end token came.
-        lost: whether the scores are no numbers any more; there is no answer then.
+        lost: whether the logits contain NaN or Inf; there is no answer then.
         pruned: the neurons of tokens whose plan says "pruned".
         skipped: the layers that were last measured as similar.
         pending: tokens decoded since, whose keys and values those layers lack.
