@@ -52,7 +52,7 @@ from flashu_core.types import (
     UnderstandResult,
     UnitReport,
 )
-from flashu_core.warming import GRAPH_ROUNDS, warm_up
+from flashu_core.warming import warm_up
 
 _log = logging.getLogger("flashu.engine")
 
@@ -248,11 +248,8 @@ class Engine:
         """
         try:
             self.prepare()
-            self.costs = warm_up(
-                self._direct,
-                max_batch=self.config.max_batch,
-                least_rounds=1 if self._checkpoint.model.graphs is None else GRAPH_ROUNDS,
-            )
+            graphs = self._checkpoint.model.graphs is not None
+            self.costs = warm_up(self._direct, max_batch=self.config.max_batch, graphs=graphs)
         except torch.OutOfMemoryError as error:
             raise FlashUError("the accelerator ran out of memory while warming up; lower max_batch") from error
 

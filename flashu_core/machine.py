@@ -21,7 +21,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    if named := os.environ.get("FLASHU_COMMIT"):  # of a copy without its repository, such as a container's
+    if named := os.environ.get("GIT_COMMIT"):  # of a copy without its repository, such as a container's
         return named
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     folder = Path(__file__).parent

@@ -26,14 +26,14 @@ HEAD_INTERVAL = 2
 TOKENS = 4
 
 
-def warm_up(direct: Direct, *, max_batch: int, budget_s: float = BUDGET_S, least_rounds: int = 1) -> UnitCosts:
+def warm_up(direct: Direct, *, max_batch: int, budget_s: float = BUDGET_S, graphs: bool = False) -> UnitCosts:
     """Runs both tasks on every policy and returns what their units cost on this machine.
 
     Args:
         direct: runs the units of one engine.
         max_batch: requests that run together at most.
         budget_s: seconds after which no new round begins.
-        least_rounds: that begin whatever they take.
+        graphs: whether passes are captured as CUDA graphs, which takes more than one round whatever that takes.
 
     Raises:
         FlashUError: this model draws or answers nothing.
@@ -43,7 +43,7 @@ def warm_up(direct: Direct, *, max_batch: int, budget_s: float = BUDGET_S, least
     ends = parts.clock() + budget_s
     sizes = dict.fromkeys((1, min(FEW, max_batch)))
     rounds = [rows for _ in range(ROUNDS) for rows in sizes]
-    least = 1 if least_rounds == 1 else least_rounds * len(sizes)
+    least = GRAPH_ROUNDS * len(sizes) if graphs else 1
     for index, rows in enumerate(rounds):
         if index >= least and parts.clock() >= ends:
             break
