@@ -11,10 +11,10 @@ at 1 / C of its task, because an overloaded server may refuse one task more than
 arrives while answers have to stay quick.
 
 Latencies count from the time at which a request was to be sent. The minutes are split among the phases as `plan` says
-(capacity 26 %, answers alone and mixed 18 % each, the others 4 to 10 %; more overloads and slow clients come on top),
-and starting the server comes before. The p99 of fewer than a hundred answers is the slowest of them, so a figure to
-keep takes more minutes. Where there are two cores or more the client has one of its own and the server the others, for
-what sending costs is not the server's (`--cores shared` lets both have all).
+(capacity 26 %, saturation 18 %, answers alone and mixed 15 % each, the others 4 to 12 %; more overloads and slow clients
+come on top), and starting the server comes before. The p99 of fewer than a hundred answers is the slowest of them, so a
+figure to keep takes more minutes. Where there are two cores or more the client has one of its own and the server the
+others, for what sending costs is not the server's (`--cores shared` lets both have all).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from load_tests.client import Client, Message
 from load_tests.driver import Driver
 from load_tests.phases import Found, Phases
 from load_tests.plan import Plan
+from load_tests.processor import Cores
 from load_tests.report import show, summarise
 from load_tests.server_process import ServerProcess
 from load_tests.verdicts import judge
@@ -63,10 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if others > _BUSY:
         console.print(f"the machine is busy already (load average {others:.1f}): expect worse figures than its own")
     with contextlib.ExitStack() as stack:
-        base_url = options.base_url
+        base_url, cores = options.base_url, None
         if base_url is None:
             console.print("starting the server")
-            base_url = stack.enter_context(_server(options, stack.enter_context(_apart(options)))).base_url
+            apart = stack.enter_context(_apart(options))
+            cores = Cores(server=len(apart) if apart else os.cpu_count() or 1, shared=apart is None)
+            base_url = stack.enter_context(_server(options, apart)).base_url
         found = asyncio.run(_run(base_url, plan, options, console))
     summary = summarise(found)
     own = options.base_url is None
@@ -76,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         slow_limit_s=_PATIENCE_S if options.slow_clients and own else None,
         max_queue_s=options.max_queue_seconds if own else None,
         answer_weight=options.answer_weight,
+        cores=cores,
     )
     result = {
         "settings": _settings(options),

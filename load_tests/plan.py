@@ -19,11 +19,11 @@ _SHARES = {
     "capacity vqa": 0.05,
     "capacity mix": 0.11,
     "capacity mix again": 0.11,
-    "alone": 0.18,
-    "mixed": 0.18,
-    "saturation": 0.10,
-    "overload": 0.10,
-    "recovery": 0.09,
+    "alone": 0.15,
+    "mixed": 0.15,
+    "saturation": 0.18,
+    "overload": 0.12,
+    "recovery": 0.05,
 }
 _LEAD = 0.15  # of a phase
 _RECOVERY_S = 8.0  # it must be longer than the time in which all has to be normal again

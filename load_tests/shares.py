@@ -4,7 +4,7 @@ less than its weight says gets all it wants, and what it leaves goes to the othe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from flashu_core.types import Task
 from load_tests.figures import quantile
@@ -38,22 +38,23 @@ def fair_shares(demand: Mapping[Task, float], weights: Mapping[Task, float], cap
 
 
 def share_targets(
-    found: Found, phases: Sequence[str], *, answer_weight: float, max_queue_s: float | None
+    found: Found, left: Mapping[str, float], *, answer_weight: float, max_queue_s: float | None
 ) -> list[Target]:
     """What is promised of each task in each phase of overload.
 
     Args:
+        left: by phase the share of the server's cores that is left for work; it is what the tasks divide.
         answer_weight: seconds that answers get for each second of pictures, while both wait; the server's setting.
         max_queue_s: seconds that an accepted request may wait, as the server predicts it; None where it is not known.
     """
     weights: Mapping[Task, float] = {"generate": 1.0, "vqa": answer_weight}
     targets = []
-    for phase in phases:
+    for phase, share in left.items():
         window, capacity = found.windows[phase], found.capacity
         demand: Mapping[Task, float] = {
             task: len(found.of(phase, task)) / window.seconds / capacity.alone[task] for task in TASKS
         }
-        fair = fair_shares(demand, weights, capacity.work)
+        fair = fair_shares(demand, weights, share * capacity.work)
         for task in TASKS:
             done = capacity.share([one for one in found.records if one.task == task], window) * capacity.work
             targets.append(

@@ -35,6 +35,7 @@ def phase_summary(found: Found, phase: str) -> dict[str, Any]:
         "refused_without_retry_after": sum(record.retry_after is None for record in refused),
         "tasks": {task: task_summary([one for one in records if one.task == task]) for task in TASKS},
         "rejected": grown(before, after, "flashu_rejected_total"),
+        "front_end_cpu_s": grown(before, after, "process_cpu_seconds_total").get("all"),
         "client": {"late_s": quantiles([record.late for record in records]), "processor": found.busy[phase]},
     }
 

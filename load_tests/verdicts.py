@@ -6,16 +6,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flashu_core import EngineConfig
+from flashu_core.types import Task
+from load_tests.bounded_queue import batch_rates, kept
 from load_tests.figures import least_ratio, quantile, settled_after
 from load_tests.phases import SLOW, WITHOUT, Found
-from load_tests.plan import overload, recovery
-from load_tests.shares import share_targets
+from load_tests.plan import TASKS, overload, recovery
+from load_tests.processor import Cores, FrontEndCosts, front_end_costs, left_for_work
+from load_tests.shares import fair_shares, share_targets
 from load_tests.slow import CUT_READER
 from load_tests.summary import EVALUATIONS, abnormal_after, promised_beside_pictures
 from load_tests.target import Target
 
-_SATURATED = 0.95
-_OVERLOADED: Mapping[bool, float] = {False: 0.9, True: 0.8}  # of C; True from ten times C on
+_SATURATED = 0.9  # of what a queue of that length can keep
+_OVERLOADED: Mapping[bool, float] = {False: 0.9, True: 0.8}  # of what is left of C; True from ten times C on
+_REFUSAL_CPU_S = 0.002
 _MANY = 10.0
 _REFUSAL_S = 0.1
 _RECOVERY_S = 5.0
@@ -32,6 +37,7 @@ def judge(
     slow_limit_s: float | None = None,
     max_queue_s: float | None = None,
     answer_weight: float = 4.0,
+    cores: Cores | None = None,
 ) -> list[Target]:
     """All promises of the phases that ran.
 
@@ -40,17 +46,20 @@ def judge(
         slow_limit_s: seconds that the server gives slow clients; None where that is not known.
         max_queue_s: seconds that an accepted request may wait; None where that is not known.
         answer_weight: seconds that answers get for each second of pictures, while both wait.
+        cores: that the server runs on; where they are not known, refusals are to take nothing.
     """
     phases = summary["phases"]
+    costs = front_end_costs(found)
+    overloads = [overload(factor) for factor in _factors(found)]
+    left = {phase: left_for_work(found, phase, costs, cores) for phase in ("saturation", *overloads)}
     return [
         _answers(found, phases, summary["evaluation_s"]),
-        *_throughput(found, phases),
+        _saturation(found, phases, left["saturation"], answer_weight, max_queue_s),
+        *_throughput(found, phases, left),
         *share_targets(
-            found,
-            [overload(factor) for factor in _factors(found)],
-            answer_weight=answer_weight,
-            max_queue_s=max_queue_s,
+            found, {phase: left[phase] for phase in overloads}, answer_weight=answer_weight, max_queue_s=max_queue_s
         ),
+        _refusal_cost(costs),
         *_refusals(found, phases),
         *_recoveries(found),
         *_whole(found),
@@ -81,20 +90,83 @@ def _answers(found: Found, phases: Mapping[str, Any], evaluation: Mapping[str, A
     return Target(name=name, unit=unit, limit=limit, measured=measured, note=note)
 
 
-def _throughput(found: Found, phases: Mapping[str, Any]) -> list[Target]:
-    limits = {"saturation": _SATURATED}
-    limits |= {overload(factor): _OVERLOADED[factor >= _MANY] for factor in _factors(found)}
+def _saturation(
+    found: Found, phases: Mapping[str, Any], left: float, answer_weight: float, max_queue_s: float | None
+) -> Target:
+    """Compared with what a queue of that length keeps of Poisson arrivals, by theory; with C where it is not known."""
+    most = 1.0 if max_queue_s is None else _kept(found, answer_weight, max_queue_s)
+    return Target(
+        name="goodput, saturation",
+        unit="C",
+        limit=_SATURATED * left * most,
+        measured=phases["saturation"]["share_of_capacity"],
+        at_least=True,
+        note=f"{_per_second(phases['saturation'])}; by theory a queue of that length keeps {most:.2f} C",
+    )
+
+
+def _kept(found: Found, answer_weight: float, max_queue_s: float) -> float:
+    """The share of C, by work, that a queue bounded in time can keep where C is offered. Each task has a queue of its
+    own, and of the server what the other one leaves it."""
+    capacity, window = found.capacity, found.windows["saturation"]
+    weights: Mapping[Task, float] = {"generate": 1.0, "vqa": answer_weight}
+    demand = {
+        task: len(found.of("saturation", task)) / window.seconds / capacity.alone[task] / capacity.work
+        for task in TASKS
+    }
+    most = 0.0
+    for task in TASKS:
+        others = sum(demand[other] for other in TASKS if other != task)
+        share = max(1.0 - others, fair_shares(dict.fromkeys(TASKS, 1.0), weights, 1.0)[task])
+        alone_s = _alone_s(found, task)
+        if alone_s is None or demand[task] == 0.0:
+            most += demand[task]
+            continue
+        rates = batch_rates(
+            alone_s=alone_s / share,
+            capacity=capacity.alone[task] * capacity.work * share,
+            batch=EngineConfig().max_batch,
+            stay_s=max_queue_s + alone_s,
+        )
+        most += demand[task] * kept(demand[task] * capacity.alone[task] * capacity.work, rates)
+    return min(most, 1.0)
+
+
+def _alone_s(found: Found, task: Task) -> float | None:
+    return quantile([one.latency for one in found.of("idle", task) if one.outcome == "completed"], 0.5)
+
+
+def _throughput(found: Found, phases: Mapping[str, Any], left: Mapping[str, float]) -> list[Target]:
     return [
         Target(
             name=f"goodput, {phase}",
             unit="C",
-            limit=limit,
+            limit=_OVERLOADED[factor >= _MANY] * left[phase],
             measured=phases[phase]["share_of_capacity"],
             at_least=True,
-            note=f"{phases[phase]['completed_per_s']:.1f} a second of {phases[phase]['offered_per_s']:.1f} offered",
+            note=f"{_per_second(phases[phase])}; refusals leave {left[phase]:.2f} of the server's cores",
         )
-        for phase, limit in limits.items()
+        for factor in _factors(found)
+        for phase in (overload(factor),)
     ]
+
+
+def _per_second(phase: Mapping[str, Any]) -> str:
+    return f"{phase['completed_per_s']:.1f} a second of {phase['offered_per_s']:.1f} offered"
+
+
+def _refusal_cost(costs: FrontEndCosts | None) -> Target:
+    """What keeps a refusal from taking what the goodput is then excused for."""
+    return Target(
+        name="a refusal, processor time of the front end",
+        unit="s",
+        limit=_REFUSAL_CPU_S,
+        measured=None if costs is None else costs.refusal,
+        vacuous=costs is None,
+        note=""
+        if costs is None
+        else f"a picture {1000 * costs.picture:.1f} ms, an answer {1000 * costs.answer:.1f} ms; by least squares",
+    )
 
 
 def _refusals(found: Found, phases: Mapping[str, Any]) -> list[Target]:
