@@ -11,10 +11,10 @@ at 1 / C of its task, because an overloaded server may refuse one task more than
 arrives while answers have to stay quick.
 
 Latencies count from the time at which a request was to be sent. The minutes are split among the phases as `plan` says
-(capacity 26 %, saturation 18 %, answers alone and mixed 15 % each, the others 4 to 12 %; more overloads and slow clients
-come on top), and starting the server comes before. The p99 of fewer than a hundred answers is the slowest of them, so a
-figure to keep takes more minutes. Where there are two cores or more the client has one of its own and the server the
-others, for what sending costs is not the server's (`--cores shared` lets both have all).
+(capacity 26 %, saturation 18 %, answers alone and mixed 15 % each, the others 4 to 12 %; more overloads and slow
+clients come on top), and starting the server comes before. The p99 of fewer than a hundred answers is the slowest of
+them, so a figure to keep takes more minutes. Where there are two cores or more the client has one of its own and the
+server the others, for what sending costs is not the server's (`--cores shared` lets both have all).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def test_a_capacity_is_divided(pictures: float, answers: float, expected: tuple[
     assert (found["generate"], found["vqa"]) == pytest.approx(expected)
 
 
-def run(made: Callable[..., Record], pictures_done: int, wait_s: float = 0.5) -> dict[str, Target]:
+def run(made: Callable[..., Record], pictures_done: int, wait_s: float = 0.5, left: float = 1.0) -> dict[str, Target]:
     """Ten seconds, in which 200 pictures of 0.1 s and 2000 answers of 0.01 s are asked for, twice what can be done of
     each alone; 800 answers are done."""
     found = Found(
@@ -45,7 +45,7 @@ def run(made: Callable[..., Record], pictures_done: int, wait_s: float = 0.5) ->
             end = at + seconds + wait_s
             values = {"sent": at, "first_byte": end, "end": min(end, 9.99), "status": 200 if index < done else 503}
             found.records.append(made(phase=PHASE, task=task, scheduled=at, timings_ms=timings, **values))
-    targets = share_targets(found, [PHASE], answer_weight=4.0, max_queue_s=2.0)
+    targets = share_targets(found, {PHASE: left}, answer_weight=4.0, max_queue_s=2.0)
     return {target.name: target for target in targets}
 
 
@@ -57,6 +57,13 @@ def test_pictures_keep_their_share(made: Callable[..., Record]) -> None:
     assert run(made, 10)[name].verdict == "missed"
 
 
+def test_what_refusals_leave_is_divided(made: Callable[..., Record]) -> None:
+    name = f"goodput of pictures, {PHASE}, of their share"
+    assert run(made, 14, left=1.0)[name].verdict == "missed"
+    assert run(made, 14, left=0.8)[name].verdict == "met"
+    assert run(made, 5, left=0.8)[name].verdict == "missed"
+
+
 def test_who_is_accepted_waits_no_longer_than_the_limit(made: Callable[..., Record]) -> None:
     found = run(made, 20, wait_s=3.0)
     assert found[f"wait of accepted pictures, {PHASE}, p95"].verdict == "missed"
@@ -66,7 +73,7 @@ def test_who_is_accepted_waits_no_longer_than_the_limit(made: Callable[..., Reco
 def test_an_unknown_limit_is_nothing_to_judge(made: Callable[..., Record]) -> None:
     found = Found(windows={PHASE: Window(0.0, 1.0)}, capacity=Capacity(alone={"generate": 1, "vqa": 1}, mix=1, work=1))
     found.records.append(made(phase=PHASE, task="vqa", end=0.5))
-    targets = share_targets(found, [PHASE], answer_weight=4.0, max_queue_s=None)
+    targets = share_targets(found, {PHASE: 1.0}, answer_weight=4.0, max_queue_s=None)
     verdicts = {target.name: target.verdict for target in targets}
     assert verdicts[f"wait of accepted answers, {PHASE}, p95"] == "nothing to judge"
     assert verdicts[f"goodput of pictures, {PHASE}, of their share"] == "nothing to judge"  # none was asked for

@@ -10,6 +10,7 @@ import pytest
 from load_tests.arrivals import Window
 from load_tests.client import Client
 from load_tests.phases import SLOW, WITHOUT, Capacity, Found
+from load_tests.processor import Cores
 from load_tests.record import Record
 from load_tests.report import summarise
 from load_tests.slow import SlowClients
@@ -24,6 +25,7 @@ WINDOWS |= {f"{WITHOUT} 1": Window(60, 70), f"{SLOW} 1": Window(70, 80)}
 
 
 GOODPUT_10X = {"goodput, overload 10x", "goodput of answers, overload 10x, of their share"}
+REFUSAL_CPU = "a refusal, processor time of the front end"
 BESIDE_SLOW = "answers beside slow clients, p99, of that without, at least (95 % confidence)"
 
 
@@ -81,7 +83,7 @@ def test_a_good_run_keeps_every_promise(made: Make) -> None:
     ("phase", "which", "changes", "broken"),
     [
         ("mixed", slice(0, 2), {"delay": 0.03}, {"answers beside pictures, p99"}),
-        ("saturation", slice(0, 10), {"status": 503, "retry_after": 1.0, "delay": -0.09}, {"goodput, saturation"}),
+        ("saturation", slice(0, 12), {"status": 503, "retry_after": 1.0, "delay": -0.09}, {"goodput, saturation"}),
         ("overload 10x", slice(0, 30), {"status": 503, "retry_after": 1.0, "delay": -0.09}, GOODPUT_10X),
         ("overload 10x", slice(100, 110), {"delay": 0.2}, {"refusals, p99, overload 10x"}),
         ("overload 10x", slice(100, 101), {"retry_after": None}, {"refusals without Retry-After"}),
@@ -99,6 +101,59 @@ def test_each_promise_can_be_broken(
     found = good_run(made)
     change(found, made, phase, which, **changes)
     assert missed(found) == broken
+
+
+CPU = ("process_cpu_seconds_total", ())
+REFUSED = {"status": 503, "retry_after": 1.0, "delay": -0.09}
+
+
+def spend(found: Found, refusal_s: float) -> None:
+    """Writes counters of a front end to which a refusal costs that much, and an answer 2 ms."""
+    for phase in ("idle", "alone", "mixed", "saturation", "overload 10x"):
+        phases = (phase, "after 10x") if phase == "overload 10x" else (phase,)
+        outcomes = [one.outcome for one in found.records if one.phase in phases]
+        seconds = 0.002 * outcomes.count("completed") + refusal_s * outcomes.count("refused")
+        found.scraped[phase] = ({CPU: 1.0}, {CPU: 1.0 + seconds})
+
+
+@pytest.mark.parametrize(
+    ("refusal_s", "answers_lost", "broken"),
+    [
+        # 20 refusals a second of 1 ms leave 0.98 of the one core: 0.8 of that is promised.
+        (0.001, 0, set()),
+        (0.001, 20, set()),
+        (0.001, 30, GOODPUT_10X),
+        # A server that collapses: cheap refusals excuse nothing, and dear ones are missed themselves.
+        (0.001, 70, GOODPUT_10X),
+        (0.015, 30, {REFUSAL_CPU}),
+        (0.015, 70, GOODPUT_10X | {REFUSAL_CPU}),
+    ],
+)
+def test_refusals_excuse_what_they_take_and_no_more(
+    made: Make, refusal_s: float, answers_lost: int, broken: set[str]
+) -> None:
+    found = good_run(made)
+    change(found, made, "overload 10x", slice(0, answers_lost), **REFUSED)
+    spend(found, refusal_s)
+    targets = verdicts(found, cores=Cores(server=1))
+    assert {name for name, target in targets.items() if target.verdict == "missed"} == broken
+    assert targets[REFUSAL_CPU].measured == pytest.approx(refusal_s, rel=0.1)
+
+
+def test_without_metrics_refusals_excuse_nothing(made: Make) -> None:
+    targets = verdicts(good_run(made), cores=Cores(server=1))
+    assert targets[REFUSAL_CPU].verdict == "nothing to judge"
+    assert targets["goodput, overload 10x"].limit == 0.8
+
+
+@pytest.mark.parametrize(("lost", "verdict"), [(12, "met"), (35, "missed")])
+def test_at_saturation_theory_says_what_a_queue_keeps(made: Make, lost: int, verdict: str) -> None:
+    """One alone takes as long as one of a full batch, so 8 places are 8 of M/M/1/8, which keeps 8 / 9."""
+    found = good_run(made)
+    change(found, made, "saturation", slice(0, lost), **REFUSED)
+    target = verdicts(found, max_queue_s=0.71)["goodput, saturation"]
+    assert target.limit == pytest.approx(0.9 * 8 / 9, rel=0.01)
+    assert target.verdict == verdict
 
 
 def test_a_slow_client_must_be_cut_off(made: Make) -> None:
