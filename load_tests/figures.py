@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 
 from load_tests.arrivals import Window
 
 Span = tuple[float, float]
+_PART_S = 3.0  # longer than most requests take, so that parts are nearly independent
+_STUDENT = 2.0  # 95 %, one-sided, of about six parts
+_MOST_BY_CHANCE = 0.1  # what fluctuates by more than that is not steady, and not to be excused for it
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -62,6 +66,22 @@ def throughput(spans: Sequence[Span], window: Window, weights: Sequence[float] |
     given = weights if weights is not None else [1.0] * len(spans)
     done = sum(weight * _inside(span, window) for span, weight in zip(spans, given, strict=True))
     return done / window.seconds
+
+
+def by_chance(rate: Callable[[Window], float], window: Window) -> float:
+    """How far a rate over a window may lie below that of a much longer one by chance alone, with 95 % confidence, by
+    its spread over parts of the window; 0.1 at most.
+
+    Args:
+        rate: of a part of the window.
+    """
+    count = int(window.seconds / _PART_S)
+    if count < 2:
+        return 0.0
+    length = window.seconds / count
+    starts = [window.start + length * index for index in range(count)]
+    spread = statistics.stdev(rate(Window(start, start + length)) for start in starts)
+    return min(_STUDENT * spread / math.sqrt(count), _MOST_BY_CHANCE)
 
 
 def _inside(span: Span, window: Window) -> float:

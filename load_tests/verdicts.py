@@ -9,7 +9,7 @@ from typing import Any
 from flashu_core import EngineConfig
 from flashu_core.types import Task
 from load_tests.bounded_queue import batch_rates, kept
-from load_tests.figures import least_ratio, quantile, settled_after
+from load_tests.figures import by_chance, least_ratio, quantile, settled_after
 from load_tests.phases import SLOW, WITHOUT, Found
 from load_tests.plan import TASKS, overload, recovery
 from load_tests.processor import Cores, FrontEndCosts, front_end_costs, left_for_work
@@ -95,13 +95,15 @@ def _saturation(
 ) -> Target:
     """Compared with what a queue of that length keeps of Poisson arrivals, by theory; with C where it is not known."""
     most = 1.0 if max_queue_s is None else _kept(found, answer_weight, max_queue_s)
+    chance = _chance(found, "saturation")
     return Target(
         name="goodput, saturation",
         unit="C",
-        limit=_SATURATED * left * most,
+        limit=_SATURATED * left * most - chance,
         measured=phases["saturation"]["share_of_capacity"],
         at_least=True,
-        note=f"{_per_second(phases['saturation'])}; by theory a queue of that length keeps {most:.2f} C",
+        note=f"{_per_second(phases['saturation'])}; by theory a queue of that length keeps {most:.2f} C; "
+        f"{chance:.2f} C by chance",
     )
 
 
@@ -136,15 +138,21 @@ def _alone_s(found: Found, task: Task) -> float | None:
     return quantile([one.latency for one in found.of("idle", task) if one.outcome == "completed"], 0.5)
 
 
+def _chance(found: Found, phase: str) -> float:
+    return by_chance(lambda part: found.capacity.share(found.records, part), found.windows[phase])
+
+
 def _throughput(found: Found, phases: Mapping[str, Any], left: Mapping[str, float]) -> list[Target]:
+    chance = {phase: _chance(found, phase) for phase in left}
     return [
         Target(
             name=f"goodput, {phase}",
             unit="C",
-            limit=_OVERLOADED[factor >= _MANY] * left[phase],
+            limit=_OVERLOADED[factor >= _MANY] * left[phase] - chance[phase],
             measured=phases[phase]["share_of_capacity"],
             at_least=True,
-            note=f"{_per_second(phases[phase])}; refusals leave {left[phase]:.2f} of the server's cores",
+            note=f"{_per_second(phases[phase])}; refusals leave {left[phase]:.2f} of the server's cores; "
+            f"{chance[phase]:.2f} C by chance",
         )
         for factor in _factors(found)
         for phase in (overload(factor),)

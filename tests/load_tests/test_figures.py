@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
 
 from load_tests.arrivals import Window
-from load_tests.figures import least_ratio, most_at_once, quantile, quantiles, settled_after, throughput
+from load_tests.figures import by_chance, least_ratio, most_at_once, quantile, quantiles, settled_after, throughput
 
 
 def test_a_quantile_is_the_least_value_not_exceeded_by_its_share() -> None:
@@ -75,3 +76,12 @@ def test_a_ratio_that_chance_explains_is_not_at_least_large() -> None:
     assert twice is not None
     assert twice > 1.2
     assert least_ratio([], others, 0.99) is None
+
+
+def test_what_chance_explains_of_a_mean_is_its_spread_over_parts() -> None:
+    window = Window(0.0, 18.0)
+    assert by_chance(lambda part: 5.0, window) == 0.0
+    levels = itertools.cycle([0.9, 1.1])
+    assert by_chance(lambda part: next(levels), window) == pytest.approx(2 * 0.1095 / 6**0.5, rel=0.01)
+    assert by_chance(lambda part: part.start, window) == 0.1  # no steady state
+    assert by_chance(lambda part: part.start, Window(0.0, 5.0)) == 0.0  # one part shows no spread

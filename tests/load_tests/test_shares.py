@@ -59,8 +59,8 @@ def test_pictures_keep_their_share(made: Callable[..., Record]) -> None:
 
 def test_what_refusals_leave_is_divided(made: Callable[..., Record]) -> None:
     name = f"goodput of pictures, {PHASE}, of their share"
-    assert run(made, 14, left=1.0)[name].verdict == "missed"
-    assert run(made, 14, left=0.8)[name].verdict == "met"
+    assert run(made, 13, left=1.0)[name].verdict == "missed"
+    assert run(made, 13, left=0.8)[name].verdict == "met"
     assert run(made, 5, left=0.8)[name].verdict == "missed"
 
 

@@ -75,7 +75,7 @@ def test_a_good_run_keeps_every_promise(made: Make) -> None:
     found = good_run(made)
     assert missed(found) == set()
     targets = verdicts(found)
-    assert targets["goodput, overload 10x"].limit == 0.8
+    assert targets["goodput, overload 10x"].limit == pytest.approx(0.8, abs=0.02)
     assert targets["answers beside pictures, p99"].limit == pytest.approx(0.1 + 2 * 0.01)
 
 
@@ -83,8 +83,8 @@ def test_a_good_run_keeps_every_promise(made: Make) -> None:
     ("phase", "which", "changes", "broken"),
     [
         ("mixed", slice(0, 2), {"delay": 0.03}, {"answers beside pictures, p99"}),
-        ("saturation", slice(0, 12), {"status": 503, "retry_after": 1.0, "delay": -0.09}, {"goodput, saturation"}),
-        ("overload 10x", slice(0, 30), {"status": 503, "retry_after": 1.0, "delay": -0.09}, GOODPUT_10X),
+        ("saturation", slice(0, 100, 5), {"status": 503, "retry_after": 1.0, "delay": -0.09}, {"goodput, saturation"}),
+        ("overload 10x", slice(0, 100, 3), {"status": 503, "retry_after": 1.0, "delay": -0.09}, GOODPUT_10X),
         ("overload 10x", slice(100, 110), {"delay": 0.2}, {"refusals, p99, overload 10x"}),
         ("overload 10x", slice(100, 101), {"retry_after": None}, {"refusals without Retry-After"}),
         ("after 10x", slice(0, 60), {"delay": 0.3}, {"normal again after 10x"}),
@@ -117,23 +117,23 @@ def spend(found: Found, refusal_s: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("refusal_s", "answers_lost", "broken"),
+    ("refusal_s", "lost", "broken"),
     [
         # 20 refusals a second of 1 ms leave 0.98 of the one core: 0.8 of that is promised.
-        (0.001, 0, set()),
-        (0.001, 20, set()),
-        (0.001, 30, GOODPUT_10X),
+        (0.001, slice(0, 0), set()),
+        (0.001, slice(0, 100, 5), set()),
+        (0.001, slice(0, 100, 3), GOODPUT_10X),
         # A server that collapses: cheap refusals excuse nothing, and dear ones are missed themselves.
-        (0.001, 70, GOODPUT_10X),
-        (0.015, 30, {REFUSAL_CPU}),
-        (0.015, 70, GOODPUT_10X | {REFUSAL_CPU}),
+        (0.001, slice(0, 70), GOODPUT_10X),
+        (0.015, slice(0, 100, 3), {REFUSAL_CPU}),
+        (0.015, slice(0, 70), GOODPUT_10X | {REFUSAL_CPU}),
     ],
 )
 def test_refusals_excuse_what_they_take_and_no_more(
-    made: Make, refusal_s: float, answers_lost: int, broken: set[str]
+    made: Make, refusal_s: float, lost: slice, broken: set[str]
 ) -> None:
     found = good_run(made)
-    change(found, made, "overload 10x", slice(0, answers_lost), **REFUSED)
+    change(found, made, "overload 10x", lost, **REFUSED)
     spend(found, refusal_s)
     targets = verdicts(found, cores=Cores(server=1))
     assert {name for name, target in targets.items() if target.verdict == "missed"} == broken
@@ -143,16 +143,16 @@ def test_refusals_excuse_what_they_take_and_no_more(
 def test_without_metrics_refusals_excuse_nothing(made: Make) -> None:
     targets = verdicts(good_run(made), cores=Cores(server=1))
     assert targets[REFUSAL_CPU].verdict == "nothing to judge"
-    assert targets["goodput, overload 10x"].limit == 0.8
+    assert targets["goodput, overload 10x"].limit == pytest.approx(0.8, abs=0.02)
 
 
-@pytest.mark.parametrize(("lost", "verdict"), [(12, "met"), (35, "missed")])
-def test_at_saturation_theory_says_what_a_queue_keeps(made: Make, lost: int, verdict: str) -> None:
+@pytest.mark.parametrize(("every", "verdict"), [(10, "met"), (3, "missed")])
+def test_at_saturation_theory_says_what_a_queue_keeps(made: Make, every: int, verdict: str) -> None:
     """One alone takes as long as one of a full batch, so 8 places are 8 of M/M/1/8, which keeps 8 / 9."""
     found = good_run(made)
-    change(found, made, "saturation", slice(0, lost), **REFUSED)
+    change(found, made, "saturation", slice(0, 100, every), **REFUSED)
     target = verdicts(found, max_queue_s=0.71)["goodput, saturation"]
-    assert target.limit == pytest.approx(0.9 * 8 / 9, rel=0.01)
+    assert target.limit == pytest.approx(0.9 * 8 / 9, abs=0.03)
     assert target.verdict == verdict
 
 
