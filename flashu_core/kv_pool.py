@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
@@ -32,6 +33,9 @@ class KeyValuePool:
         self, *, positions: int, layers: int, heads: int, head_size: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.storage = torch.zeros(layers, 2, positions, heads, head_size, dtype=dtype, device=device)
+        self._outside = partial(
+            KeyValueCache.empty, layers=layers, heads=heads, head_size=head_size, dtype=dtype, device=device
+        )
         self._free = [(0, positions)]  # ascending, none touches the next
 
     def cache(self, rows: int, capacity: int | Sequence[int]) -> KeyValueCache:
@@ -45,16 +49,7 @@ class KeyValuePool:
         room = capacity + PADDING
         start = self._take(rows * room)
         if start is None:
-            layers, _, _, heads, head_size = self.storage.shape
-            return KeyValueCache.empty(
-                layers=layers,
-                rows=rows,
-                heads=heads,
-                capacity=capacity,
-                head_size=head_size,
-                dtype=self.storage.dtype,
-                device=self.storage.device,
-            )
+            return self._outside(rows=rows, capacity=capacity)
         cache = PooledCache(self, start, rows, room)
         weakref.finalize(cache, self._give_back, start, start + rows * room).atexit = False
         return cache

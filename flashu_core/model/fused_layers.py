@@ -1,7 +1,7 @@
 """The layers of `backbone`, `head` and `vision` as a GPU likes them: few kernels, in place, weights side by side.
 
-They compute what those modules compute and use the same weights: `join` puts the matrices that meet the same input into
-one, of which the modules' own parameters are views from then on.
+They compute what those modules compute and use the same weights: matrices that meet the same input are put into one, of
+which the modules' own parameters are views from then on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Places:
         positions: (R * L,) int32, for the rotary tables.
         rotary: cosines and sines, (P, D / 2) float32.
         storage: (layers, 2, S, K, D), the pool.
-        ends: (R + 1,) int32, multiples of L; `block_ends` multiples of `block`.
+        ends, block_ends, text_ends: (R + 1,) int32, multiples of L, of `block`, and of what follows the block.
         starts: (R + 1,) int32, each sequence's begin in the pool.
         written, used, block_used: (layers, R) int32: keys before the pass; with its own; with those of its block.
         block: the first `block` tokens of each sequence see each other fully, the rest are causal.
@@ -40,6 +40,7 @@ class Places:
     storage: Tensor
     ends: Tensor
     block_ends: Tensor
+    text_ends: Tensor
     starts: Tensor
     written: Tensor
     used: Tensor
@@ -51,38 +52,36 @@ class Places:
         """Sequences."""
         return self.written.shape[1]
 
+    def store(self, qkv: Tensor, layer: int, norms: tuple[Tensor, Tensor, float] | None = None) -> Tensor:
+        """Keeps a layer's keys and values, and returns its queries, all turned to their positions; see `fused`."""
+        keys, values = self.storage[layer]
+        return fused.rotate_and_store(
+            qkv,
+            positions=self.positions,
+            rotary=self.rotary,
+            keys=keys,
+            values=values,
+            starts=self.starts,
+            written=self.written[layer],
+            norms=norms,
+        )
+
     def mix(self, query: Tensor, layer: int) -> Tensor:
         """Attention of (R * L, H, D) over a layer's keys and values, (R * L, H * D)."""
         keys, values = self.storage[layer]
-        length = query.shape[0] // self.rows
+
+        def attend(query: Tensor, ends: Tensor, used: Tensor, *, causal: bool) -> Tensor:
+            return fused.attend(
+                query, keys, values, ends=ends, starts=self.starts, used=used[layer], causal=causal
+            ).flatten(1)
+
+        rows, length = self.rows, query.shape[0] // self.rows
         if self.block in (0, length):
-            mixed = fused.attend(
-                query,
-                keys,
-                values,
-                ends=self.ends,
-                starts=self.starts,
-                used=self.used[layer],
-                causal=self.block == 0,
-            )
-            return mixed.flatten(1)
-        split = query.unflatten(0, (self.rows, length))
-        parts = [
-            fused.attend(
-                split[:, tokens].flatten(0, 1),
-                keys,
-                values,
-                ends=ends,
-                starts=self.starts,
-                used=used[layer],
-                causal=causal,
-            ).unflatten(0, (self.rows, -1))
-            for tokens, ends, used, causal in (
-                (slice(self.block), self.block_ends, self.block_used, False),
-                (slice(self.block, None), self.ends - self.block_ends, self.used, True),
-            )
-        ]
-        return torch.cat(parts, dim=1).flatten(0, 1).flatten(1)
+            return attend(query, self.ends, self.used, causal=self.block == 0)
+        split = query.unflatten(0, (rows, length))
+        block = attend(split[:, : self.block].flatten(0, 1), self.block_ends, self.block_used, causal=False)
+        text = attend(split[:, self.block :].flatten(0, 1), self.text_ends, self.used, causal=True)
+        return torch.cat([block.unflatten(0, (rows, -1)), text.unflatten(0, (rows, -1))], dim=1).flatten(0, 1)
 
 
 def _rebind(projections: tuple[nn.Linear, ...], joined: Tensor, biases: Tensor | None) -> None:
@@ -149,16 +148,7 @@ class FusedDecoderLayer:
     def update(self, x: Tensor, index: int, places: Places, neurons: Neurons) -> None:
         """x (R * L, W) in place; keys and values go to layer `index` of the pool."""
         layer = self._layer
-        query = fused.rotate_and_store(
-            self._attention.project(fused.rms_norm(x, *_norm(layer.input_layernorm))),
-            positions=places.positions,
-            rotary=places.rotary,
-            keys=places.storage[index, 0],
-            values=places.storage[index, 1],
-            starts=places.starts,
-            written=places.written[index],
-            norms=None,
-        )
+        query = places.store(self._attention.project(fused.rms_norm(x, *_norm(layer.input_layernorm))), index)
         x.addmm_(places.mix(query, index), layer.self_attn.o_proj.weight.T)
         activations, down = self._ffn.activations(fused.rms_norm(x, *_norm(layer.post_attention_layernorm)), neurons)
         x.addmm_(activations, down.T)
@@ -179,16 +169,8 @@ class FusedHeadBlock:
         block = self._block
         parts = (None,) * 6 if modulation is None else modulation.chunk(6, dim=-1)
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = parts
-        query = fused.rotate_and_store(
-            self._attention.project(fused.rms_norm(x, *_norm(block.input_layernorm), shift, scale)),
-            positions=places.positions,
-            rotary=places.rotary,
-            keys=places.storage[index, 0],
-            values=places.storage[index, 1],
-            starts=places.starts,
-            written=places.written[index],
-            norms=self._norms,
-        )
+        normed = fused.rms_norm(x, *_norm(block.input_layernorm), shift, scale)
+        query = places.store(self._attention.project(normed), index, self._norms)
         _add(x, places.mix(query, index), block.self_attn.o_proj.weight, gate)
         normed = fused.rms_norm(x, *_norm(block.post_attention_layernorm), ffn_shift, ffn_scale)
         activations, down = self._ffn.activations(normed, None)

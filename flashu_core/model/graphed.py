@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,11 +27,13 @@ from flashu_core.model.fused_layers import FusedDecoderLayer, FusedHeadBlock, Fu
 from flashu_core.model.head import HeadBlock
 from flashu_core.model.levers import Levers, Neurons, Trace
 from flashu_core.model.vision import VisionLayer
+from flashu_core.recent import Recent
 
 if TYPE_CHECKING:
     from flashu_core.model.showo2 import Showo2
 
 POSITIONS = 16384  # rows of the rotary tables
+PASSES = 512  # shapes that are kept of each stack: clients choose lengths, rows, and how many tokens are dropped
 
 
 def use_graphs(model: Showo2, cache_bytes: int) -> None:
@@ -55,7 +58,7 @@ class Pass:
     """Buffers of R sequences of L tokens, and where they are.
 
     Attributes:
-        key: what graphs of this pass are told apart by.
+        key: what graphs of this pass are told apart by; of two passes of one shape, made one after the other, too.
         x: (R * L, W), the residual stream.
         places: where the tokens are.
         numbers: int32, all of `places` that differs from pass to pass.
@@ -67,7 +70,6 @@ class Pass:
     places: Places
     numbers: Tensor
     lengths: Tensor
-    filled: object = None
 
     @property
     def tokens(self) -> Tensor:
@@ -103,7 +105,9 @@ class Stack:
         positions = torch.arange(POSITIONS, device=self._device)[None]
         cosine, sine = rotary(positions, pool.storage.shape[-1], theta, scaling, torch.float32)
         self._rotary = (cosine[0, :, 0].contiguous(), sine[0, :, 0].contiguous())
-        self._passes: dict[tuple[object, ...], Pass] = {}
+        self._steps = torch.arange(POSITIONS, dtype=torch.int32, device=self._device)
+        self._passes: Recent[tuple[object, ...], Pass] = Recent(PASSES)
+        self._made = count()
         self._buffers = Buffers(self._device)
 
     def holds(self, caches: Sequence[KeyValueCache], length: int) -> bool:
@@ -116,8 +120,7 @@ class Stack:
         rows = sum(cache.rows for cache in caches)
         found = self._find(rows, length, block, kind)
         found.fill(caches, length)
-        steps = torch.arange(length, dtype=torch.int32, device=self._device)
-        torch.add(found.lengths[:, None], steps, out=found.places.positions.view(rows, length))
+        torch.add(found.lengths[:, None], self._steps[:length], out=found.places.positions.view(rows, length))
         return found
 
     def _stream(self, kind: str, tokens: int) -> Tensor:
@@ -126,28 +129,30 @@ class Stack:
         return self._buffers.get(kind, (most, self._width), self.pool.storage.dtype)[:tokens]
 
     def _find(self, rows: int, length: int, block: int, kind: str) -> Pass:
-        key = (self._name, rows, length, block, kind)
-        if key not in self._passes:
-            layers, device = self.pool.storage.shape[0], self._device
-            numbers = torch.zeros(2 * rows + 1 + 3 * layers * rows, dtype=torch.int32, device=device)
-            starts, lengths, *each = numbers.split([rows + 1, rows, *[layers * rows] * 3])
-            written, used, block_used = (part.view(layers, rows) for part in each)
-            ends = torch.arange(rows + 1, dtype=torch.int32, device=device)
-            places = Places(
-                positions=torch.zeros(rows * length, dtype=torch.int32, device=device),
-                rotary=self._rotary,
-                storage=self.pool.storage,
-                ends=ends * length,
-                block_ends=ends * block,
-                starts=starts,
-                written=written,
-                used=used,
-                block_used=block_used,
-                block=block,
-            )
-            x = self._stream(kind, rows * length)
-            self._passes[key] = Pass(key, x, places, numbers, lengths)
-        return self._passes[key]
+        shape = (self._name, rows, length, block, kind)
+        return self._passes.get(shape, lambda: self._make(shape, rows, length, block, kind))
+
+    def _make(self, shape: tuple[object, ...], rows: int, length: int, block: int, kind: str) -> Pass:
+        layers, device = self.pool.storage.shape[0], self._device
+        numbers = torch.zeros(2 * rows + 1 + 3 * layers * rows, dtype=torch.int32, device=device)
+        starts, lengths, *each = numbers.split([rows + 1, rows, *[layers * rows] * 3])
+        written, used, block_used = (part.view(layers, rows) for part in each)
+        ends = torch.arange(rows + 1, dtype=torch.int32, device=device)
+        places = Places(
+            positions=torch.zeros(rows * length, dtype=torch.int32, device=device),
+            rotary=self._rotary,
+            storage=self.pool.storage,
+            ends=ends * length,
+            block_ends=ends * block,
+            text_ends=ends * (length - block),
+            starts=starts,
+            written=written,
+            used=used,
+            block_used=block_used,
+            block=block,
+        )
+        # Graphs know these buffers' addresses: those of a pass that was dropped are never replayed for its successor.
+        return Pass((*shape, next(self._made)), self._stream(kind, rows * length), places, numbers, lengths)
 
 
 class GraphedPasses:

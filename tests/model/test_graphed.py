@@ -147,3 +147,15 @@ def test_a_cache_outside_the_pool_takes_the_plain_way(plain: Showo2) -> None:
 )
 def test_lengths_are_few(length: int, block: int, padded: int) -> None:
     assert padded_length(length, block) == padded
+
+
+def test_a_shape_that_was_dropped_gets_graphs_of_its_own(graphed: Showo2) -> None:
+    assert graphed.graphs is not None
+    stack = graphed.graphs.backbone
+    stack._passes.limit = 2
+    caches = [cache for cache in (graphed.backbone_cache(1, 8),) if isinstance(cache, PooledCache)]
+    first = stack.begin(caches, 1, 0)
+    assert stack.begin(caches, 1, 0).key == first.key
+    for length in (32, 64):
+        stack.begin(caches, length, 0)
+    assert stack.begin(caches, 1, 0).key != first.key

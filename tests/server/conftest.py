@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 import uvicorn
 
 from flashu_core import EngineConfig
@@ -272,3 +273,11 @@ def _guarded(**limits: Any) -> Iterator[Served]:
 @pytest.fixture(scope="session")
 def guarded() -> Callable[..., contextlib.AbstractContextManager[Served]]:
     return _guarded
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def both(toy: Any, working: Any) -> AsyncIterator[tuple[Toy, Worker]]:
+    """A worker and its engine for all tests of a module that leave them as they found them."""
+    engine = toy()
+    async with working(engine, restarts=1000) as worker:
+        yield engine, worker

@@ -13,18 +13,10 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from error_bodies import check
 from PIL import Image
 
 KEYS = {"id", "task", "acceleration", "timings_ms", "schedule"}
-
-
-def check(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    assert response.status_code == status, response.text
-    error: dict[str, Any] = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    assert error["code"] == code
-    assert "secret" not in response.text
-    return error
 
 
 def picture(colour: tuple[int, int, int] = (10, 20, 30), size: tuple[int, int] = (20, 10), kind: str = "PNG") -> bytes:

@@ -12,15 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
-
-
-def check(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    assert response.status_code == status, response.text
-    error: dict[str, Any] = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    assert error["code"] == code
-    assert "secret" not in response.text
-    return error
+from error_bodies import check
 
 
 def generate(live: Any, **fields: Any) -> httpx.Response:

@@ -6,16 +6,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-import pytest_asyncio
+from worker_cases import begun, drawing, gone, until
 
 from flashu_core import (
     EngineConfig,
-    GenerateRequest,
     GenerateResult,
 )
 from server.admission import Room
@@ -26,38 +23,6 @@ from server.worker import Worker
 
 LOAD = Load(model=None, engine=EngineConfig(), policy="exact", log_level="warning")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def both(toy: Any, working: Any) -> AsyncIterator[tuple[Any, Worker]]:
-    """A worker and its engine for all tests here that leave them as they found them."""
-    engine = toy()
-    async with working(engine, restarts=1000) as worker:
-        yield engine, worker
-
-
-async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not happen in time"
-        await asyncio.sleep(0.005)
-
-
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def drawing(prompt: str = "a", **fields: Any) -> GenerateRequest:
-    return GenerateRequest(prompt=prompt, **fields)
-
-
-def begun(engine: Any) -> list[str]:
-    """What the engine has turned to."""
-    return [entry.text for entry in engine.logged("begin")]
 
 
 @pytest.mark.parametrize("fate", ["explode", "exit", "garble", "SIGKILL", "SIGSEGV"])

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import numpy as np
 import pytest
-import pytest_asyncio
+from worker_cases import begun, drawing, gone, until
 
 from flashu_core import (
     DeadlineExceededError,
@@ -29,38 +27,6 @@ from server.errors import InternalError, OverloadedError, UnavailableError
 from server.worker import Worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def both(toy: Any, working: Any) -> AsyncIterator[tuple[Any, Worker]]:
-    """A worker and its engine for all tests here that leave them as they found them."""
-    engine = toy()
-    async with working(engine, restarts=1000) as worker:
-        yield engine, worker
-
-
-async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not happen in time"
-        await asyncio.sleep(0.005)
-
-
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
-def drawing(prompt: str = "a", **fields: Any) -> GenerateRequest:
-    return GenerateRequest(prompt=prompt, **fields)
-
-
-def begun(engine: Any) -> list[str]:
-    """What the engine has turned to."""
-    return [entry.text for entry in engine.logged("begin")]
 
 
 async def inside(worker: Worker, count: int) -> None:
