@@ -62,7 +62,7 @@ def main() -> int:
         return 1
     finally:
         if server.poll() is None:
-            # To make alone, which passes it on: a second signal would end the server by force, in the middle of its end.
+            # To make alone, which passes it on: a second signal would end the server by force.
             server.terminate()
         server.wait()
     if not content.startswith(_PNG):
