@@ -14,13 +14,16 @@ import pytest
 
 from load_tests.processes import NoWorkerError, front_end_of, processor_s, resident, runs, watched, worker_of
 
-SLEEP = "import time; time.sleep(60)"
+# A line once it runs: between the call that starts a program and its first instruction, its command line is empty.
+SLEEP = "import time; print(flush=True); time.sleep(60)"
 # A process of its own, for this one may have a server's worker among its children, of another test.
 PARENT = (
     "import subprocess, sys\n"
     "children = []\n"
     "for line in sys.stdin:\n"
-    f"    child = subprocess.Popen([sys.executable, '-c', {SLEEP!r}, *line.split()], stdin=subprocess.DEVNULL)\n"
+    f"    command = [sys.executable, '-c', {SLEEP!r}, *line.split()]\n"
+    "    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)\n"
+    "    child.stdout.readline()\n"
     "    children.append(child)\n"
     "    print(child.pid, flush=True)\n"
     "for child in children:\n"
