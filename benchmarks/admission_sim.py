@@ -19,13 +19,13 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.queueing import Arrival, Guard, serve
 from benchmarks.schedule_sim import make_scheduler, quantile
+from flashu_core.acceleration.plan import Schedule, make_schedule
+from flashu_core.acceleration.policies import with_own
 from flashu_core.config import EngineConfig
-from flashu_core.costs import Quote, UnitCosts
-from flashu_core.plan import Schedule, make_schedule
-from flashu_core.policies import with_own
+from flashu_core.engine.latency_model import Quote, UnitCosts
 from flashu_core.types import GenerateRequest, Request, Stage, Task, UnderstandRequest
-from server.admission import Admission, Room, Ticket
 from server.errors import OverloadedError
+from server.worker.admission import Admission, Room, Ticket
 
 TASKS: tuple[Task, ...] = ("generate", "vqa")
 WITHIN = 1.3  # times the limit, the 95th percentile of waits

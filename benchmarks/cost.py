@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import flops, machine
+from flashu_core.acceleration.policies import POLICIES
 from flashu_core.config import MODELS
-from flashu_core.policies import POLICIES
 
 TERA = 1e12
 

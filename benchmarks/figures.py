@@ -10,8 +10,8 @@ from pathlib import Path
 
 from benchmarks.machine import RESULTS
 from benchmarks.tables import fill_blocks, fill_document, markdown
-from load_tests.report import HEADER, row
-from load_tests.target import Target
+from load_tests.acceptance.report import HEADER, row
+from load_tests.acceptance.target import Target
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "promises.md"
 FIGURES = {"harm": "promises", "soak": "soak", "load": "load-mixed"}

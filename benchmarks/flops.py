@@ -18,16 +18,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.random_weights import on_meta
-from flashu_core import sampler
+from flashu_core.acceleration.neurons import FULL, NeuronPath, kept_count
+from flashu_core.acceleration.plan import StepPlan, make_answer_schedule, make_schedule
+from flashu_core.acceleration.policies import GenerationPolicy, UnderstandingPolicy
+from flashu_core.acceleration.techniques.layer_skipping import most_similar
 from flashu_core.config import WAN_VAE, ModelConfig
-from flashu_core.model import reference
+from flashu_core.model import reference, sampler
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
-from flashu_core.neurons import FULL, NeuronPath, kept_count
 from flashu_core.pathways import generate, understand
-from flashu_core.plan import StepPlan, make_answer_schedule, make_schedule
-from flashu_core.policies import GenerationPolicy, UnderstandingPolicy
-from flashu_core.techniques.layer_skipping import most_similar
 from flashu_core.timing import Spans
 
 # The published code pads every sequence to this length; longer pictures to the next multiple of 128.

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flashu_core.checkpoint.config_json import model_config_from_json, vae_config_from_json
+from flashu_core.checkpoint.weights import Stored, assign, published_name, read_tensors, same_name
 from flashu_core.config import ModelConfig, UnderstandingBlock, VaeConfig
-from flashu_core.config_file import model_config_from_json, vae_config_from_json
 from flashu_core.errors import FlashUError
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae, image_weights
-from flashu_core.weights import Stored, assign, published_name, read_tensors, same_name
 
 META, WEIGHTS, EXPECTED = "meta.json", "model.safetensors", "expected.safetensors"
 

@@ -27,17 +27,17 @@ if __package__ in (None, ""):  # run as a file: its folder is on the path instea
 
 from benchmarks import flops, loops, machine
 from benchmarks.random_weights import random_module
-from flashu_core.attention import load_kernel
-from flashu_core.checkpoint import choose_dtype
+from flashu_core.acceleration.plan import StepPlan
+from flashu_core.acceleration.policies import POLICIES, UnderstandingPolicy
+from flashu_core.checkpoint.load import choose_dtype
 from flashu_core.config import MODELS, WAN_VAE
 from flashu_core.model import reference
+from flashu_core.model.attention import load_kernel
 from flashu_core.model.graphed import use_graphs
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
 from flashu_core.model.vae import use_graphs as use_vae_graphs
 from flashu_core.pathways import understand
-from flashu_core.plan import StepPlan
-from flashu_core.policies import POLICIES, UnderstandingPolicy
 from flashu_core.timing import Spans, total_milliseconds
 
 CACHE_BYTES = 4 * 2**30

@@ -22,9 +22,9 @@ if __package__ in (None, ""):  # run as a file: its folder is on the path instea
 
 from benchmarks import machine
 from flashu_core import Engine, EngineConfig, GenerateRequest, UnderstandRequest
+from flashu_core.engine.warmup import GRAPH_ROUNDS
 from flashu_core.timing import Spans
 from flashu_core.types import Pixels
-from flashu_core.warming import GRAPH_ROUNDS
 
 LIMIT = 5e-2  # of bf16 against float32
 PROMPTS = (

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from benchmarks import flops
-from flashu_core import sampler
-from flashu_core.model import reference
+from flashu_core.acceleration.plan import make_answer_schedule, make_schedule
+from flashu_core.acceleration.policies import GenerationPolicy, UnderstandingPolicy
+from flashu_core.model import reference, sampler
 from flashu_core.model.showo2 import Showo2
 from flashu_core.pathways import generate, understand
-from flashu_core.plan import make_answer_schedule, make_schedule
-from flashu_core.policies import GenerationPolicy, UnderstandingPolicy
 from flashu_core.timing import Spans
 
 

@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import machine
-from load_tests.server_process import ServerProcess
+from load_tests.acceptance.server_process import ServerProcess
 
 BUSY_TARGET, QUIET_TARGET = 4.0, 1.05
 # What libgomp does where nobody sets anything.

@@ -19,14 +19,13 @@ from torch import Tensor
 
 from benchmarks import golden, machine
 from benchmarks.golden import GoldenError, ModelCase, Reading, VaeCase
-from flashu_core import sampler
-from flashu_core.calibration import activation_norms, importances
-from flashu_core.model import reference
+from flashu_core.acceleration.calibration import activation_norms, importances
+from flashu_core.acceleration.neurons import NeuronPath, kept
+from flashu_core.acceleration.plan import Schedule, StepPlan, make_schedule
+from flashu_core.acceleration.policies import GenerationPolicy
+from flashu_core.model import reference, sampler
 from flashu_core.model.showo2 import Showo2
-from flashu_core.neurons import NeuronPath, kept
 from flashu_core.pathways import generate, understand
-from flashu_core.plan import Schedule, StepPlan, make_schedule
-from flashu_core.policies import GenerationPolicy
 from flashu_core.timing import Spans
 
 LIMIT = 1e-4

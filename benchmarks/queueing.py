@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from flashu_core.costs import UnitCosts
-from flashu_core.plan import Schedule
-from flashu_core.scheduler import Entry, Scheduler
+from flashu_core.acceleration.plan import Schedule
+from flashu_core.engine.latency_model import UnitCosts
+from flashu_core.engine.scheduler import Entry, Scheduler
 from flashu_core.types import Stage, Task
 
 

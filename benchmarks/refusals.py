@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from benchmarks import machine
-from load_tests.server_process import ServerProcess
+from load_tests.acceptance.server_process import ServerProcess
 
 WARM_UP = 200  # requests of each kind that are not counted
 _PICTURE = base64.b64encode(bytes(3000)).decode()

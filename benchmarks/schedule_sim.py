@@ -16,13 +16,13 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.queueing import Arrival, Outcome, poisson, serve, serve_in_order
+from flashu_core.acceleration.plan import Schedule, make_schedule
+from flashu_core.acceleration.policies import POLICIES, with_own
 from flashu_core.analysis.charts import new_figure
 from flashu_core.config import EngineConfig
-from flashu_core.costs import UnitCosts
-from flashu_core.engine import Engine
-from flashu_core.plan import Schedule, make_schedule
-from flashu_core.policies import POLICIES, with_own
-from flashu_core.scheduler import Bound, Scheduler
+from flashu_core.engine.engine import Engine
+from flashu_core.engine.latency_model import UnitCosts
+from flashu_core.engine.scheduler import Bound, Scheduler
 from flashu_core.types import Task
 
 LOADS = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.3, 1.5)

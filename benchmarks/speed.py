@@ -21,10 +21,10 @@ import torch
 
 from benchmarks import loops, machine
 from benchmarks.random_weights import random_module
-from flashu_core.checkpoint import choose_dtype
+from flashu_core.acceleration.policies import POLICIES, TaskPolicies, UnderstandingPolicy
+from flashu_core.checkpoint.load import choose_dtype
 from flashu_core.config import BackboneConfig, DtypeName, HeadConfig, ModelConfig, VisionConfig
 from flashu_core.model.showo2 import Showo2
-from flashu_core.policies import POLICIES, TaskPolicies, UnderstandingPolicy
 from flashu_core.timing import Spans
 
 Result = TypeVar("Result")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flashu_core.config import EngineConfig
-from flashu_core.costs import Quote, UnitCost, UnitCosts
+from flashu_core.engine.latency_model import Quote, UnitCost, UnitCosts
 from flashu_core.errors import (
     CalibrationError,
     CancelledError,
@@ -18,8 +18,8 @@ from flashu_core.errors import (
     KernelUnavailableError,
     PromptTooLongError,
 )
-from flashu_core.picture import cover
-from flashu_core.picture_file import PictureLimits, decode_picture, picture_formats
+from flashu_core.images.decode import PictureLimits, decode_picture, picture_formats
+from flashu_core.images.resize import cover
 from flashu_core.types import (
     Evaluation,
     Event,
@@ -45,7 +45,7 @@ from flashu_core.types import (
 )
 
 if TYPE_CHECKING:
-    from flashu_core.engine import Engine
+    from flashu_core.engine.engine import Engine
 
 __all__ = [
     "CalibrationError",
@@ -94,7 +94,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Only an engine needs torch: a process that talks to one in another starts without it, in a tenth of the memory.
     if name == "Engine":
-        from flashu_core.engine import Engine
+        from flashu_core.engine.engine import Engine
 
         return Engine
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from locust import FastHttpUser, between, events, task
 
-from load_tests.workload import Wishes, Workload, parse_mix
+from load_tests.bench.workload import Wishes, Workload, parse_mix
 
 _API_KEY = "LOAD_TESTS_API_KEY"
 

@@ -32,17 +32,17 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import machine
-from load_tests import record
-from load_tests.bodies import Bodies
-from load_tests.chart import draw
-from load_tests.client import Client, Message
-from load_tests.driver import Driver
-from load_tests.phases import Found, Phases
-from load_tests.plan import Plan
-from load_tests.processor import Cores
-from load_tests.report import show, summarise
-from load_tests.server_process import ServerProcess
-from load_tests.verdicts import judge
+from load_tests.acceptance.phases import Found, Phases
+from load_tests.acceptance.plan import Plan
+from load_tests.acceptance.processor import Cores
+from load_tests.acceptance.report import show, summarise
+from load_tests.acceptance.server_process import ServerProcess
+from load_tests.acceptance.verdicts import judge
+from load_tests.bench import record
+from load_tests.bench.bodies import Bodies
+from load_tests.bench.chart import draw
+from load_tests.bench.client import Client, Message
+from load_tests.bench.driver import Driver
 
 _PATIENCE_S = 3.0  # that a server of ours has with slow clients; its defaults are longer than a short run
 _API_KEY = "LOAD_TESTS_API_KEY"  # not FLASHU_*, which are the server's, and which it knows all of

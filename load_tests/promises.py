@@ -23,8 +23,8 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import machine
-from flashu_core.console import print_table
-from load_tests.attacks import (
+from flashu_core.cli.console import print_table
+from load_tests.acceptance.attacks import (
     checkpoints,
     crowding,
     departures,
@@ -39,9 +39,9 @@ from load_tests.attacks import (
     smuggling,
     texts,
 )
-from load_tests.attacks.rig import Attack, Rig
-from load_tests.report import targets_table
-from load_tests.target import Target
+from load_tests.acceptance.attacks.rig import Attack, Rig
+from load_tests.acceptance.report import targets_table
+from load_tests.acceptance.target import Target
 
 GROUPS: Mapping[str, Attack] = {
     "hostility": hostility.run,

@@ -20,10 +20,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from flashu_core import EngineConfig
-from flashu_core.hub import is_hub_id
+from flashu_core.checkpoint.hub import is_hub_id
 from flashu_core.streams import open_standard_streams
-from server import __version__, image_store
-from server.admission import Room
+from server import __version__
 from server.api.chat import chat_routes
 from server.api.completions import completion_routes
 from server.api.edits import edit_routes
@@ -34,32 +33,34 @@ from server.api.playground import playground_routes
 from server.api.probes import probe_routes
 from server.api.responses import responses_routes
 from server.api.services import Services
-from server.body_memory import BodyMemory
-from server.boundary import RequestBoundary
-from server.child import PROGRAM
-from server.connections import ConnectionLimits, guarded_protocol
-from server.encodings import ContentEncoding
+from server.api.unknown_routes import UnknownRoute, allowing
+from server.connections.listening import address_of, listen
+from server.connections.protocol import ConnectionLimits, guarded_protocol
 from server.errors import HANDLED, problem_of
-from server.image_pool import ImageLimits, ImagePool
-from server.keys import METRICS, PAGE, PROBES, ApiKeys, KeyRing, open_to_all
-from server.limits import BodyLimits
-from server.listening import address_of, listen
-from server.logs import RequestLog, configure_logging, dropped_lines, log_everything
-from server.messages import Load
+from server.images import store as image_store
+from server.images.fetch import RemoteImages, RemoteLimits
+from server.images.pool import ImageLimits, ImagePool
 from server.metrics import Metrics
-from server.origins import AllowedHosts, Cors, TrustedHosts, origins_of
-from server.overload import WORK_PATHS, Overload
-from server.paths import Paths
-from server.priorities import Priorities
-from server.quotas import Ledger, Quotas
-from server.record import record_of
-from server.remote import RemoteImages, RemoteLimits
+from server.middleware.body_limits import BodyLimits
+from server.middleware.body_memory import BodyMemory
+from server.middleware.encodings import ContentEncoding
+from server.middleware.keys import METRICS, PAGE, PROBES, ApiKeys, KeyRing, open_to_all
+from server.middleware.logs import RequestLog, configure_logging, dropped_lines, log_everything
+from server.middleware.origins import AllowedHosts, Cors, TrustedHosts, origins_of
+from server.middleware.overload import WORK_PATHS, Overload
+from server.middleware.paths import Paths
+from server.middleware.priorities import Priorities
+from server.middleware.quotas import Ledger, Quotas
+from server.middleware.request_id import RequestBoundary
+from server.middleware.tracing import Tracing, provider_of_environment
+from server.middleware.work_limits import WorkLimits
+from server.request_record import record_of
 from server.settings import Settings
-from server.supervisor import Patience
-from server.tracing import Tracing, provider_of_environment
-from server.unknown_routes import UnknownRoute, allowing
-from server.work_limits import WorkLimits
-from server.worker import Worker
+from server.worker.admission import Room
+from server.worker.child_process import PROGRAM
+from server.worker.client import Worker
+from server.worker.protocol import Load
+from server.worker.supervisor import Patience
 
 _log = logging.getLogger("flashu.server")
 _LAST_WORDS_S = 0.5
@@ -101,7 +102,7 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
         redoc_url=None,
         redirect_slashes=False,
         servers=[{"url": settings.root_path}] if settings.root_path else None,
-        # FastAPI's own would export raw paths, query strings and the words of exceptions; server.tracing does not.
+        # FastAPI's own would export raw paths, query strings and exception texts; server.middleware.tracing does not.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     services = Services(
@@ -346,7 +347,7 @@ def http_options(app: FastAPI, settings: Settings) -> uvicorn.Config:
         lifespan="on",
         log_config=None,
         log_level=settings.log_level,
-        access_log=False,  # server.logs has lines of its own
+        access_log=False,  # server.middleware.logs has lines of its own
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=settings.keep_alive_s,

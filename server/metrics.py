@@ -24,10 +24,10 @@ from prometheus_client.registry import Collector
 
 from flashu_core import GenerateResult, Result, Task, UnitReport
 from server import __version__
-from server.admission import REASONS, TASKS, AdmissionCounts
-from server.connections import CUTS
+from server.connections.protocol import CUTS
 from server.errors import FAILURES, REFUSALS
 from server.gpus import gpus_of_machine
+from server.worker.admission import REASONS, TASKS, AdmissionCounts
 
 _SECONDS = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),

@@ -27,7 +27,7 @@ from flashu_core import (
     Result,
     UnderstandResult,
 )
-from flashu_core.console import print_table
+from flashu_core.cli.console import print_table
 from flashu_core.machine import describe_machine
 from flashu_core.threads import configure_threads
 from shapes.grading import Proportion, Score, judge, score, wilson

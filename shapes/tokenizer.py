@@ -5,7 +5,7 @@ from __future__ import annotations
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
-from flashu_core.tokenizer import Tokenizer
+from flashu_core.text.tokenizer import Tokenizer
 from shapes.seeds import training_rng
 from shapes.vocabulary import corpus, words
 

@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from flashu_core import Engine, EngineConfig
-from flashu_core.checkpoint import Checkpoint, load_checkpoint
+from flashu_core.checkpoint.config_json import model_config_to_json
+from flashu_core.checkpoint.load import Checkpoint, load_checkpoint
+from flashu_core.checkpoint.weights import published_name
 from flashu_core.config import MODELS, WAN_VAE, ModelConfig
-from flashu_core.config_file import model_config_to_json
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
-from flashu_core.tokenizer import Tokenizer
-from flashu_core.weights import published_name
+from flashu_core.text.tokenizer import Tokenizer
 from shapes.tokenizer import build_tokenizer
 
 # Tests run in parallel on few cores: a thread each is fastest, also of commands that choose theirs. Random weights

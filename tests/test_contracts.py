@@ -32,14 +32,14 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("file", "line", "contract"),
     [
-        ("flashu_core/plan.py", "import flashu_core.engine", "The engine is layered"),
-        ("flashu_core/attention.py", "import flashu_core.sampler", "The engine is layered"),
-        ("flashu_core/engine.py", "import fastapi", "The engine knows no HTTP and no world"),
-        ("flashu_core/cli.py", "import shapes.scene", "The engine knows no HTTP and no world"),
-        ("server/worker.py", "import torch", "The server sees the engine's public names only"),
+        ("flashu_core/acceleration/plan.py", "import flashu_core.engine", "The engine is layered"),
+        ("flashu_core/model/attention.py", "import flashu_core.acceleration.plan", "The engine is layered"),
+        ("flashu_core/engine/engine.py", "import fastapi", "The engine knows no HTTP and no world"),
+        ("flashu_core/cli/main.py", "import shapes.scene", "The engine knows no HTTP and no world"),
+        ("server/worker/client.py", "import torch", "The server sees the engine's public names only"),
         ("server/api/native.py", "import flashu_core.types", "The server sees the engine's public names only"),
-        ("flashu_core/scheduler.py", "import torch", "Scheduling, plans and policies need no torch"),
-        ("load_tests/client.py", "import server.errors", "Load tests know the server from outside"),
+        ("flashu_core/engine/scheduler.py", "import torch", "Scheduling, plans and policies need no torch"),
+        ("load_tests/bench/client.py", "import server.errors", "Load tests know the server from outside"),
     ],
 )
 def test_import_contracts_break(copy: Path, file: str, line: str, contract: str) -> None:
@@ -74,7 +74,7 @@ def test_format_breaks(tmp_path: Path) -> None:
     assert run(tmp_path, "ruff", "format", "--no-cache", "--check", "wrong.py").returncode == 1
 
 
-@pytest.mark.parametrize("module", ["flashu_core.cli", "server.__main__", "server.engine_process"])
+@pytest.mark.parametrize("module", ["flashu_core.cli.main", "server.__main__", "server.worker.process"])
 def test_torch_is_loaded_by_an_engine_alone(module: str) -> None:
     """What is imported on the way to a name is more than the contracts see."""
     program = f"import sys, {module}; print('torch' in sys.modules, '{module}' in sys.modules)"

@@ -23,7 +23,7 @@ def snippets(language: str) -> list[str]:
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """A real server with the embedded model, on a port of the system's choice."""
-    program = "import sys; sys.argv = ['flashu', 'serve', '--port', '0']; from flashu_core.cli import main; main()"
+    program = "import sys; sys.argv = ['flashu', 'serve', '--port', '0']; from flashu_core.cli.main import main; main()"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment

@@ -109,8 +109,8 @@ def test_torch_has_what_was_chosen(given: dict[str, str], threads: int) -> None:
 def test_the_embedded_model_is_served_by_one_thread_unless_told(given: int | None, threads: int) -> None:
     program = (
         "from flashu_core import EngineConfig\n"
-        "from server.engine_process import load_engine\n"
-        "from server.messages import Load\n"
+        "from server.worker.process import load_engine\n"
+        "from server.worker.protocol import Load\n"
         f"wanted = Load(model=None, engine=EngineConfig(), policy='flashu', log_level='info', threads={given})\n"
         "load_engine(wanted); import torch; print(torch.get_num_threads())"
     )

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flashu_core.acceleration.calibration import TASKS
 from flashu_core.analysis.components import ComponentTimes
 from flashu_core.analysis.similarity import Similarity
 from flashu_core.analysis.specialisation import Specialisation
 from flashu_core.analysis.tokens import TokenLayer
-from flashu_core.calibration import TASKS
 from flashu_core.errors import ConfigurationError
 from flashu_core.types import Task
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from flashu_core.calibration import Sample
-from flashu_core.engine import Engine
+from flashu_core.acceleration.calibration import Sample
+from flashu_core.engine.engine import Engine
 from flashu_core.types import (
     GenerateRequest,
     GenerateResult,

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flashu_core.calibration import TASKS
+from flashu_core.acceleration.calibration import TASKS
+from flashu_core.acceleration.neurons import kept, kept_count
 from flashu_core.model.backbone import DecoderLayer
 from flashu_core.model.ffn import GatedFFN
 from flashu_core.model.showo2 import Showo2
-from flashu_core.neurons import kept, kept_count
 from flashu_core.types import Task
 
 RATIOS = (0.1, 0.2, 0.3, 0.5, 0.7)

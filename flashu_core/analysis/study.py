@@ -14,11 +14,11 @@ from pathlib import Path
 from rich.progress import Progress
 from torch import Tensor
 
+from flashu_core.acceleration.calibration import QUESTIONS, Calibration, Sample, activation_norms, importances
 from flashu_core.analysis.similarity import Similarity, mean_similarity, similarities
 from flashu_core.analysis.specialisation import Specialisation, ffn_inputs, specialisation
 from flashu_core.analysis.tokens import TokenLayer, image_attention, token_layers
-from flashu_core.calibration import QUESTIONS, Calibration, Sample, activation_norms, importances
-from flashu_core.engine import Engine
+from flashu_core.engine.engine import Engine
 from flashu_core.errors import ConfigurationError
 from flashu_core.model.showo2 import Showo2
 from flashu_core.reasons import reason_of

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from flashu_core.analysis.passes import LayerPass, watch_layers
-from flashu_core.attention import rotate
+from flashu_core.model.attention import rotate
 from flashu_core.model.showo2 import Showo2
 
 SHALLOW = 4  # layers looked at, from the first

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flashu_core.config import BackboneConfig
-from flashu_core.kv_cache import KeyValueCache
 from flashu_core.model.embedding import Embedding
 from flashu_core.model.ffn import GatedFFN
-from flashu_core.model.levers import Drop, Levers, Neurons, Trace
+from flashu_core.model.kv_cache import KeyValueCache
+from flashu_core.model.pass_options import Drop, Levers, Neurons, Trace
 from flashu_core.model.projection import Projection
 from flashu_core.model.self_attention import Context, SelfAttention, following
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flashu_core.model.levers import Neurons
+from flashu_core.model.pass_options import Neurons
 from flashu_core.model.projection import Projection, project, project_columns
 
 

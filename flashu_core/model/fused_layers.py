@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flashu_core import fused
+from flashu_core.model import fused_ops as fused
 from flashu_core.model.backbone import DecoderLayer
 from flashu_core.model.ffn import GatedFFN
 from flashu_core.model.head import HeadBlock
-from flashu_core.model.levers import Neurons
+from flashu_core.model.pass_options import Neurons
 from flashu_core.model.self_attention import SelfAttention
 from flashu_core.model.vision import VisionAttention, VisionLayer
 

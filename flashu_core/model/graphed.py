@@ -16,18 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flashu_core import fused
-from flashu_core.attention import rotary
-from flashu_core.capture import Buffers, Calls, Captures
 from flashu_core.config import RopeScaling
-from flashu_core.kv_cache import KeyValueCache
-from flashu_core.kv_pool import PADDING, KeyValuePool, PooledCache
+from flashu_core.lru_cache import Recent
+from flashu_core.model import fused_ops as fused
+from flashu_core.model.attention import rotary
 from flashu_core.model.backbone import DecoderLayer, similarity, smallest_values
+from flashu_core.model.cuda_graphs import Buffers, Calls, Captures
 from flashu_core.model.fused_layers import FusedDecoderLayer, FusedHeadBlock, FusedVisionLayer, Places
 from flashu_core.model.head import HeadBlock
-from flashu_core.model.levers import Levers, Neurons, Trace
+from flashu_core.model.kv_cache import KeyValueCache
+from flashu_core.model.kv_pool import PADDING, KeyValuePool, PooledCache
+from flashu_core.model.pass_options import Levers, Neurons, Trace
 from flashu_core.model.vision import VisionLayer
-from flashu_core.recent import Recent
 
 if TYPE_CHECKING:
     from flashu_core.model.showo2 import Showo2

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from flashu_core.attention import Kernel, attend, rotate
-from flashu_core.kv_cache import KeyValueCache
-from flashu_core.model.levers import Drop
+from flashu_core.model.attention import Kernel, attend, rotate
+from flashu_core.model.kv_cache import KeyValueCache
+from flashu_core.model.pass_options import Drop
 from flashu_core.model.projection import Projection
 
 

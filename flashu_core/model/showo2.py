@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from flashu_core.attention import Kernel, rotary, sdpa
 from flashu_core.config import ModelConfig
-from flashu_core.kv_cache import KeyValueCache
-from flashu_core.kv_pool import pooled
+from flashu_core.model.attention import Kernel, rotary, sdpa
 from flashu_core.model.backbone import Backbone
 from flashu_core.model.head import Head, TimeEmbedding, velocity_to_latents
-from flashu_core.model.levers import EVERYTHING, Levers, Trace
+from flashu_core.model.kv_cache import KeyValueCache
+from flashu_core.model.kv_pool import pooled
+from flashu_core.model.pass_options import EVERYTHING, Levers, Trace
 from flashu_core.model.self_attention import Context
 from flashu_core.model.vision import Vision
 from flashu_core.timing import to_device

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flashu_core import fused
-from flashu_core.capture import Buffers, Calls, Captures
 from flashu_core.config import VaeConfig
+from flashu_core.model import fused_ops as fused
+from flashu_core.model.cuda_graphs import Buffers, Calls, Captures
 
 # The upsampling half sees this many latents beyond a tile's edge: 6 at the coarsest level for its three residual
 # blocks, and 1/2 + 3 + 1/4 + 3/2 + 1/8 + 3/4 + 1/8 for the convolutions at 2, 4 and 8 times the resolution.

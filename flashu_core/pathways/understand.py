@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from flashu_core.kv_cache import KeyValueCache
-from flashu_core.model.levers import Drop, Levers
+from flashu_core.acceleration.neurons import FULL, NeuronPath
+from flashu_core.acceleration.plan import Schedule, StepPlan, make_answer_schedule
+from flashu_core.acceleration.techniques.layer_skipping import most_similar
+from flashu_core.lru_cache import Recent
+from flashu_core.model.kv_cache import KeyValueCache
+from flashu_core.model.pass_options import Drop, Levers
+from flashu_core.model.sampler import draw_token, likeliest, log_probabilities
 from flashu_core.model.showo2 import Showo2
-from flashu_core.neurons import FULL, NeuronPath
-from flashu_core.plan import Schedule, StepPlan, make_answer_schedule
-from flashu_core.recent import Recent
-from flashu_core.sampler import draw_token, likeliest, log_probabilities
-from flashu_core.techniques.layer_skipping import most_similar
 from flashu_core.timing import Spans, to_device
 
 LAST = slice(-1, None)

@@ -19,9 +19,9 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from flashu_core import InvalidRequestError
+from server.api.schemas.openai_fields import OpenBody, reviewed
+from server.api.schemas.warnings import Warnings
 from server.errors import InvalidFieldError, InvalidJsonError, MalformedBodyError, UnsupportedMediaTypeError
-from server.openai_fields import OpenBody, reviewed
-from server.warnings import Warnings
 
 JSON = "application/json"
 FORM = "multipart/form-data"

@@ -17,17 +17,17 @@ from starlette.requests import Request
 
 from flashu_core import GenerateRequest, Text, TokenLogprobs, UnderstandRequest
 from server.api import turns, work
+from server.api.answers.openai import ChatAnswer
 from server.api.bodies import JSON, media_type, read_open_json
 from server.api.disconnect import unless_gone
-from server.api.documents import ERRORS, answers, body_schema, takes
-from server.api.event_stream import DONE, EventStream, server_event
 from server.api.openai import work_done
+from server.api.openapi import ERRORS, answers, body_schema, takes
+from server.api.schemas.conversation import Picture
+from server.api.schemas.openai import ChatBody
+from server.api.schemas.warnings import Warnings
 from server.api.services import Services
-from server.conversation import Picture
-from server.openai_answers import ChatAnswer
-from server.openai_schemas import ChatBody
-from server.record import Record, record_of
-from server.warnings import Warnings
+from server.api.sse import DONE, EventStream, server_event
+from server.request_record import Record, record_of
 
 # A chat says nothing of files: every client reads png, and nothing is lost.
 _ENCODING = work.Encoding("png", 100)

@@ -19,16 +19,16 @@ from starlette.requests import Request
 
 from flashu_core import InvalidRequestError, Text, TokenLogprobs, UnderstandRequest
 from server.api import work
+from server.api.answers.openai import CompletionAnswer
 from server.api.bodies import JSON, media_type, read_open_json
 from server.api.disconnect import unless_gone
-from server.api.documents import ERRORS, answers, body_schema, takes
-from server.api.event_stream import DONE, EventStream, server_event
 from server.api.openai import check_model
+from server.api.openapi import ERRORS, answers, body_schema, takes
+from server.api.schemas.completions import CompletionBody
+from server.api.schemas.warnings import Warnings
 from server.api.services import Services
-from server.completion_schemas import CompletionBody
-from server.openai_answers import CompletionAnswer
-from server.record import Record, record_of
-from server.warnings import Warnings
+from server.api.sse import DONE, EventStream, server_event
+from server.request_record import Record, record_of
 
 T = TypeVar("T")
 _NAMES = {"question": "prompt", "max_new_tokens": "max_tokens"}

@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.answers import ErrorBody
-from server.api.documents import ERRORS
+from server.api.answers.native import ErrorBody
+from server.api.openapi import ERRORS
 from server.errors import UnsupportedValueError
 
 

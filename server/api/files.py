@@ -10,9 +10,9 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from server.api.documents import ERRORS
+from server.api.openapi import ERRORS
 from server.api.services import Services
-from server.image_store import PREFIX
+from server.images.store import PREFIX
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?", re.ASCII)
 _FILES: dict[str, Any] = {

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from flashu_core import GenerateRequest, Progress, Text, UnderstandRequest
-from server.answers import (
+from server.api import work
+from server.api.answers.native import (
     EitherDone,
     EvaluationOut,
     GenerateAnswer,
@@ -31,16 +32,15 @@ from server.answers import (
     VqaAnswer,
     WarningOut,
 )
-from server.api import work
 from server.api.bodies import FORM, JSON, media_type, read_form, read_json
 from server.api.disconnect import unless_gone
-from server.api.documents import ERRORS, answers, body_schema, form_schema, takes
-from server.api.event_stream import EventStream, server_event
+from server.api.openapi import ERRORS, answers, body_schema, form_schema, takes
+from server.api.schemas.native import GenerateBody, InferBody, InferFields, VqaBody, VqaFields, applied
+from server.api.schemas.warnings import Warnings
 from server.api.services import Services
-from server.record import Record, record_of
-from server.routing import Unrouted
-from server.schemas import GenerateBody, InferBody, InferFields, VqaBody, VqaFields, applied
-from server.warnings import Warnings
+from server.api.sse import EventStream, server_event
+from server.intent.classify import Unrouted
+from server.request_record import Record, record_of
 
 _DRAWING_EVENTS: Mapping[str | None, type[BaseModel]] = {
     "progress": ProgressEvent,

@@ -15,17 +15,17 @@ from starlette.requests import Request
 
 from flashu_core import GenerateRequest, InvalidRequestError, UnderstandRequest
 from server.api import work
+from server.api.answers.openai import ImagesAnswer, Model, ModelList
 from server.api.bodies import JSON, media_type, read_open_json
 from server.api.disconnect import unless_gone
-from server.api.documents import ERRORS, answers, body_schema, takes
-from server.api.event_stream import EventStream, server_event
 from server.api.files import file_address
+from server.api.openapi import ERRORS, answers, body_schema, takes
+from server.api.schemas.openai import ImagesBody
+from server.api.schemas.warnings import Warnings
 from server.api.services import Services
+from server.api.sse import EventStream, server_event
 from server.errors import UnknownModelError, UnsupportedValueError
-from server.openai_answers import ImagesAnswer, Model, ModelList
-from server.openai_schemas import ImagesBody
-from server.record import Record, record_of
-from server.warnings import Warnings
+from server.request_record import Record, record_of
 
 
 def openai_routes(services: Services) -> APIRouter:

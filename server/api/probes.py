@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from server import __version__
-from server.answers import ErrorBody
+from server.api.answers.native import ErrorBody
 from server.api.services import Services
 
 _UNREADY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorBody}}

@@ -17,18 +17,18 @@ from starlette.requests import Request
 
 from flashu_core import GenerateRequest, Text, TokenLogprobs, UnderstandRequest
 from server.api import turns, work
+from server.api.answers.responses import ResponsesAnswer
 from server.api.bodies import JSON, media_type, read_open_json
 from server.api.disconnect import unless_gone
-from server.api.documents import ERRORS, answers, body_schema, takes
-from server.api.event_stream import EventStream, server_event
 from server.api.openai import work_done
+from server.api.openapi import ERRORS, answers, body_schema, takes
+from server.api.schemas.conversation import Picture
+from server.api.schemas.responses import PICTURE_ID, ResponsesBody
+from server.api.schemas.warnings import Warnings
 from server.api.services import Services
-from server.conversation import Picture
+from server.api.sse import EventStream, server_event
 from server.errors import Problem
-from server.record import Record, record_of
-from server.responses_answers import ResponsesAnswer
-from server.responses_schemas import PICTURE_ID, ResponsesBody
-from server.warnings import Warnings
+from server.request_record import Record, record_of
 
 _EVENTS = (
     *("response.created", "response.in_progress", "response.completed", "response.incomplete"),

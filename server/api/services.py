@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from server.image_pool import ImagePool
-from server.image_store import ImageStore
+from server.images.fetch import RemoteImages
+from server.images.pool import ImagePool
+from server.images.store import ImageStore
 from server.metrics import Metrics
-from server.priorities import Priorities
-from server.remote import RemoteImages
+from server.middleware.priorities import Priorities
 from server.settings import Settings
-from server.worker import Worker
+from server.worker.client import Worker
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from flashu_core import GenerateRequest, TokenLogprobs, UnderstandRequest
 from server.api import work
 from server.api.disconnect import unless_gone
 from server.api.openai import check_model
+from server.api.schemas.conversation import Picture
+from server.api.schemas.native import GenerateBody, VqaFields
+from server.api.schemas.warnings import Warnings
 from server.api.services import Services
-from server.conversation import Picture
-from server.record import Record, record_of
-from server.routing import Route, Unrouted
-from server.schemas import GenerateBody, VqaFields
-from server.warnings import Warnings
+from server.intent.classify import Route, Unrouted
+from server.request_record import Record, record_of
 
 
 class Turn(Protocol):

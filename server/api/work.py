@@ -25,13 +25,13 @@ from flashu_core import (
     UnderstandRequest,
     UnderstandResult,
 )
+from server.api.schemas.native import OutputFormat
+from server.api.schemas.warnings import Warnings
 from server.api.services import Services
-from server.data_urls import is_address
 from server.errors import UnsupportedValueError
-from server.record import Record
-from server.routing import Route, Unrouted, classify
-from server.schemas import OutputFormat
-from server.warnings import Warnings
+from server.images.data_urls import is_address
+from server.intent.classify import Route, Unrouted, classify
+from server.request_record import Record
 
 _IN_TIME = 0.9  # of the time that an answer has: a picture is decoded and others are waited for in the rest
 _ALL_IN_WORDS = "describe the whole picture without sending one, or ask for text to have the picture looked at"

@@ -5,7 +5,7 @@ From training scenes, never graded ones.
 
 from __future__ import annotations
 
-from flashu_core.calibration import Sample
+from flashu_core.acceleration.calibration import Sample
 from shapes.captions import caption
 from shapes.questions import questions
 from shapes.render import render

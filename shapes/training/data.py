@@ -18,8 +18,8 @@ from rich.progress import track
 from torch import Tensor
 
 from flashu_core.model.vae import Vae
-from flashu_core.prompt import generation_prefix, understanding_prefix, understanding_suffix
-from flashu_core.tokenizer import Tokenizer
+from flashu_core.text.prompt import generation_prefix, understanding_prefix, understanding_suffix
+from flashu_core.text.tokenizer import Tokenizer
 from shapes.captions import caption
 from shapes.questions import candidates, places, questions
 from shapes.render import render

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flashu_core.attention import rotary, rotate
+from flashu_core.model.attention import rotary, rotate
 from flashu_core.model.backbone import DecoderLayer
 from flashu_core.model.head import HeadBlock, modulate
 from flashu_core.model.self_attention import SelfAttention

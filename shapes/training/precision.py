@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from flashu_core.checkpoint import choose_dtype
+from flashu_core.checkpoint.load import choose_dtype
 
 
 def mixed(device: torch.device) -> torch.autocast:

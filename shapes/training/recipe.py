@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 
 from flashu_core import Engine, EngineConfig
-from flashu_core.calibration import FILE
-from flashu_core.checkpoint import load_checkpoint
-from flashu_core.config_file import model_config_from_json, vae_config_from_json, vae_config_to_json
-from flashu_core.convert import save_checkpoint
-from flashu_core.layouts import list_calibration
+from flashu_core.acceleration.calibration import FILE
+from flashu_core.checkpoint.config_json import model_config_from_json, vae_config_from_json, vae_config_to_json
+from flashu_core.checkpoint.convert import save_checkpoint
+from flashu_core.checkpoint.layouts import list_calibration
+from flashu_core.checkpoint.load import load_checkpoint
 from flashu_core.model.vae import Vae
-from flashu_core.tokenizer import Tokenizer
+from flashu_core.text.tokenizer import Tokenizer
 from shapes.scene import sample_scene
 from shapes.tokenizer import build_tokenizer
 from shapes.training.calibration import calibration_data

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import torch
 
-from flashu_core.image import to_pixels
+from flashu_core.acceleration.plan import make_schedule
+from flashu_core.images.tensors import to_pixels
+from flashu_core.model.sampler import noise, time_grid
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
 from flashu_core.pathways import generate
-from flashu_core.plan import make_schedule
-from flashu_core.prompt import generation_prefix
-from flashu_core.sampler import noise, time_grid
+from flashu_core.text.prompt import generation_prefix
+from flashu_core.text.tokenizer import Tokenizer
 from flashu_core.timing import Spans
-from flashu_core.tokenizer import Tokenizer
 from shapes.training.report import sheet
 
 PROMPTS = (

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from flashu_core.checkpoint.config_json import model_config_to_json
 from flashu_core.config import BackboneConfig, HeadConfig, ModelConfig, VisionConfig
-from flashu_core.config_file import model_config_to_json
 from flashu_core.model import reference
 from flashu_core.model.head import HeadBlock, velocity_to_latents
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
-from flashu_core.tokenizer import Tokenizer
+from flashu_core.text.tokenizer import Tokenizer
 from shapes.training.data import Asked, AskedSource, Captions, CaptionSource, descriptions_of, questions_of, system_ids
 from shapes.training.optimiser import MovingAverage, Optimiser, warm_flat_fall
 from shapes.training.packing import packed_states

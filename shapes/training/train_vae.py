@@ -16,8 +16,8 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
+from flashu_core.checkpoint.config_json import vae_config_to_json
 from flashu_core.config import VaeConfig
-from flashu_core.config_file import vae_config_to_json
 from flashu_core.model.vae import Vae
 from shapes.render import render
 from shapes.scene import sample_scene

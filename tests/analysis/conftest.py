@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from flashu_core import Engine, EngineConfig
 from flashu_core.analysis.study import Study, study
-from flashu_core.checkpoint import Checkpoint
+from flashu_core.checkpoint.load import Checkpoint
 
 
 @pytest.fixture

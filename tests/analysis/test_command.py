@@ -10,8 +10,8 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from flashu_core.analysis import command
-from flashu_core.checkpoint import Checkpoint
+from flashu_core.checkpoint.load import Checkpoint
+from flashu_core.cli import analyze as command
 from flashu_core.errors import CheckpointError, ConfigurationError
 
 FIGURES = ("specialisation", "similarity-generation", "similarity-understanding", "tokens", "components")

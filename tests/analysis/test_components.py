@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from flashu_core import GenerateResult, UnderstandResult
+from flashu_core.acceleration.calibration import Sample
 from flashu_core.analysis.components import components, timed_requests
-from flashu_core.calibration import Sample
 from flashu_core.types import GenerateRequest
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)

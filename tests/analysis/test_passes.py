@@ -5,7 +5,7 @@ import torch
 
 from flashu_core import Engine, GenerateRequest
 from flashu_core.analysis.passes import LayerPass, watch_layers
-from flashu_core.checkpoint import Checkpoint
+from flashu_core.checkpoint.load import Checkpoint
 
 
 def test_every_layer_of_every_pass_is_seen_in_order(tiny: Checkpoint, tiny_engine: Engine) -> None:

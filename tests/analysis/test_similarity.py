@@ -6,8 +6,8 @@ import torch
 from flashu_core import Engine, EngineConfig, GenerateRequest, UnderstandRequest
 from flashu_core.analysis.similarity import mean_similarity, similarities
 from flashu_core.analysis.study import Study
-from flashu_core.checkpoint import Checkpoint
-from flashu_core.model.levers import Levers
+from flashu_core.checkpoint.load import Checkpoint
+from flashu_core.model.pass_options import Levers
 
 
 def test_a_layer_that_changes_nothing_is_similar(own_tiny: Checkpoint) -> None:

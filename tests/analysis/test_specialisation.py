@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from flashu_core import Engine, GenerateRequest
+from flashu_core.acceleration.calibration import TASKS
+from flashu_core.acceleration.neurons import kept
 from flashu_core.analysis.specialisation import TokenSample, ffn_inputs, reconstruction_errors, specialisation
 from flashu_core.analysis.study import Study
-from flashu_core.calibration import TASKS
-from flashu_core.checkpoint import Checkpoint
+from flashu_core.checkpoint.load import Checkpoint
 from flashu_core.model.ffn import GatedFFN
 from flashu_core.model.showo2 import Showo2
-from flashu_core.neurons import kept
 from flashu_core.types import Task
 
 

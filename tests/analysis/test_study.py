@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from flashu_core import Engine
+from flashu_core.acceleration.calibration import TASKS, Sample
 from flashu_core.analysis.study import Study, each_picture, read_prompts
-from flashu_core.calibration import TASKS, Sample
 from flashu_core.errors import ConfigurationError
 
 

@@ -18,8 +18,8 @@ from flashu_core.analysis.tokens import (
     ranks,
     token_layers,
 )
-from flashu_core.attention import attend, rotate, sdpa
-from flashu_core.checkpoint import Checkpoint
+from flashu_core.checkpoint.load import Checkpoint
+from flashu_core.model.attention import attend, rotate, sdpa
 from flashu_core.model.showo2 import Showo2
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)

@@ -16,19 +16,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import silu
 
-from flashu_core.attention import rotary
+from flashu_core.checkpoint.config_json import model_config_to_json
+from flashu_core.checkpoint.weights import published_name
 from flashu_core.config import (
     BackboneConfig,
     HeadConfig,
     ModelConfig,
     VisionConfig,
 )
-from flashu_core.config_file import model_config_to_json
 from flashu_core.model import reference
+from flashu_core.model.attention import rotary
 from flashu_core.model.backbone import DecoderLayer
 from flashu_core.model.head import velocity_to_latents
 from flashu_core.model.showo2 import Showo2
-from flashu_core.weights import published_name
 
 IDS = {"bos": 1, "eos": 2, "boi": 3, "eoi": 4, "pad": 5, "img_pad": 6}
 VOCABULARY = 300

@@ -10,9 +10,9 @@ import pytest
 from benchmarks import admission_sim, machine
 from benchmarks.admission_sim import Found, Stream, capacity, mixes, simulate
 from flashu_core.config import EngineConfig
-from flashu_core.costs import UnitCosts
+from flashu_core.engine.latency_model import UnitCosts
 from flashu_core.types import Task
-from server.admission import Room
+from server.worker.admission import Room
 
 COSTS = UnitCosts.from_json(json.loads((machine.RESULTS / "unit-costs-shapes-64.json").read_text())["costs"])
 CONFIG = EngineConfig()

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from benchmarks import cost, flops
+from flashu_core.acceleration.plan import StepPlan
+from flashu_core.acceleration.policies import POLICIES, GenerationPolicy, UnderstandingPolicy
 from flashu_core.config import MODELS, ModelConfig
-from flashu_core.plan import StepPlan
-from flashu_core.policies import POLICIES, GenerationPolicy, UnderstandingPolicy
 
 TERA = 1e12
 TOKENS = 64

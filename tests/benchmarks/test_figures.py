@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.figures import DOCUMENT, fill, main
-from load_tests.target import Target
+from load_tests.acceptance.target import Target
 
 
 def test_the_document_is_as_the_results_say() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from flashu_core.checkpoint import choose_dtype
+from flashu_core.checkpoint.load import choose_dtype
 
 SCRIPT = Path(gpu.__file__)
 SMALL = ["--size", "tiny", "--device", "cpu", "--points", "3", "--runs", "1", "--warm-up", "1"]

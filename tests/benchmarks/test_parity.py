@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks import parity
-from flashu_core import sampler
+from flashu_core.model import sampler
 from flashu_core.pathways import generate
 
 FORWARD = {"forward.noise", "forward.t", "forward.velocity"}

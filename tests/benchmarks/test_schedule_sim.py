@@ -10,10 +10,10 @@ import pytest
 from benchmarks import machine, schedule_sim
 from benchmarks.queueing import Arrival, Outcome, poisson, serve, serve_in_order
 from flashu_core import GenerateRequest, UnitCost, UnitCosts
+from flashu_core.acceleration.plan import make_schedule
+from flashu_core.acceleration.policies import POLICIES
 from flashu_core.config import EngineConfig
-from flashu_core.plan import make_schedule
-from flashu_core.policies import POLICIES
-from flashu_core.scheduler import Scheduler
+from flashu_core.engine.scheduler import Scheduler
 
 COSTS = UnitCosts(
     prefix=UnitCost(0.01, 0.0),

@@ -84,7 +84,7 @@ def test_its_configuration_is_what_an_engine_needs(built: Built) -> None:
 
 def test_it_holds_the_package_and_its_model(built: Built) -> None:
     assert (built.packages / "flashu_core/assets/shapes-64/model.safetensors").is_file()
-    assert (built.packages / "server/engine_process.py").is_file()
+    assert (built.packages / "server/worker/process.py").is_file()
     assert (built.packages / "opentelemetry/sdk").is_dir()
 
 

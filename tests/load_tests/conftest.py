@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from flashu_core.types import Task
-from load_tests.record import Record
+from load_tests.bench.record import Record
 
 Handler = Callable[[bytes, bytes], Awaitable["bytes | None"]]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from load_tests.workload import Wishes, Workload
+from load_tests.bench.workload import Wishes, Workload
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from load_tests import mixed, record
-from load_tests.arrivals import arrivals
-from load_tests.plan import Plan
-from load_tests.server_process import ServerError, ServerProcess
+from load_tests import mixed
+from load_tests.acceptance.plan import Plan
+from load_tests.acceptance.server_process import ServerError, ServerProcess
+from load_tests.bench import record
+from load_tests.bench.arrivals import arrivals
 
 
 def test_a_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from load_tests import promises
-from load_tests.attacks.rig import Rig
-from load_tests.target import Target
+from load_tests.acceptance.attacks.rig import Rig
+from load_tests.acceptance.target import Target
 
 
 @pytest.mark.parametrize(("measured", "status"), [(0.5, 0), (2.0, 1)])

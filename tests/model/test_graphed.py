@@ -7,14 +7,14 @@ import torch
 
 from benchmarks import flops, loops
 from benchmarks.random_weights import random_module
-from flashu_core import sampler
+from flashu_core.acceleration.plan import make_schedule
+from flashu_core.acceleration.policies import POLICIES, GenerationPolicy, UnderstandingPolicy
 from flashu_core.config import MODELS
-from flashu_core.kv_pool import PooledCache
+from flashu_core.model import sampler
 from flashu_core.model.graphed import GraphedPasses, padded_length
+from flashu_core.model.kv_pool import PooledCache
 from flashu_core.model.showo2 import Showo2
 from flashu_core.pathways import generate, understand
-from flashu_core.plan import make_schedule
-from flashu_core.policies import POLICIES, GenerationPolicy, UnderstandingPolicy
 from flashu_core.timing import Spans
 
 CPU = torch.device("cpu")

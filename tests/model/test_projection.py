@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from flashu_core.model.projection import FEW_ROWS, Projection, project, project_columns
-from flashu_core.sampler import noise
+from flashu_core.model.sampler import noise
 
 
 @pytest.mark.parametrize("shape", [(32,), (1, 32), (1, 1, 32), (2, 3, 32), (FEW_ROWS, 1, 32), (FEW_ROWS + 1, 32)])

@@ -11,9 +11,9 @@ from torch import Tensor
 from benchmarks import flops
 from benchmarks.random_weights import random_module
 from flashu_core.config import MODELS, ModelConfig
-from flashu_core.kv_cache import KeyValueCache
 from flashu_core.model import reference
-from flashu_core.model.levers import Drop, Levers
+from flashu_core.model.kv_cache import KeyValueCache
+from flashu_core.model.pass_options import Drop, Levers
 from flashu_core.model.showo2 import Showo2
 
 TINY = MODELS["tiny"]

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from flashu_core.checkpoint import Checkpoint
+from flashu_core.acceleration.plan import StepPlan, make_schedule
+from flashu_core.checkpoint.load import Checkpoint
 from flashu_core.model import reference
+from flashu_core.model.sampler import noise, time_grid
 from flashu_core.pathways import generate
-from flashu_core.plan import StepPlan, make_schedule
-from flashu_core.sampler import noise, time_grid
 from flashu_core.timing import Spans
 
 CPU = torch.device("cpu")

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flashu_core.attention import rotary
-from flashu_core.checkpoint import Checkpoint
+from flashu_core.acceleration.neurons import NeuronPath
+from flashu_core.acceleration.plan import Schedule, make_answer_schedule, make_schedule
+from flashu_core.acceleration.policies import POLICIES, GenerationPolicy, UnderstandingPolicy
+from flashu_core.checkpoint.load import Checkpoint
 from flashu_core.model import reference
+from flashu_core.model.attention import rotary
+from flashu_core.model.sampler import noise, time_grid
 from flashu_core.model.showo2 import Showo2
-from flashu_core.neurons import NeuronPath
 from flashu_core.pathways import generate, understand
-from flashu_core.plan import Schedule, make_answer_schedule, make_schedule
-from flashu_core.policies import POLICIES, GenerationPolicy, UnderstandingPolicy
-from flashu_core.sampler import noise, time_grid
 from flashu_core.timing import Spans
 
 CPU = torch.device("cpu")

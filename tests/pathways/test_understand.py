@@ -6,11 +6,11 @@ from typing import Literal
 import pytest
 import torch
 
-from flashu_core.checkpoint import Checkpoint
+from flashu_core.checkpoint.load import Checkpoint
 from flashu_core.model import reference
+from flashu_core.model.sampler import noise
 from flashu_core.model.showo2 import Showo2
 from flashu_core.pathways import understand
-from flashu_core.sampler import noise
 from flashu_core.timing import Spans
 
 CPU = torch.device("cpu")

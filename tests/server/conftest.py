@@ -22,16 +22,16 @@ import pytest_asyncio
 import uvicorn
 
 from flashu_core import EngineConfig
-from server.admission import Room
 from server.api.services import Services
 from server.app import create_app
-from server.child import PROGRAM
-from server.connections import ConnectionLimits, guarded_protocol
-from server.image_pool import ImagePool
-from server.messages import Load
+from server.connections.protocol import ConnectionLimits, guarded_protocol
+from server.images.pool import ImagePool
 from server.settings import Settings
-from server.supervisor import Patience
-from server.worker import Worker
+from server.worker.admission import Room
+from server.worker.child_process import PROGRAM
+from server.worker.client import Worker
+from server.worker.protocol import Load
+from server.worker.supervisor import Patience
 
 # Two processes may share few cores with other tests; nothing here is to fail for that.
 PATIENCE_S = 60.0

@@ -21,11 +21,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from load_tests.hostile import png
+from load_tests.acceptance.hostile import png
 from server.command import serve
 
 # The two ways to start it.
-COMMAND = (sys.executable, "-c", "import sys; sys.argv[0] = 'flashu'; from flashu_core.cli import main; main()")
+COMMAND = (sys.executable, "-c", "import sys; sys.argv[0] = 'flashu'; from flashu_core.cli.main import main; main()")
 MODULE = (sys.executable, "-m", "server")
 GENEROUS_S = 90.0
 DOT = base64.b64encode(png(8, 8, bytes(8 * 25))).decode()
@@ -48,7 +48,7 @@ class Served:
         ends = time.monotonic() + GENEROUS_S
         while True:
             pids = {int(pid) for pid in children.read_text().split()} - {self.worker}
-            if len(pids) == 3 and all(b"server.image_process" in _command(pid) for pid in pids):
+            if len(pids) == 3 and all(b"server.images.process" in _command(pid) for pid in pids):
                 return pids
             assert time.monotonic() < ends
             time.sleep(0.02)

@@ -22,7 +22,7 @@ MODULE = (sys.executable, "-m", "server")
 COMMAND = (
     sys.executable,
     "-c",
-    "import sys; sys.argv[0] = 'flashu'; from flashu_core.cli import main; main()",
+    "import sys; sys.argv[0] = 'flashu'; from flashu_core.cli.main import main; main()",
     "serve",
 )
 

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flashu_core import CancelledError, DeadlineExceededError, InvalidRequestError
 from server import __version__, errors
-from server.connections import CUTS
+from server.connections.protocol import CUTS
 from server.errors import FAILURES, REFUSALS, ServerError, problem_of
 from server.metrics import Metrics
 

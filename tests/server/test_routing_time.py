@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server import routing
-from server.languages import LATIN
-from server.more_languages import OTHERS
-from server.routing import Unrouted, classify
+from server.intent import classify as routing
+from server.intent.classify import Unrouted, classify
+from server.intent.languages.european import LATIN
+from server.intent.languages.others import OTHERS
 
 
 def pieces() -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.schemas import GenerateBody, VqaBody
+from server.api.schemas.native import GenerateBody, VqaBody
 from server.suggestions import likeliest
 
 

@@ -39,7 +39,7 @@ from flashu_core import (
     UnitCosts,
     UnitReport,
 )
-from server.engine_process import main
+from server.worker.process import main
 
 _HARMS = ("explode", "exit", "garble", "loop", "SIGKILL", "SIGSEGV", "SIGSTOP")
 SECRET = "/secret/path/of/weights.bin"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from server import __version__
-from server.keys import PROBES, KeyRing
+from server.middleware.keys import PROBES, KeyRing
 from server.settings import Settings
 
 ROOT = Path(__file__).parents[3]

@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import expect
 
-from server.keys import PAGE
+from server.middleware.keys import PAGE
 
 KEY = "sk-alice-5f0c9d1e7a"
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from flashu_core.model import reference
+from flashu_core.model.sampler import noise
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
-from flashu_core.prompt import generation_prefix, understanding_prefix, understanding_suffix
-from flashu_core.sampler import noise
-from flashu_core.tokenizer import Tokenizer
+from flashu_core.text.prompt import generation_prefix, understanding_prefix, understanding_suffix
+from flashu_core.text.tokenizer import Tokenizer
 from shapes.training.data import (
     DESCRIBE,
     DESCRIPTION_LENGTH,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flashu_core.config_file import vae_config_from_json
+from flashu_core.checkpoint.config_json import vae_config_from_json
 from shapes.training import train_vae
 from shapes.training.files import read_json
 

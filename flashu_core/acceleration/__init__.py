@@ -1,0 +1,1 @@
+"""Techniques, the plans that they write, and what they are calibrated by."""

@@ -1,0 +1,1 @@
+"""Requests through the model: scheduling, the stages of both tasks, warm-up."""

@@ -1,0 +1,235 @@
+"""An understanding request on its way through the engine: accepted, its picture and question read, its answer decoded.
+
+The stages here turn one unit of the scheduler's into calls of the understanding pathway and events. They know no queue
+and no other task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from flashu_core.acceleration.plan import Schedule, make_answer_schedule
+from flashu_core.acceleration.policies import UnderstandingPolicy, find_policy, override
+from flashu_core.engine.context import Parts
+from flashu_core.engine.scheduler import Entry
+from flashu_core.errors import FlashUError, InvalidRequestError
+from flashu_core.images.tensors import fit
+from flashu_core.pathways import understand
+from flashu_core.text import prompt
+from flashu_core.timing import Spans, total_milliseconds
+from flashu_core.types import (
+    Event,
+    Failed,
+    Finished,
+    Text,
+    TokenLogprob,
+    TokenLogprobs,
+    UnderstandRequest,
+    UnderstandResult,
+)
+
+_LEAST_LOGPROB = -9999.0  # JSON has no infinity; OpenAI's own value for a token that cannot be
+
+
+@dataclass(slots=True)
+class Asking:
+    """One request; `state`, which holds all memory that counts, `held` bytes, is there once its picture is read;
+    `shown` and `logprobs` are what was already told."""
+
+    identity: int
+    request: UnderstandRequest
+    seed: int
+    policy: UnderstandingPolicy
+    schedule: Schedule
+    suffix: Sequence[int]
+    held: int
+    arrived: float = 0.0
+    begun: float = 0.0
+    first_token: float = 0.0
+    state: understand.Understanding | None = None
+    shown: str = ""
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
+    spans: list[Spans] = field(default_factory=list)
+
+    @property
+    def entry(self) -> Entry:
+        """What the scheduler needs to know."""
+        return Entry(
+            request=self.identity,
+            task="vqa",
+            stage="prefill" if self.state is None else "decode",
+            key=None if self.state is None else self.state.work,
+            size=self.held,
+            priority=self.request.priority,
+        )
+
+
+class Asker:
+    """Runs the stages of understanding on one model.
+
+    Args:
+        parts: what it works with.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self._before_picture = understand.System(prompt.understanding_prefix(parts.tokenizer))
+        self._before_question = understand.System(prompt.question_prefix(parts.tokenizer), picture=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what was read for all requests."""
+        return self._before_picture.nbytes + self._before_question.nbytes
+
+    def accept(self, identity: int, request: UnderstandRequest, seed: int) -> Asking:
+        """Settles a request's tokens.
+
+        Raises:
+            InvalidRequestError: this model cannot do it.
+        """
+        parts = self.parts
+        policy = override(find_policy(request.policy, parts.policies).vqa, request.overrides)
+        layers = parts.model.config.backbone.layers
+        if policy.token_ratio and policy.token_layer >= layers:
+            raise InvalidRequestError(
+                f"token_layer is {policy.token_layer}; this model's layers before the last are 1 to {layers - 1}",
+                parameter="acceleration",
+            )
+        parts.check_path(policy.ffn_ratio)
+        after = prompt.question_suffix if request.image is None else prompt.understanding_suffix
+        suffix = after(parts.tokenizer, request.question, limit=parts.info.max_prompt_tokens)
+        schedule = make_answer_schedule(policy.techniques, tokens=request.max_new_tokens)
+        return Asking(
+            identity=identity,
+            request=request,
+            seed=seed,
+            policy=policy,
+            schedule=schedule,
+            suffix=suffix,
+            held=self._size(len(suffix) + request.max_new_tokens),
+        )
+
+    def _size(self, text: int) -> int:
+        """Bytes that the keys and values of a picture and of so many tokens after it take at most."""
+        model = self.parts.model
+        rows, columns = model.config.grids[0]
+        positions = len(self._before_picture.ids) + rows * columns + 1 + text
+        return positions * model.backbone_position_size
+
+    def prefill(self, askings: Sequence[Asking], spans: Spans) -> list[Event]:
+        """Reads pictures and questions, and draws the answers' first tokens."""
+        events: list[Event] = []
+        for asking in askings:
+            parts, request = self.parts, asking.request
+            asking.begun = parts.clock()
+            latents = None
+            if request.image is not None:
+                width, height = parts.info.sizes[0]
+                with spans.span("vae_encode"), torch.inference_mode():
+                    latents = parts.vae.encode(fit(request.image, height, width).to(parts.model.device))
+            asking.state = understand.begin(
+                parts.model,
+                system=self._before_question if latents is None else self._before_picture,
+                latents=latents,
+                suffix=asking.suffix,
+                decoding=understand.Decoding(
+                    eos=parts.tokenizer.special.eos,
+                    max_new_tokens=request.max_new_tokens,
+                    temperature=request.temperature,
+                    top_p=request.top_p,
+                    logprobs=request.logprobs,
+                ),
+                generator=torch.Generator().manual_seed(asking.seed),
+                spans=spans,
+                schedule=asking.schedule,
+                pruned=parts.path("vqa", asking.policy.ffn_ratio),
+            )
+            asking.first_token = parts.clock()
+            events += self._tell(asking)
+        return events
+
+    def decode(self, askings: Sequence[Asking], spans: Spans) -> list[Event]:
+        """Decodes one more token of each answer."""
+        understand.advance(self.parts.model, [asking.state for asking in askings if asking.state is not None], spans)
+        return [event for asking in askings for event in self._tell(asking)]
+
+    def _tell(self, asking: Asking) -> list[Event]:
+        """What is new of an answer, and its end."""
+        state = asking.state
+        assert state is not None
+        if state.lost:
+            return [
+                Failed(
+                    asking.identity,
+                    FlashUError(
+                        "the logits contain NaN or Inf; rephrase the question or choose another acceleration policy"
+                    ),
+                )
+            ]
+        events: list[Event] = []
+        text = self.parts.tokenizer.decode(state.tokens)
+        stops = [text.index(stop) for stop in asking.request.stop if stop in text]
+        if stops:
+            text = text[: min(stops)]
+            state.ended = True
+        elif not state.done:
+            # A character may still lack bytes that come with the next token, and a stop its end.
+            text = text.rstrip("\ufffd")
+            text = text[: len(text) - _begun(text, asking.request.stop)]
+        logprobs = () if asking.request.logprobs is None else self._logprobs(asking, state, text, cut=bool(stops))
+        if len(text) > len(asking.shown) or logprobs:
+            events.append(Text(asking.identity, text[len(asking.shown) :], logprobs))
+            asking.shown = text
+            asking.logprobs += logprobs
+        if state.done:
+            timings = total_milliseconds([*asking.spans, *state.spans])
+            timings["queue"] = (asking.begun - asking.arrived) * 1000
+            timings["time_to_first_token"] = (asking.first_token - asking.begun) * 1000
+            timings["total"] = (self.parts.clock() - asking.begun) * 1000
+            result = UnderstandResult(
+                answer=text,
+                finish_reason="stop" if state.ended else "length",
+                prompt_tokens=state.prompt_tokens,
+                completion_tokens=len(state.tokens),
+                policy=asking.request.policy,
+                schedule=dict(state.counts),
+                timings=timings,
+                logprobs=tuple(asking.logprobs),
+            )
+            events.append(Finished(asking.identity, result))
+        return events
+
+    def _logprobs(
+        self, asking: Asking, state: understand.Understanding, text: str, *, cut: bool
+    ) -> tuple[TokenLogprobs, ...]:
+        """Of the tokens that are told with the answer so far, `text`, and were not before: those whose text is all in
+        it; where a stop cut it, those whose text begins in it; at the end the others, too."""
+        decode, first = self.parts.tokenizer.decode, len(asking.logprobs)
+        end = len(state.tokens)
+        if cut or not state.done:
+            end = first
+            while end < len(state.tokens):
+                reaches = len(decode(state.tokens[: end + 1]))
+                if reaches > len(text) and not (cut and len(decode(state.tokens[:end])) < len(text)):
+                    break
+                end += 1
+        return tuple(
+            TokenLogprobs(
+                chosen=self._logprob(token, value), top=tuple(self._logprob(other, theirs) for other, theirs in top)
+            )
+            for token, (value, top) in zip(state.tokens[first:end], state.logprobs[first:end], strict=True)
+        )
+
+    def _logprob(self, token: int, value: float) -> TokenLogprob:
+        written = self.parts.tokenizer.token_bytes(token)
+        return TokenLogprob(
+            token=written.decode("utf-8", "replace"), bytes=tuple(written), logprob=max(value, _LEAST_LOGPROB)
+        )
+
+
+def _begun(text: str, stops: Sequence[str]) -> int:
+    """How many characters at the end of the text may be the start of a stop."""
+    return max((size for stop in stops for size in range(1, len(stop)) if text.endswith(stop[:size])), default=0)

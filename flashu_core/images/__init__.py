@@ -1,0 +1,1 @@
+"""Images of files and users. Needs no torch but for `tensors`."""

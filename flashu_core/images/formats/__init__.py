@@ -1,0 +1,34 @@
+"""What picture files are made of, read without decoding a pixel: one format a file. Each makes of a file the bare one,
+which holds the first frame's pixels and nothing else, so that no decoder ever sees metadata, later frames or anything
+that is many times more than it looks.
+"""
+
+from __future__ import annotations
+
+from flashu_core.images.formats.bare import Bare, FormatLimits, PictureFormat, damaged, refused
+from flashu_core.images.formats.bmff import bare_bmff
+from flashu_core.images.formats.gif import bare_gif
+from flashu_core.images.formats.jpeg import bare_jpeg
+from flashu_core.images.formats.png import bare_png
+from flashu_core.images.formats.webp import bare_webp
+
+__all__ = ["Bare", "FormatLimits", "PictureFormat", "bare_file", "damaged", "refused"]
+
+
+def bare_file(data: bytes, limits: FormatLimits) -> Bare | None:
+    """The bare file of a picture, or None where it is of no format known here.
+
+    Raises:
+        InvalidRequestError: damaged before its pixels, or with more parts, scans or frames than allowed.
+    """
+    if data.startswith(b"\xff\xd8\xff"):
+        return bare_jpeg(data, limits)
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return bare_png(data, limits)
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return bare_gif(data, limits)
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return bare_webp(data, limits)
+    if data[4:8] == b"ftyp":
+        return bare_bmff(data, limits)
+    return None

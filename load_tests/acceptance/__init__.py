@@ -1,0 +1,1 @@
+"""This server, held to its promises."""

@@ -1,0 +1,53 @@
+"""How an attack gets a server of its own, and the form that all attacks have."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from load_tests.acceptance.server_process import ServerProcess
+from load_tests.acceptance.target import Target
+
+_READY_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rig:
+    """What all attacks of a run have in common.
+
+    Attributes:
+        threads: of every numeric library in a server; None leaves it to the server.
+        seed: of everything that is drawn.
+    """
+
+    threads: int | None = None
+    seed: int = 0
+
+    def server(
+        self,
+        *options: str,
+        unread: bool = False,
+        folder: Path | None = None,
+        ready_s: float = _READY_S,
+        environment: Mapping[str, str] | None = None,
+        **settings: object,
+    ) -> ServerProcess:
+        """Not started yet.
+
+        Args:
+            options: of `flashu serve`.
+            unread: nobody reads its log.
+            folder: its working directory; this process's own where None.
+            ready_s: seconds until it has to be ready.
+            environment: variables that are none of the server's settings.
+            settings: fields of the server's settings.
+        """
+        given = {f"FLASHU_{name.upper()}": str(value) for name, value in settings.items()}
+        environment = {**(environment or {}), **given}
+        return ServerProcess(
+            options, threads=self.threads, environment=environment, unread=unread, folder=folder, ready_s=ready_s
+        )
+
+
+Attack = Callable[[Rig], Awaitable[Sequence[Target]]]

@@ -1,0 +1,208 @@
+"""What goes wrong with processes and connections, done to a server of our own while it works, and how long the server
+takes to deal with it. It sends signals to two processes and leaves connections; what was promised it does not know."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import psutil
+
+from load_tests.acceptance.processes import runs, worker_of
+from load_tests.acceptance.server_process import ServerProcess
+from load_tests.acceptance.sockets import connected, head
+from load_tests.bench.client import Client, Message, Reply
+
+_EVERY_S = 0.005  # at which is looked whether something has happened
+_PATIENCE_S = 120.0
+_EVALUATIONS = 40  # of a picture that is to be under way for a while
+_COMPANY = 4
+_CROWD = 40  # more than the engine works on at once, so that some wait in its queue
+_MORE_S = 0.3
+_LONG = 900  # evaluations of those who leave, for they are to be inside until then
+_DRAINED = ("draw", "draw", "draw", "draw", "draw", "stream", "stream", "stream")
+
+
+class StillNotError(RuntimeError):
+    """What was waited for did not come."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Death:
+    """A worker that was sent a signal while it drew.
+
+    Attributes:
+        told_s: until the last of those inside was answered.
+        statuses: of their answers; None is a connection without one.
+        again_s: until the next picture was there.
+    """
+
+    told_s: float
+    statuses: Counter[int | None]
+    again_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drain:
+    """A server that was told to end while it drew.
+
+    Attributes:
+        unready_s: until it was no longer ready, or nobody listened.
+        lost: of those inside, how many did not get all they asked for.
+        ended_s: until its process had ended.
+        exit_status: of it; None where it still runs.
+    """
+
+    unready_s: float
+    lost: int
+    inside: int
+    ended_s: float
+    exit_status: int | None
+
+
+@dataclass(slots=True)
+class Faults:
+    """Does them, one at a time, to a server that has nothing else to do."""
+
+    server: ServerProcess
+    client: Client
+    _seed: int = field(default=0, init=False)
+
+    def worker(self) -> psutil.Process:
+        """The process that holds the engine."""
+        return worker_of(self.server.pid)
+
+    async def draw(self) -> None:
+        """A picture of the default length, alone."""
+        reply = await self.client.exchange(Message(path="/v1/generate", body=b'{"prompt": "a red circle"}'))
+        if reply.status != 200:
+            raise StillNotError(f"a picture alone: status {reply.status}, {reply.error or reply.body[:200]!r}")
+
+    async def signal_worker(self, number: signal.Signals) -> Death:
+        """Sends the worker a signal in the middle of a batch."""
+        now = asyncio.get_running_loop().time
+        begun, told_s, statuses = await self._strike(number)
+        while (await self.client.exchange(self._picture(1))).status != 200:
+            self._give_up(begun, "a picture after the worker's death")
+            await asyncio.sleep(_EVERY_S)
+        return Death(told_s=told_s, statuses=statuses, again_s=now() - begun)
+
+    async def stop_worker(self) -> tuple[float, Counter[int | None]]:
+        """Stops the worker in the middle of a batch; seconds until the last of those inside was answered, and what."""
+        _, told_s, statuses = await self._strike(signal.SIGSTOP)
+        return told_s, statuses
+
+    async def _strike(self, number: signal.Signals) -> tuple[float, float, Counter[int | None]]:
+        """When it was sent, seconds until the last answer of those inside, and their statuses."""
+        inside = await self._inside([self._picture(_EVALUATIONS) for _ in range(_COMPANY)])
+        begun = asyncio.get_running_loop().time()
+        self.worker().send_signal(number)
+        replies = await asyncio.gather(*inside)
+        return begun, max(reply.end for reply in replies) - begun, Counter(reply.status for reply in replies)
+
+    async def leave(self, *, stream: bool = False, crowd: bool = False) -> float:
+        """Seconds until nothing is inside any more when one client leaves, in the middle of a stream or not, or when
+        many do, of whom some wait in the queue."""
+        await self._until_load(0)
+        messages = [self._picture(_LONG, stream=stream) for _ in range(_CROWD if crowd else 1)]
+        inside = await self._inside(messages)
+        begun = asyncio.get_running_loop().time()
+        for one in inside:
+            one.cancel()
+        await asyncio.gather(*inside, return_exceptions=True)
+        await self._until_load(0)
+        return asyncio.get_running_loop().time() - begun
+
+    async def leave_after(self, more: bytes) -> float:
+        """Seconds until nothing is inside any more when one client leaves that has sent more than its request."""
+        await self._until_load(0)
+        loop = asyncio.get_running_loop()
+        message = self._picture(_LONG)
+        length = f"Content-Length: {len(message.body)}"
+        request = head(self.client, f"POST {message.path}", f"Content-Type: {message.media}", length) + message.body
+        async with connected(self.client) as one:
+            await loop.sock_sendall(one, request)
+            await self._until_load(1)
+            with contextlib.suppress(OSError, asyncio.TimeoutError):  # the server may read no more, or have ended it
+                await asyncio.wait_for(loop.sock_sendall(one, more), _MORE_S)
+            await asyncio.sleep(_MORE_S)
+        begun = loop.time()
+        await self._until_load(0)
+        return loop.time() - begun
+
+    async def drain(self, grace_s: float) -> Drain:
+        """Tells the server to end. It has ended then, unless it takes longer than the grace."""
+        inside = await self._inside([self._picture(_EVALUATIONS, stream=kind == "stream") for kind in _DRAINED])
+        now = asyncio.get_running_loop().time
+        begun = now()
+        os.kill(self.server.pid, signal.SIGTERM)
+        while (await self.client.exchange(Message(method="GET", path="/readyz"))).status == 200:
+            self._give_up(begun, "a server that is no longer ready")
+            await asyncio.sleep(_EVERY_S)
+        unready = now() - begun
+        replies = await asyncio.gather(*inside)
+        exit_status = await asyncio.to_thread(self.server.wait, grace_s)
+        return Drain(
+            unready_s=unready,
+            lost=sum(not _whole(reply) for reply in replies),
+            inside=len(replies),
+            ended_s=now() - begun,
+            exit_status=exit_status,
+        )
+
+    async def orphan(self) -> float:
+        """Seconds until the worker has ended when the front end is killed."""
+        worker = self.worker()
+        inside = await self._inside([self._picture(_LONG)])
+        now = asyncio.get_running_loop().time
+        begun = now()
+        os.kill(self.server.pid, signal.SIGKILL)
+        while runs(worker):
+            self._give_up(begun, "the worker's end")
+            await asyncio.sleep(_EVERY_S)
+        seconds = now() - begun
+        await asyncio.gather(*inside)
+        return seconds
+
+    async def _inside(self, messages: Sequence[Message]) -> list[asyncio.Task[Reply]]:
+        """Sends them all, and returns when the server works on them or has them in its queue."""
+        tasks = [asyncio.create_task(self.client.exchange(message)) for message in messages]
+        await self._until_load(len(tasks), tasks)
+        return tasks
+
+    async def _until_load(self, count: int, inside: Sequence[asyncio.Task[Reply]] = ()) -> None:
+        begun = asyncio.get_running_loop().time()
+        while await self._load() != count:
+            if ended := [task.result().status for task in inside if task.done()]:
+                raise StillNotError(f"{count} requests inside: some have ended already, with {ended}")
+            self._give_up(begun, f"{count} requests inside")
+            await asyncio.sleep(_EVERY_S)
+
+    async def _load(self) -> int:
+        reply = await self.client.exchange(Message(method="GET", path="/health"))
+        load = json.loads(reply.body or b"{}")
+        return int(load.get("running", -1)) + int(load.get("waiting", 0))
+
+    def _picture(self, evaluations: int, *, stream: bool = False) -> Message:
+        """Each with a seed of its own."""
+        self._seed += 1
+        body = {"prompt": "a red circle", "num_inference_steps": evaluations + 1, "seed": self._seed, "stream": stream}
+        return Message(path="/v1/generate", body=json.dumps(body).encode())
+
+    @staticmethod
+    def _give_up(begun: float, what: str) -> None:
+        if asyncio.get_running_loop().time() > begun + _PATIENCE_S:
+            raise StillNotError(f"{what}: not seen within {_PATIENCE_S:g} s")
+
+
+def _whole(reply: Reply) -> bool:
+    """Whether it is all that was asked for: a body, or a stream to its last event."""
+    if reply.status != 200 or reply.error is not None:
+        return False
+    return b"event: done" in reply.body if "event-stream" in reply.headers.get("content-type", "") else True

@@ -1,0 +1,119 @@
+"""How long a server keeps a client waiting that asks for nothing but a sign of life: a process of its own, so that what
+the load costs its sender is not taken for the server's. It knows a path and a clock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import select
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from load_tests.bench.client import Client
+from load_tests.bench.statistics import quantile
+
+_EVERY_S = 0.002
+_TIMEOUT_S = 60.0
+_MAX_SECONDS_OF_ONE = 5.0  # of a probe that may fail
+
+
+@dataclass(slots=True)
+class Waits:
+    """What the probe saw; filled in when it has ended.
+
+    Attributes:
+        longest_s: the longest wait for an answer, which no stall of the server's event loop exceeds by much.
+        failures: probes that were not answered with 200, by what came instead.
+    """
+
+    probes: int = 0
+    median_s: float = 0.0
+    p99_s: float = 0.0
+    longest_s: float = 0.0
+    failures: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def success(self) -> float | None:
+        """Share of the probes that were answered with 200; None where there were none."""
+        return 1 - self.failures.total() / self.probes if self.probes else None
+
+
+@contextlib.asynccontextmanager
+async def probing(client: Client, path: str = "/livez", *, may_fail: bool = False) -> AsyncIterator[Waits]:
+    """Asks again and again for as long as the `async with` lasts.
+
+    Args:
+        may_fail: each probe has a connection of its own, as an orchestrator's has, and those that fail are counted.
+
+    Raises:
+        RuntimeError: a probe was not answered where none may fail; the message has what it said.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *(
+            "-m",
+            "load_tests.acceptance.probe",
+            client.host,
+            str(client.port),
+            path,
+            *(["may-fail"] if may_fail else []),
+        ),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    waits = Waits()
+    try:
+        await process.stdout.readline()  # it has begun
+        yield waits
+    finally:
+        said, errors = await process.communicate(b"")  # which also closes its input: it ends
+        if process.returncode:
+            raise RuntimeError(f"the probe failed: {errors.decode().strip()[-500:]}")
+        found = json.loads(said)
+        waits.probes, waits.failures = found["probes"], Counter(found["failures"])
+        waits.median_s, waits.p99_s, waits.longest_s = found["median_s"], found["p99_s"], found["longest_s"]
+
+
+def main(host: str, port: int, path: str, *, may_fail: bool) -> None:
+    """Probes until its standard input ends, then prints what it saw as JSON."""
+    connection = http.client.HTTPConnection(host, port, timeout=_MAX_SECONDS_OF_ONE if may_fail else _TIMEOUT_S)
+    seconds: list[float] = []
+    failures: Counter[str] = Counter()
+    while True:
+        begun = time.perf_counter()
+        failure = _probe(connection, path)
+        seconds.append(time.perf_counter() - begun)
+        if failure is not None:
+            if not may_fail:
+                raise SystemExit(f"{path} answered {failure}")
+            failures[failure] += 1
+        if failure is not None or may_fail:
+            connection.close()
+        if len(seconds) == 1:
+            print("begun", flush=True)
+        if select.select([sys.stdin], [], [], _EVERY_S)[0]:
+            break
+    waits = {"median_s": quantile(seconds, 0.5), "p99_s": quantile(seconds, 0.99), "longest_s": max(seconds)}
+    print(json.dumps({"probes": len(seconds), "failures": failures, **waits}))
+
+
+def _probe(connection: http.client.HTTPConnection, path: str) -> str | None:
+    """What came in place of a 200; None where that came."""
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+    except (OSError, http.client.HTTPException) as error:
+        return type(error).__name__
+    return None if response.status == 200 else str(response.status)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], may_fail=len(sys.argv) > 4)

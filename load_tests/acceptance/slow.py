@@ -1,0 +1,98 @@
+"""Clients that take their time: most trickle headers or a body and come back when they are cut off, a few ask for a lot
+and hardly read it. They know sockets, and are not counted as load.
+
+Who trickles sees the cut. Who does not read cannot: what the server has handed to its kernel still lies there, and the
+end of the connection is queued behind it. How many of those were cut only the server's metrics say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from load_tests.acceptance.sockets import connected, head
+from load_tests.bench.client import Client
+
+Trickle = Literal["headers", "body"]
+TRICKLES: tuple[Trickle, ...] = get_args(Trickle)
+CUT_READER = "answer_unread"  # the server's name for it
+_JSON = "Content-Type: application/json"
+_BODY = 1_000_000
+_READERS = 25  # one of so many: each makes the server write megabytes, which is load and not slowness
+_PIPELINED = 400  # so many answers that no buffer on the way holds them; only those that fit are ever made
+_RECEIVE_BUFFER = 4096
+_RETRY_S = 0.1
+
+
+@dataclass(slots=True)
+class SlowClients:
+    """How the server dealt with them.
+
+    Attributes:
+        cut: connections of those who trickle that the server ended.
+        longest_s: how long the longest-lived of those was let, the ones that are still open included.
+        readers: how many do not read.
+    """
+
+    client: Client
+    byte_every_s: float = 1.0
+    cut: dict[Trickle, int] = field(default_factory=lambda: dict.fromkeys(TRICKLES, 0))
+    longest_s: dict[Trickle, float] = field(default_factory=lambda: dict.fromkeys(TRICKLES, 0.0))
+    readers: int = 0
+
+    @contextlib.asynccontextmanager
+    async def beside(self, count: int) -> AsyncIterator[None]:
+        """So many of them for as long as the `async with` lasts."""
+        self.readers = max(count // _READERS, 1)
+        tasks = [asyncio.create_task(self._read()) for _ in range(self.readers)]
+        kinds = [TRICKLES[index % len(TRICKLES)] for index in range(count - self.readers)]
+        tasks += [asyncio.create_task(self._stay(kind)) for kind in kinds]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _stay(self, kind: Trickle) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            begun = loop.time()
+            try:
+                with contextlib.suppress(OSError):  # a reset cuts as well
+                    await self._trickle(kind)
+                self.cut[kind] += 1
+            finally:
+                self.longest_s[kind] = max(self.longest_s[kind], loop.time() - begun)
+            await asyncio.sleep(_RETRY_S)
+
+    async def _trickle(self, kind: Trickle) -> None:
+        """Returns when the server has ended the connection."""
+        reader, writer = await asyncio.open_connection(self.client.host, self.client.port)
+        try:
+            if kind == "headers":
+                writer.write(head(self.client, "POST /v1/vqa", _JSON, "X-Slow: ").removesuffix(b"\r\n\r\n"))
+            else:
+                writer.write(head(self.client, "POST /v1/vqa", _JSON, f"Content-Length: {_BODY}") + b"{")
+            ended = asyncio.ensure_future(reader.read())
+            try:
+                while not ended.done():
+                    writer.write(b" ")
+                    await asyncio.wait([ended], timeout=self.byte_every_s)
+                await ended
+            finally:
+                ended.cancel()
+        finally:
+            writer.transport.abort()
+
+    async def _read(self) -> None:
+        """Asks once for a lot, and reads a byte now and then."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):
+            async with connected(self.client, receive_buffer=_RECEIVE_BUFFER) as one:
+                await loop.sock_sendall(one, head(self.client, "GET /openapi.json") * _PIPELINED)
+                while await loop.sock_recv(one, 1):
+                    await asyncio.sleep(self.byte_every_s)

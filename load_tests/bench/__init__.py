@@ -1,0 +1,1 @@
+"""`flashu bench`: load on any server."""

@@ -1,0 +1,254 @@
+"""Whether the same requests got the same results: a hash of every picture's pixels and every answer's text, kept in a
+file and compared with it. It knows results and files, and sends nothing.
+
+Requests that are served alone must come to the same, bit by bit. Requests that share a batch share arithmetic whose
+rounding depends on the company, and who keeps whom company depends on time: there a difference is reported, with its
+size where both pictures are there, and judged by people.
+
+The file is JSON: `format` 1; `replay`, `alone` or `arrivals`; `settings`, of whoever made it; `pictures`, the folder
+where they lie, or null; `requests`, by key as `generate/17`, each with `request` (SHA-256 of what was sent), `pictures`
+(SHA-256 of shape and pixels of each) and `answer` (null of a picture).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from flashu_core.reasons import reason_of
+from flashu_core.types import Task
+from load_tests.bench.answer import read_answer
+from load_tests.bench.client import Message, Reply
+
+Replay = Literal["arrivals", "alone"]
+HashVerdict = Literal["written", "same", "nondeterministic", "differs in company", "nothing to compare"]
+_FORMAT = 1
+_FILES = ("PNG", "JPEG", "WEBP")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What one request came to, as far as it can be compared; hashes in hexadecimal."""
+
+    request: str
+    pictures: Sequence[str] = ()
+    answer: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """Two results of one request.
+
+    Attributes:
+        what: `answer`, `pixels`, or `shape` of a picture (their number included).
+        largest: of the differences of two pictures, in levels of 255, and `mean` of all; None where not both are kept.
+        answers: before and now.
+    """
+
+    key: str
+    what: Literal["answer", "pixels", "shape"]
+    largest: int | None = None
+    mean: float | None = None
+    answers: tuple[str | None, str | None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """This run beside the file.
+
+    Attributes:
+        compared: requests that both have.
+        only_before, only_now: how many have a result on one side only: the other run was shorter, or refused them.
+        differences: of those that were compared.
+    """
+
+    verdict: HashVerdict
+    compared: int = 0
+    only_before: int = 0
+    only_now: int = 0
+    differences: Sequence[Difference] = ()
+
+    @property
+    def failed(self) -> bool:
+        return self.verdict in ("nondeterministic", "nothing to compare")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Results:
+    """Keeps the replies of a run in memory, to be read when it is over: reading pictures takes time that the load
+    needs."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Message, Reply]] = []
+
+    def keep(self, message: Message, reply: Reply) -> None:
+        if reply.status == 200 and reply.error is None:
+            self._kept.append((message, reply))
+
+    def read(self, folder: Path | None = None) -> tuple[dict[str, Result], dict[str, list[NDArray[np.uint8]]]]:
+        """Results and pixels by key, of those that have a result; the pictures are written to the folder, too."""
+        results: dict[str, Result] = {}
+        pixels: dict[str, list[NDArray[np.uint8]]] = {}
+        for message, reply in self._kept:
+            answer = read_answer(reply)
+            if answer.failure is not None:
+                continue
+            drawn = [_pixels(base64.b64decode(picture)) for picture in answer.pictures]
+            pixels[message.key] = drawn
+            results[message.key] = Result(
+                request=_hash(message),
+                pictures=[hash_pixels(one) for one in drawn],
+                answer=answer.text,
+            )
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                for index, one in enumerate(drawn):
+                    Image.fromarray(one).save(folder / _file(message.key, index))
+        return results, pixels
+
+
+def hash_pixels(pixels: NDArray[np.uint8]) -> str:
+    """SHA-256 of the shape and the bytes: those of another shape are another picture."""
+    shape = "x".join(str(length) for length in pixels.shape)
+    return hashlib.sha256(f"{shape}:".encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def write_or_compare(
+    path: Path, results: Results, *, replay: Replay, settings: Mapping[str, Any], folder: Path | None = None
+) -> Compared:
+    """Writes the file where there is none, and compares with it where there is one.
+
+    Args:
+        settings: what the requests depend on.
+        folder: where the pictures are to be kept.
+
+    Raises:
+        ValueError: the file is none of ours.
+    """
+    before = read_hashes(path) if path.exists() else None
+    now, pixels = results.read(folder)
+    if before is None:
+        kept = {key: asdict(result) for key, result in now.items()}
+        place = None if folder is None else str(folder.resolve())
+        content = {"format": _FORMAT, "replay": replay, "settings": settings, "pictures": place, "requests": kept}
+        path.write_text(json.dumps(content, indent=1) + "\n")
+        return Compared(verdict="written" if kept else "nothing to compare", only_now=len(kept))
+    then = {key: Result(**one) for key, one in before["requests"].items()}
+    common = [key for key in now if key in then]
+    place = before["pictures"]
+    differences = [
+        _difference(key, then[key], now[key], pixels[key], None if place is None else Path(place))
+        for key in common
+        if (then[key].pictures, then[key].answer) != (now[key].pictures, now[key].answer)
+    ]
+    return Compared(
+        verdict=_verdict(bool(common), bool(differences), alone=replay == before["replay"] == "alone"),
+        compared=len(common),
+        only_before=len(then) - len(common),
+        only_now=len(now) - len(common),
+        differences=differences,
+    )
+
+
+def read_hashes(path: Path) -> dict[str, Any]:
+    """What `write_or_compare` wrote.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read as hashes: {reason_of(error)}") from None
+    except ValueError:
+        raise ValueError(f"{path} cannot be read as hashes: it is not JSON") from None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ValueError(f"{path} is no file of hashes of format {_FORMAT}; name another, which will be written")
+    return content
+
+
+def check_requests(
+    path: Path,
+    message: Callable[[Task, int], Message],
+    settings: Mapping[str, Any],
+    *,
+    folder: Path | None = None,
+) -> None:
+    """Looks, before a run, whether the file is of the requests that the run will send.
+
+    Args:
+        message: the run's, by task and number.
+        settings: what they depend on.
+        folder: where the run's pictures are to be kept.
+
+    Raises:
+        ValueError: it is of others, or no such file, or its own pictures would be replaced.
+    """
+    before = read_hashes(path)
+    if folder is not None and before["pictures"] == str(folder.resolve()):
+        raise ValueError(f"{folder} holds the pictures that {path} is of; keep those of this run in another folder")
+    for key, one in before["requests"].items():
+        task, _, index = key.partition("/")
+        if _hash(message(task, int(index))) != one["request"]:
+            raise ValueError(
+                f"{path} is of other requests, {key} for one: it was made with {before['settings']}, this run is with "
+                f"{dict(settings)}; use the same settings, or another file"
+            )
+
+
+def _hash(message: Message) -> str:
+    return hashlib.sha256(message.body).hexdigest()
+
+
+def _verdict(some: bool, different: bool, *, alone: bool) -> HashVerdict:
+    if not some:
+        return "nothing to compare"
+    if not different:
+        return "same"
+    return "nondeterministic" if alone else "differs in company"
+
+
+def _difference(
+    key: str, then: Result, now: Result, pixels: Sequence[NDArray[np.uint8]], folder: Path | None
+) -> Difference:
+    if then.answer != now.answer:
+        return Difference(key=key, what="answer", answers=(then.answer, now.answer))
+    if len(then.pictures) != len(now.pictures):
+        return Difference(key=key, what="shape")
+    amounts: list[NDArray[np.int16]] = []
+    for index, drawn in enumerate(pixels):
+        path = None if folder is None else folder / _file(key, index)
+        if path is None or not path.exists():
+            return Difference(key=key, what="pixels")
+        old = _pixels(path.read_bytes())
+        if old.shape != drawn.shape:
+            return Difference(key=key, what="shape")
+        amounts.append(np.abs(old.astype(np.int16) - drawn.astype(np.int16)))
+    return Difference(
+        key=key,
+        what="pixels",
+        largest=max(int(one.max()) for one in amounts),
+        mean=float(np.mean([one.mean() for one in amounts])),
+    )
+
+
+def _pixels(file: bytes) -> NDArray[np.uint8]:
+    """Of shape (height, width, 3)."""
+    with Image.open(io.BytesIO(file), formats=_FILES) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _file(key: str, index: int) -> str:
+    return f"{key.replace('/', '-')}-{index}.png"

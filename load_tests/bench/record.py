@@ -1,0 +1,132 @@
+"""What is known of one request, and the file that keeps all of them: a JSON object a line, compressed. It knows neither
+phases nor targets."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from flashu_core.types import Task
+from load_tests.bench.answer import failure_of, read_answer
+from load_tests.bench.client import BrokenBy, Reply
+
+Outcome = Literal["completed", "refused", "failed", "broken"]
+_REFUSALS = frozenset({429, 503})
+_EVALUATION = ("features", "backbone", "head", "guidance")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One request; times are seconds since the run began.
+
+    Attributes:
+        counted: False in warm-ups and lead-ins.
+        scheduled: when it was to be sent, however late the client was; its latency is measured from here.
+        sent, first_byte, end: when the connection was opened, and when the reply began and was complete.
+        retry_after: seconds, where the reply names them.
+        error: what broke the exchange.
+        timings_ms: the server's own, of a completed request.
+        evaluations: of a picture.
+        key: the sender's own name of the request.
+        first_event: when a stream said the first of its result: a piece of text, or an evaluation that ended.
+        failure: the server's code for what went wrong, or ours for a 200 that holds no result.
+    """
+
+    phase: str
+    task: Task
+    counted: bool
+    scheduled: float
+    sent: float
+    first_byte: float | None
+    end: float
+    status: int | None
+    received: int
+    retry_after: float | None = None
+    error: BrokenBy | None = None
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    evaluations: int = 0
+    key: str = ""
+    first_event: float | None = None
+    failure: str | None = None
+
+    @property
+    def latency(self) -> float:
+        """Seconds from when it was to be sent to its end."""
+        return self.end - self.scheduled
+
+    @property
+    def worked(self) -> tuple[float, float]:
+        """When the engine began with a completed request, by its own total, and when the reply was there."""
+        return max(self.end - self.timings_ms.get("total", 0.0) / 1000, self.sent), self.end
+
+    @property
+    def late(self) -> float:
+        """Seconds by which the client missed the schedule."""
+        return self.sent - self.scheduled
+
+    @property
+    def outcome(self) -> Outcome:
+        """Completed with 200 and a result, refused with 429 or 503, failed otherwise, or broken: without a whole
+        reply."""
+        if self.error is not None or self.status is None:
+            return "broken"
+        if self.status == 200:
+            return "completed" if self.failure is None else "failed"
+        return "refused" if self.status in _REFUSALS else "failed"
+
+    @property
+    def evaluation_s(self) -> float | None:
+        """Seconds of one evaluation, the mean over the request's; None where it has none."""
+        if self.evaluations == 0:
+            return None
+        return sum(self.timings_ms.get(name, 0.0) for name in _EVALUATION) / 1000 / self.evaluations
+
+
+def record(
+    reply: Reply, *, phase: str, task: Task, counted: bool, scheduled: float, began: float, key: str = ""
+) -> Record:
+    """Of a reply whose times, like `scheduled` and `began`, are of the event loop's clock."""
+    answer = read_answer(reply) if reply.status == 200 and reply.error is None else None
+    return Record(
+        phase=phase,
+        task=task,
+        counted=counted,
+        scheduled=scheduled - began,
+        sent=reply.sent - began,
+        first_byte=None if reply.first_byte is None else reply.first_byte - began,
+        end=reply.end - began,
+        status=reply.status,
+        received=reply.received,
+        retry_after=_seconds(reply.headers.get("retry-after")),
+        error=reply.error,
+        timings_ms={} if answer is None else answer.timings_ms,
+        evaluations=0 if answer is None else answer.evaluations,
+        key=key,
+        first_event=None if answer is None or answer.first_event is None else answer.first_event - began,
+        failure=failure_of(reply) if answer is None else answer.failure,
+    )
+
+
+def write(records: Iterable[Record], path: Path) -> None:
+    """One line for each."""
+    with gzip.open(path, "wt") as file:
+        for one in records:
+            file.write(json.dumps({**asdict(one), "outcome": one.outcome}) + "\n")
+
+
+def read(path: Path) -> list[Record]:
+    """What `write` wrote."""
+    with gzip.open(path, "rt") as file:
+        lines = [json.loads(line) for line in file]
+    return [Record(**{name: value for name, value in line.items() if name != "outcome"}) for line in lines]
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:  # a date is allowed, but no client of ours waits for one
+        return None

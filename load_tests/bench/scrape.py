@@ -1,0 +1,67 @@
+"""What the server says of itself at /metrics: counters and histograms, and what they grew by. It knows Prometheus's
+text, and no more of the server than the names it is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from load_tests.bench.client import Client, Message
+
+Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
+EVALUATION = "flashu_evaluation_seconds"
+BATCH_SIZE = "flashu_batch_size"
+RESTARTS = "flashu_worker_restarts_total"
+
+
+async def scrape(client: Client) -> Samples:
+    """Every sample by name and labels; none where /metrics does not answer (it may want a key) or says other things."""
+    reply = await client.exchange(Message(method="GET", path="/metrics"))
+    if reply.status != 200 or reply.error is not None:
+        return {}
+    try:
+        return parse(reply.body.decode())
+    except ValueError:  # what a proxy says in its place
+        return {}
+
+
+def parse(text: str) -> Samples:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): float(sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def grown(before: Samples, after: Samples, name: str) -> dict[str, float]:
+    """What a counter grew by, by its label where it has one and by all of them where it has more; only what grew."""
+    found = {}
+    for (sample, labels), value in after.items():
+        more = value - before.get((sample, labels), 0.0)
+        if sample == name and more > 0:
+            found[",".join(label for _, label in labels) or "all"] = more
+    return found
+
+
+def histogram_quantile(before: Samples, after: Samples, name: str, share: float) -> float | None:
+    """Of what was observed in between, over all labels, straight lines inside buckets; None where nothing was.
+
+    What lies beyond the last bound counts as that bound.
+    """
+    counts: dict[float, float] = defaultdict(float)
+    for (sample, labels), value in after.items():
+        if sample == f"{name}_bucket":
+            bound = float(dict(labels)["le"])
+            counts[bound] += value - before.get((sample, labels), 0.0)
+    wanted = share * counts.get(math.inf, 0.0)
+    if wanted <= 0:
+        return None
+    low = below = 0.0
+    for bound, count in sorted(counts.items()):
+        if count >= wanted:
+            return low if bound == math.inf else low + (bound - low) * (wanted - below) / (count - below)
+        low, below = bound, count
+    return low

@@ -1,0 +1,117 @@
+"""The arithmetic of latencies and throughput. Plain numbers in and out; None where there is nothing to say."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from collections.abc import Callable, Sequence
+
+from load_tests.bench.arrivals import Window
+
+Span = tuple[float, float]
+_PART_S = 3.0  # longer than most requests take, so that parts are nearly independent
+_STUDENT = 2.0  # 95 %, one-sided, of about six parts
+_MOST_BY_CHANCE = 0.1  # what fluctuates by more than that is not steady, and not to be excused for it
+
+
+def quantile(values: Sequence[float], share: float) -> float | None:
+    """The least value that at least that share of the values does not exceed; None of none."""
+    return _quantile(values, share) if values else None
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[max(math.ceil(share * len(values)) - 1, 0)]
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float | None]:
+    return {
+        "p50": quantile(values, 0.5),
+        "p90": quantile(values, 0.9),
+        "p95": quantile(values, 0.95),
+        "p99": quantile(values, 0.99),
+        "max": max(values, default=None),
+    }
+
+
+def least_ratio(
+    ones: Sequence[float], others: Sequence[float], share: float, *, confidence: float = 0.95, draws: int = 1000
+) -> float | None:
+    """How many times as large a quantile of the ones is as that of the others, at the least: resampling both gives a
+    smaller ratio only with the probability that the confidence leaves. None where one of them is empty.
+
+    A quantile near 1 of a few hundred values rests on the few largest, so its ratio varies by tens of percent between
+    runs in which nothing differs.
+    """
+    if not ones or not others:
+        return None
+    drawn = random.Random(0)
+    ratios = [
+        _quantile(drawn.choices(ones, k=len(ones)), share) / _quantile(drawn.choices(others, k=len(others)), share)
+        for _ in range(draws)
+    ]
+    return quantile(ratios, 1 - confidence)
+
+
+def throughput(spans: Sequence[Span], window: Window, weights: Sequence[float] | None = None) -> float:
+    """What is done in a second of the window: each piece of work counts evenly over its span.
+
+    Requests that share a batch end together. A count of ends depends on where the window cuts such bursts; this counts
+    what was half done at its edge as a half.
+
+    Args:
+        spans: from the second that work on a request began to the one it ended, of those that were completed.
+        weights: of each; 1 where there are none.
+    """
+    given = weights if weights is not None else [1.0] * len(spans)
+    done = sum(weight * _inside(span, window) for span, weight in zip(spans, given, strict=True))
+    return done / window.seconds
+
+
+def by_chance(rate: Callable[[Window], float], window: Window) -> float:
+    """How far a rate over a window may lie below that of a much longer one by chance alone, with 95 % confidence, by
+    its spread over parts of the window; 0.1 at most.
+
+    Args:
+        rate: of a part of the window.
+    """
+    count = int(window.seconds / _PART_S)
+    if count < 2:
+        return 0.0
+    length = window.seconds / count
+    starts = [window.start + length * index for index in range(count)]
+    spread = statistics.stdev(rate(Window(start, start + length)) for start in starts)
+    return min(_STUDENT * spread / math.sqrt(count), _MOST_BY_CHANCE)
+
+
+def _inside(span: Span, window: Window) -> float:
+    """The share of the span that lies in the window."""
+    start, end = span
+    if end <= start:
+        return float(window.start <= end < window.end)
+    return max(min(end, window.end) - max(start, window.start), 0.0) / (end - start)
+
+
+def most_at_once(spans: Sequence[Span]) -> int:
+    """How many spans overlap at most; one that ends where another begins does not overlap it."""
+    changes = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
+    most = now = 0
+    for _, change in changes:
+        now += change
+        most = max(most, now)
+    return most
+
+
+def settled_after(abnormal: Sequence[tuple[float, bool]], *, tolerated: float = 0.05) -> float | None:
+    """The earliest of the times from which on no more than a tolerated share is abnormal; None where that never comes.
+
+    Args:
+        abnormal: pairs of a time and whether what happened then was abnormal.
+    """
+    ordered = sorted(abnormal)
+    found, bad = None, 0
+    for count, (at, is_abnormal) in enumerate(reversed(ordered), start=1):
+        bad += is_abnormal
+        if not is_abnormal and bad <= tolerated * count:
+            found = at
+    return found

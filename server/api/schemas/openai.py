@@ -1,0 +1,281 @@
+"""Bodies of the OpenAI-compatible routes, turned into the native ones. It knows the fields that have an effect here;
+those that have none are in `openai_fields`, messages in `conversation`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic_core import PydanticCustomError
+from typing_extensions import Self
+
+from server.api.schemas.conversation import (
+    MAX_MESSAGES,
+    Message,
+    Picture,
+    UserMessage,
+    kind_of_content,
+    last_picture,
+    review_messages,
+)
+from server.api.schemas.native import (
+    MAX_NEW_TOKENS,
+    SIZE,
+    AccelerationField,
+    AnyOutputFormat,
+    FilledText,
+    GenerateBody,
+    Priority,
+    Seed,
+    Text,
+    Timeout,
+    VqaFields,
+)
+from server.api.schemas.openai_fields import CHAT, IMAGES, NoEffect, OpenBody
+from server.api.schemas.warnings import Warnings
+from server.errors import UnsupportedValueError
+from server.intent.classify import Unrouted
+
+RANDOM_SEED = -1  # as other servers of pictures have it
+UNBOUNDED = -1  # as llama.cpp and LM Studio have it
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Stop = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Stops = Annotated[
+    Annotated[Stop, Tag("text")] | Annotated[list[Stop], Field(max_length=4), Tag("list")],
+    Discriminator(kind_of_content, custom_error_type="stop", custom_error_message="must be text or a list of texts"),
+]
+
+
+def _random(value: Any) -> Any:
+    return None if value == RANDOM_SEED and not isinstance(value, bool) else value
+
+
+def _all_there_is(value: Any) -> Any:
+    return MAX_NEW_TOKENS if value == UNBOUNDED and not isinstance(value, bool) else value
+
+
+NewTokens = Annotated[
+    Annotated[int, Field(ge=1)] | None,
+    BeforeValidator(_all_there_is, json_schema_input_type=Annotated[int, Field(ge=1)] | Literal[-1] | None),
+]
+AnySeed = Annotated[Seed | None, BeforeValidator(_random, json_schema_input_type=Seed | Literal[-1] | None)]
+
+
+class OpenAIBody(OpenBody):
+    """What this server adds to OpenAI's bodies, and the fields that they share."""
+
+    stream: bool | None = None
+    """Whether to answer with events while the work goes on."""
+    seed: AnySeed = None
+    """Of the first picture (the next ones count up), or of an answer's draws; -1 and null draw one."""
+    negative_prompt: Text = ""
+    """What a picture is guided away from."""
+    num_inference_steps: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """Points of a picture's time grid; null takes the model's default."""
+    guidance_scale: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Strength of a picture's guidance; null takes the model's default."""
+    acceleration: AccelerationField | None = None
+    """Name of the acceleration policy, or an object with `policy` and parameters of it to change."""
+    priority: Priority = 0
+    """Lower runs first."""
+    timeout_s: Timeout | None = None
+    """Seconds after which the result is of no use; null takes the server's default."""
+    size: Annotated[str, StringConstraints(pattern=f"^auto$|{SIZE}")] | None = None
+    """WIDTHxHEIGHT, one of those the model draws; auto and null take its default."""
+
+    def _drawing(self, prompt: str, *, size: str | None = None, **fields: Any) -> GenerateBody:
+        size = size or self.size
+        return GenerateBody(
+            prompt=prompt,
+            negative_prompt=self.negative_prompt,
+            size=None if size == "auto" else size,
+            num_inference_steps=self.num_inference_steps,
+            guidance_scale=self.guidance_scale,
+            seed=self.seed,
+            acceleration=self.acceleration,
+            stream=bool(self.stream),
+            priority=self.priority,
+            timeout_s=self.timeout_s,
+            **fields,
+        )
+
+
+class ImagesBody(OpenAIBody):
+    """`POST /v1/images/generations`."""
+
+    no_effect: ClassVar[Mapping[str, NoEffect]] = IMAGES
+
+    prompt: FilledText
+    """What the picture shows; blank is refused."""
+    model: ModelName | None = None
+    """The loaded model's name, where one is given."""
+    n: Annotated[int, Field(ge=1, le=8)] | None = None
+    """How many pictures; null is one."""
+    response_format: Literal["b64_json", "url"] | None = None
+    """base64, as null is; or addresses where the pictures are kept for an hour, unless the server keeps none."""
+    output_format: AnyOutputFormat | None = None
+    """File format of the pictures; null is png, jpg is jpeg."""
+    output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Quality of jpeg and webp; null is 100."""
+    partial_images: Annotated[int, Field(ge=0, le=3)] | None = None
+    """How many previews a stream shows on the way; of one picture only."""
+
+    def as_native(self) -> GenerateBody:
+        """The native body."""
+        return self._drawing(
+            self.prompt,
+            n=self.n or 1,
+            output_format=self.output_format or "png",
+            output_compression=100 if self.output_compression is None else self.output_compression,
+            partial_images=self.partial_images or 0,
+        )
+
+
+class StreamOptions(OpenBody):
+    no_effect: ClassVar[Mapping[str, NoEffect]] = {
+        "include_obfuscation": NoEffect(reason="streams are not padded"),
+        "continuous_usage_stats": NoEffect(reason="tokens are counted at the end"),
+    }
+
+    include_usage: bool | None = None
+    """Whether a last chunk has the counts of tokens."""
+
+
+class TextBody(OpenAIBody):
+    """What the bodies share that may ask for text."""
+
+    model: ModelName
+    """The loaded model's name."""
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    """0 and null take the likeliest token."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of probability that tokens are drawn from; null is 1."""
+
+    def _asking(self, question: str, max_new_tokens: int) -> VqaFields:
+        return VqaFields(
+            question=question,
+            max_new_tokens=min(max_new_tokens, MAX_NEW_TOKENS),
+            temperature=self.temperature or 0.0,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            seed=self.seed,
+            acceleration=self.acceleration,
+            stream=bool(self.stream),
+            priority=self.priority,
+            timeout_s=self.timeout_s,
+        )
+
+
+def listed(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The texts of a field `stop`."""
+    return (stop,) if isinstance(stop, str) else tuple(stop or ())
+
+
+class ChatBody(TextBody):
+    """`POST /v1/chat/completions`. The last turn is what is drawn or answered: the model's template has one turn. A
+    question is about the last picture of the conversation, whoever's message it is in; other turns' text is not
+    read."""
+
+    no_effect: ClassVar[Mapping[str, NoEffect]] = CHAT
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    """The last one must be the user's."""
+    modalities: Annotated[list[Literal["text", "image", "audio"]], Field(max_length=3)] | None = None
+    """`["image"]` draws, `["text"]` answers; with both or none the text decides. Audio is refused."""
+    max_tokens: NewTokens = None
+    """Length of an answer at most; null is 128. More than the model has room for, or can be decoded in time, is
+    cut to that; -1 is all of it."""
+    max_completion_tokens: NewTokens = None
+    """The same under its newer name."""
+    stop: Stops | None = None
+    """Texts before the first of which an answer ends."""
+    stream_options: StreamOptions | None = None
+    """Of streams only."""
+
+    logprobs: bool | None = None
+    """Whether an answer comes with the log probabilities of its tokens, before temperature and top_p."""
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    """Of how many likeliest tokens at each position, besides."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        last = self.messages[-1]
+        if not isinstance(last, UserMessage):
+            raise PydanticCustomError("last_turn", "the last message must be the user's", {"param": "messages"})
+        if not last.text.strip():
+            raise PydanticCustomError(
+                "blank", "the last message has no text; say what to draw or to answer", {"param": "messages"}
+            )
+        if self.max_tokens and self.max_completion_tokens and self.max_tokens != self.max_completion_tokens:
+            raise PydanticCustomError(
+                "tokens",
+                "max_tokens and max_completion_tokens differ; send one of them",
+                {"param": "max_completion_tokens"},
+            )
+        return self
+
+    def review(self, warnings: Warnings) -> None:
+        """Warns of messages that are not read, and of a length that is cut.
+
+        Raises:
+            UnsupportedValueError
+        """
+        if self.modalities and "audio" in self.modalities:
+            raise UnsupportedValueError("modalities", "it says nothing aloud; send text, image or both")
+        review_messages(self.messages, warnings)
+        for name in ("max_tokens", "max_completion_tokens"):
+            if (getattr(self, name) or 0) > MAX_NEW_TOKENS:
+                warnings.add(name, f"cut to {MAX_NEW_TOKENS}, the model's limit")
+        if self.stream_options is not None and not self.stream:
+            warnings.add("stream_options", "ignored: they are for streams")
+        if self.top_logprobs is not None and not self.logprobs:
+            warnings.add("top_logprobs", "ignored: logprobs is not true")
+
+    @property
+    def text(self) -> str:
+        """The last turn's text."""
+        last = self.messages[-1]
+        return last.text if isinstance(last, UserMessage) else ""
+
+    @property
+    def wanted_logprobs(self) -> int | None:
+        """Of how many likeliest tokens log probabilities are wanted; None where none are, nor of the answer's own."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    @property
+    def picture(self) -> Picture | None:
+        """The picture that the last turn may be about: the conversation's last."""
+        return last_picture(self.messages)
+
+    @property
+    def own_picture(self) -> Picture | None:
+        """The picture of the last turn itself."""
+        picture = self.picture
+        return picture if picture is not None and picture.message == len(self.messages) - 1 else None
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Where an answer ends."""
+        return listed(self.stop)
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with the counts of tokens."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    def unrouted(self) -> Unrouted:
+        """What the task is decided by."""
+        return Unrouted(
+            text=self.text,
+            image=self.own_picture is not None,
+            earlier=self.picture is not None,
+            modalities=[modality for modality in self.modalities or () if modality != "audio"],
+        )
+
+    def as_generate(self) -> GenerateBody:
+        """The native body of a drawing."""
+        return self._drawing(self.text)
+
+    def as_vqa(self) -> VqaFields:
+        """The native body of a question."""
+        return self._asking(self.text, self.max_completion_tokens or self.max_tokens or 128)

@@ -1,0 +1,312 @@
+"""The body of `POST /v1/responses`, OpenAI's newest route: its items are read as the messages of a chat. Nothing is
+kept between requests, so what refers to an earlier response is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic_core import PydanticCustomError
+from typing_extensions import Self
+
+from server.api.schemas.conversation import (
+    MAX_MESSAGES,
+    Picture,
+    UserMessage,
+    kind_of_content,
+    last_picture,
+    pictures_in,
+    review_messages,
+)
+from server.api.schemas.native import MAX_NEW_TOKENS, SIZE, AnyOutputFormat, FilledText, GenerateBody, VqaFields
+from server.api.schemas.openai import NewTokens, TextBody
+from server.api.schemas.openai_fields import IMAGES, TEXT, NoEffect, OpenBody
+from server.api.schemas.warnings import Warnings
+from server.errors import UnsupportedValueError
+from server.intent.classify import Modality, Unrouted
+
+PICTURE_ID = "ig_"  # what the ids of pictures begin with, as OpenAI's do
+_DEFAULT_TOKENS = 128
+_LOGPROBS = "message.output_text.logprobs"
+_KEEPS_NOTHING = "nothing is kept between requests"
+_NOT_KEPT = NoEffect(reason=_KEEPS_NOTHING, neutral=lambda value: not value, remedy="send the earlier items in input")
+_NO_REASONING = NoEffect(reason="it answers without reasoning first")
+
+
+def _plain_text(value: Any) -> bool:
+    form = value.get("format") if isinstance(value, dict) else None
+    return form is None or (isinstance(form, dict) and form.get("type") == "text")
+
+
+RESPONSES = {
+    **TEXT,
+    "parallel_tool_calls": NoEffect(reason="it calls no tools but image_generation, once"),
+    "instructions": NoEffect(reason="instructions are not read by this model"),
+    "previous_response_id": _NOT_KEPT,
+    "conversation": _NOT_KEPT,
+    "prompt": NoEffect(reason=_KEEPS_NOTHING, neutral=lambda value: not value, remedy="send the text in input"),
+    "background": NoEffect(reason=_KEEPS_NOTHING, neutral=lambda value: not value, remedy="stream the answer instead"),
+    "text": NoEffect(
+        reason="its answers are free text, held to no schema",
+        neutral=_plain_text,
+        remedy="leave it out and say in words what form the answer should have",
+    ),
+    "truncation": NoEffect(reason="only the last turn is read"),
+    "reasoning": _NO_REASONING,
+    "max_tool_calls": NoEffect(reason="it calls no tools"),
+    "stream_options": NoEffect(reason="streams are not padded, and always end with the counts of tokens"),
+}
+_EDITS = "it draws from text alone and edits no pictures"
+IMAGE_TOOL = {
+    **IMAGES,
+    "model": NoEffect(reason="there is one model"),
+    "action": NoEffect(
+        reason=_EDITS, neutral=lambda value: value in ("generate", "auto"), remedy="send generate or leave it out"
+    ),
+    "input_image_mask": NoEffect(reason=_EDITS, neutral=lambda value: not value),
+}
+
+
+class UserItem(UserMessage):
+    """A message of the user's; `type` may be left out."""
+
+    no_effect: ClassVar[Mapping[str, NoEffect]] = dict.fromkeys(
+        ("id", "status", "phase"), NoEffect(reason=_KEEPS_NOTHING)
+    )
+
+    type: Literal["message"] = "message"
+
+
+class OtherItem(BaseModel):
+    """What others said or did: messages, pictures that were drawn, calls of tools. Its pictures are looked at."""
+
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, json_schema_extra={"anyOf": [{"required": ["role"]}, {"required": ["type"]}]}
+    )
+
+    type: Annotated[str, Field(max_length=64)] = "message"
+    role: Literal["system", "developer", "assistant"] = "assistant"
+    id: Any = None
+    content: Any = None
+    result: Any = None
+    """Of an `image_generation_call`: base64 of the file."""
+
+    @property
+    def pictures(self) -> list[tuple[str, str]]:
+        """Where each of its pictures is in it, and the picture."""
+        if self.type == "image_generation_call":
+            return [("result", self.result)] if isinstance(self.result, str) and self.result else []
+        return list(pictures_in(self.content, "content")) if self.type == "message" else []
+
+
+def _kind_of_item(value: Any) -> str | None:
+    if isinstance(value, (UserItem, OtherItem)):
+        return "user" if isinstance(value, UserItem) else "other"
+    if not isinstance(value, dict):
+        return None
+    if value.get("type", "message") == "message":
+        return None if "role" not in value else "user" if value["role"] == "user" else "other"
+    return "other"
+
+
+Item = Annotated[
+    Annotated[UserItem, Tag("user")] | Annotated[OtherItem, Tag("other")],
+    Discriminator(
+        _kind_of_item,
+        custom_error_type="item",
+        custom_error_message="must be a message with a role, or another item with a type",
+    ),
+]
+Input = Annotated[
+    Annotated[FilledText, Tag("text")]
+    | Annotated[list[Item], Field(min_length=1, max_length=MAX_MESSAGES), Tag("list")],
+    Discriminator(kind_of_content, custom_error_type="input", custom_error_message="must be text or a list of items"),
+]
+
+
+class ImageTool(OpenBody):
+    """The tool that draws."""
+
+    no_effect: ClassVar[Mapping[str, NoEffect]] = IMAGE_TOOL
+
+    type: Literal["image_generation"]
+    size: Annotated[str, StringConstraints(pattern=f"^auto$|{SIZE}")] | None = None
+    """As of the body, and before that one."""
+    output_format: AnyOutputFormat | None = None
+    """File format of the picture; null is png, jpg is jpeg."""
+    output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Quality of jpeg and webp; null is 100."""
+    partial_images: Annotated[int, Field(ge=0, le=3)] | None = None
+    """How many previews a stream shows on the way."""
+
+
+class OtherTool(BaseModel):
+    """A tool that the model does not call."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    type: Annotated[str, Field(max_length=64, json_schema_extra={"not": {"const": "image_generation"}})]
+
+
+def _kind_of_tool(value: Any) -> str | None:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return None if not isinstance(kind, str) else "image" if kind == "image_generation" else "other"
+
+
+Tool = Annotated[
+    Annotated[ImageTool, Tag("image")] | Annotated[OtherTool, Tag("other")],
+    Discriminator(_kind_of_tool, custom_error_type="tool", custom_error_message="must be an object with a type"),
+]
+
+
+class ResponsesBody(TextBody):
+    """`POST /v1/responses`. The last item, a message of the user's, is what is drawn or answered."""
+
+    no_effect: ClassVar[Mapping[str, NoEffect]] = RESPONSES
+
+    input: Input
+    """A text, or the items of a conversation."""
+    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    """With `image_generation` among them a picture is drawn where the text asks no question; others are not called."""
+    tool_choice: Any = None
+    """`image_generation`, or `required` with that tool, draws; `none` answers; `auto` lets the text decide."""
+    max_output_tokens: NewTokens = None
+    """Length of an answer at most; null is 128. More than the model has room for, or can be decoded in time,
+    is cut to that."""
+
+    include: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=32)] | None = None
+    """With `message.output_text.logprobs` among them an answer tells the log probabilities of its tokens."""
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    """Of how many likeliest tokens in each place."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        last = self.items[-1]
+        if not isinstance(last, UserMessage):
+            raise PydanticCustomError("last_turn", "the last item must be a message of the user's", {"param": "input"})
+        if not last.text.strip():
+            raise PydanticCustomError(
+                "blank", "the last message has no text; say what to draw or to answer", {"param": "input"}
+            )
+        return self
+
+    def review(self, warnings: Warnings) -> None:
+        """Warns of items and tools that are not read, and of a length that is cut.
+
+        Raises:
+            UnsupportedValueError
+        """
+        review_messages(self.items, warnings, field="input")
+        self._review_items(warnings)
+        self._review_tools(warnings)
+        if any(name != _LOGPROBS for name in self.include or ()):
+            warnings.add("include", f"ignored: there is nothing to include but {_LOGPROBS}")
+        if (self.max_output_tokens or 0) > MAX_NEW_TOKENS:
+            warnings.add("max_output_tokens", f"cut to {MAX_NEW_TOKENS}, the model's limit")
+
+    def _review_items(self, warnings: Warnings) -> None:
+        for index, item in enumerate(self.items):
+            if isinstance(item, UserItem) or item.type in ("message", "image_generation_call"):
+                continue
+            # A reference to what was said costs nothing, for that is not read anyway; to a picture it does.
+            if item.type == "item_reference" and str(item.id).startswith(PICTURE_ID):
+                raise UnsupportedValueError(f"input.{index}", f"{_KEEPS_NOTHING}; send the item itself")
+            warnings.add(f"input.{index}", "ignored: items of this type are not read by this model")
+
+    def _review_tools(self, warnings: Warnings) -> None:
+        for index, tool in enumerate(self.tools or ()):
+            if isinstance(tool, OtherTool):
+                warnings.add(f"tools.{index}", "ignored: it calls no tools but image_generation")
+            elif tool.partial_images and not self.stream:
+                warnings.add(f"tools.{index}.partial_images", "ignored: they are for streams")
+        drawable = self.image_tool is not None
+        if self._chosen not in ("auto", "none") and not (drawable and self._chosen in ("required", "image_generation")):
+            raise UnsupportedValueError(
+                "tool_choice", "it calls no tools but image_generation; name that one in tools, or send auto or none"
+            )
+
+    @property
+    def _chosen(self) -> str:
+        """What `tool_choice` says, in a word."""
+        choice = self.tool_choice
+        if isinstance(choice, dict):
+            choice = choice.get("mode", "auto") if choice.get("type") == "allowed_tools" else choice.get("type")
+        return "auto" if choice is None else choice if isinstance(choice, str) else ""
+
+    @property
+    def items(self) -> Sequence[UserItem | OtherItem]:
+        """The conversation."""
+        return [UserItem(role="user", content=self.input)] if isinstance(self.input, str) else self.input
+
+    @property
+    def image_tool(self) -> ImageTool | None:
+        """How to draw, where the client lets the model."""
+        return next((tool for tool in self.tools or () if isinstance(tool, ImageTool)), None)
+
+    @property
+    def size_field(self) -> str:
+        """The field that says how large a picture is to be."""
+        for index, tool in enumerate(self.tools or ()):
+            if isinstance(tool, ImageTool):
+                return "size" if tool.size is None else f"tools.{index}.size"
+        return "size"
+
+    @property
+    def text(self) -> str:
+        """The last turn's text."""
+        last = self.items[-1]
+        return last.text if isinstance(last, UserItem) else ""
+
+    @property
+    def picture(self) -> Picture | None:
+        """The picture that the last turn may be about: the conversation's last."""
+        return last_picture(self.items, field="input")
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """None: this route has no such field."""
+        return ()
+
+    @property
+    def own_picture(self) -> Picture | None:
+        """The picture of the last turn itself."""
+        picture = self.picture
+        return picture if picture is not None and picture.message == len(self.items) - 1 else None
+
+    @property
+    def wanted_logprobs(self) -> int | None:
+        """Of how many likeliest tokens log probabilities are wanted; None where none are."""
+        wanted = _LOGPROBS in (self.include or ()) or bool(self.top_logprobs)
+        return (self.top_logprobs or 0) if wanted else None
+
+    def unrouted(self) -> Unrouted:
+        """What the task is decided by."""
+        modalities: tuple[Modality, ...] = ()
+        if self._chosen in ("required", "image_generation"):
+            modalities = ("image",)
+        elif self._chosen == "none":
+            modalities = ("text",)
+        elif self.image_tool is not None:
+            modalities = ("text", "image")
+        return Unrouted(
+            text=self.text,
+            image=self.own_picture is not None,
+            earlier=self.picture is not None,
+            modalities=modalities,
+        )
+
+    def as_generate(self) -> GenerateBody:
+        """The native body of a drawing."""
+        tool = self.image_tool or ImageTool(type="image_generation")
+        return self._drawing(
+            self.text,
+            size=tool.size,
+            output_format=tool.output_format or "png",
+            output_compression=100 if tool.output_compression is None else tool.output_compression,
+            partial_images=(tool.partial_images or 0) if self.stream else 0,
+        )
+
+    def as_vqa(self) -> VqaFields:
+        """The native body of a question."""
+        return self._asking(self.text, self.max_output_tokens or _DEFAULT_TOKENS)

@@ -1,0 +1,1 @@
+"""Sockets: HTTP/1.1 with bounds."""

@@ -1,0 +1,1 @@
+"""Images of requests: decoded and encoded in processes of their own, fetched, kept."""

@@ -1,0 +1,400 @@
+"""The worker as the front end sees it: admission before a process that owns the engine. It knows requests, what they
+are predicted to cost and their deadlines, nothing of HTTP nor of how the process is kept alive; in which order requests
+run is the engine's to say, which has all that were accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from flashu_core import (
+    DeadlineExceededError,
+    Event,
+    Failed,
+    Finished,
+    GenerateRequest,
+    InvalidRequestError,
+    ModelInfo,
+    Preview,
+    Progress,
+    Quote,
+    Request,
+    Result,
+    Task,
+    Text,
+    UnderstandRequest,
+    UnitCosts,
+    UnitReport,
+)
+from server.errors import InternalError, UnavailableError, WorkerLostError
+from server.worker.admission import Admission, AdmissionCounts, Room, Ticket
+from server.worker.child_process import PROGRAM
+from server.worker.framing import WireError, encode
+from server.worker.protocol import Begun, Cancel, FromWorker, Load, Refused, Submit, UnitEnded, Valid, Validate
+from server.worker.request_handle import Job
+from server.worker.supervisor import Patience, Supervisor
+from server.worker.validations import Validations
+
+State = Literal["loading", "ready", "restarting", "draining", "failed"]
+
+
+def _uncounted(_: int) -> None:
+    """What `on_work` is where nobody counts."""
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A request inside the process: who follows it, its place in the prediction, and who counts its work."""
+
+    job: Job
+    ticket: Ticket
+    on_work: Callable[[int], None]
+    size: float = 1.0  # of each of its pictures, as a multiple of the default size
+    counted: int = 0  # units of work that were told to `on_work`
+
+    def count(self, *, ahead: int = 0) -> None:
+        """Tells the work that ran since the last time, and `ahead` units that are running now."""
+        quote = self.ticket.quote
+        done = min(self.ticket.done + ahead, quote.units)
+        if done > self.counted:
+            self.on_work((done - self.counted) * quote.rows)
+            self.counted = done
+
+
+class Worker:
+    """Runs requests in a process of its own. All of it belongs to one event loop.
+
+    Args:
+        load: what the process loads.
+        program: the process; tests give another one.
+        clock: monotonic seconds, the clock of the requests' deadlines.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        room: Room,
+        patience: Patience | None = None,
+        *,
+        program: Sequence[str] = PROGRAM,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._load = load
+        self._room = room
+        self._clock = clock
+        self._supervisor = Supervisor(load, patience or Patience(), self, program=program, clock=clock)
+        self._admission: Admission | None = None  # of a process that is ready
+        self._costs: UnitCosts | None = None
+        self._counts = AdmissionCounts()
+        self._draining = False
+        self._inside: dict[int, _Place] = {}  # sent, and not yet ended by the process
+        self._validations = Validations()
+        self._arrivals = 0
+        self._evaluations_saved = 0
+        self._memory: Mapping[str, int] = {}
+        self._on_unit: Callable[[UnitReport], None] = lambda _: None
+
+    @property
+    def state(self) -> State:
+        phase = self._supervisor.phase
+        return "draining" if self._draining and phase != "failed" else phase
+
+    @property
+    def waiting(self) -> int:
+        """Requests that the engine has not come to yet."""
+        return sum(not place.ticket.started for place in self._inside.values())
+
+    @property
+    def running(self) -> int:
+        return len(self._inside) - self.waiting
+
+    @property
+    def backlog(self) -> float:
+        """Predicted seconds until all that was accepted is done."""
+        return 0.0 if self._admission is None else self._admission.backlog
+
+    @property
+    def admissions(self) -> AdmissionCounts:
+        """What was accepted and refused, of every process together."""
+        return self._counts
+
+    def predicted_wait(self, task: Task) -> float:
+        """Seconds that a request of a task that came now would wait; 0 while there is no process."""
+        return 0.0 if self._admission is None else self._admission.predicted_wait(task)
+
+    @property
+    def memory(self) -> Mapping[str, int]:
+        """Bytes on the device by kind, as of the last unit; nothing while there is no process."""
+        return self._memory
+
+    @property
+    def pid(self) -> int | None:
+        """The process, where there is one."""
+        return self._supervisor.pid
+
+    @property
+    def restarts(self) -> int:
+        return self._supervisor.restarts
+
+    @property
+    def last_progress(self) -> float:
+        """When a unit of work last ended, in seconds of the epoch; 0 before the first."""
+        return self._supervisor.last_progress
+
+    @property
+    def evaluations_saved(self) -> int:
+        """Evaluations that were not run because nobody wanted their picture any more."""
+        return self._evaluations_saved
+
+    def info(self) -> ModelInfo:
+        """What the loaded model can do, also while its process is replaced.
+
+        Raises:
+            UnavailableError: no model has been loaded.
+        """
+        if self._supervisor.info is None:
+            raise UnavailableError("loading" if self.state == "ready" else self.state)
+        return self._supervisor.info
+
+    def watch(self, on_unit: Callable[[UnitReport], None]) -> None:
+        """Tells of every unit that a ready process ends."""
+        self._on_unit = on_unit
+
+    def start(self) -> None:
+        """Starts the process, which begins to load."""
+        self._supervisor.start()
+
+    async def loaded(self) -> ModelInfo | None:
+        """Waits until the engine is warm for the first time; None where it will not be."""
+        await self._supervisor.settled()
+        return self._supervisor.info
+
+    def check_ready(self) -> None:
+        """Whether requests are taken and move on: what a readiness probe asks.
+
+        Raises:
+            UnavailableError
+        """
+        if self.state != "ready":
+            raise UnavailableError(self.state)
+        if self._supervisor.stalled:
+            raise UnavailableError("stalled")
+
+    def check_open(self, task: Task, priority: int = 0) -> None:
+        """Whether a request would be taken now: cheap, for a refusal before its picture is decoded.
+
+        Raises:
+            UnavailableError, OverloadedError
+        """
+        self._open().check(task, priority)
+
+    def quote(self, request: Request) -> Quote:
+        """What a request takes alone.
+
+        Raises:
+            UnavailableError, InvalidRequestError
+        """
+        return self._open().quote(request)
+
+    def longest_answer(self, request: UnderstandRequest, seconds: float) -> int:
+        """Tokens that an answer may have to be ready within `seconds`, as `Admission.longest_answer`.
+
+        Raises:
+            UnavailableError, InvalidRequestError
+        """
+        return self._open().longest_answer(request, seconds)
+
+    async def validate(self, request: Request) -> None:
+        """Whether the engine would take a request; nothing is run.
+
+        Raises:
+            UnavailableError, WorkerLostError
+            DeadlineExceededError: there was no answer before the request's deadline.
+            FlashUError: what the engine would refuse it with.
+            InternalError: the engine could not tell.
+        """
+        self._open()
+        self._arrivals += 1
+        self._supervisor.send(encode(Validate(request=self._arrivals, work=request)))
+        left = None if request.deadline is None else request.deadline - self._clock()
+        try:
+            await self._validations.answer(self._arrivals, within_s=left)
+        except asyncio.TimeoutError:
+            raise _too_late() from None
+
+    async def run(self, request: Request, on_work: Callable[[int], None] = _uncounted) -> Result:
+        """The request's result. If the awaiting task is cancelled, so is the request.
+
+        Args:
+            on_work: told of evaluations (of all pictures) or tokens, as they are run.
+
+        Raises:
+            UnavailableError, OverloadedError: it was not taken.
+            WorkerLostError: the process died.
+            DeadlineExceededError: its time ran out.
+            FlashUError: what the engine refused it or failed with.
+            InternalError: the engine could not take it.
+        """
+        with self._entered(request, on_work) as job:
+            return await job.result()
+
+    async def events(
+        self, request: Request, on_work: Callable[[int], None] = _uncounted
+    ) -> AsyncGenerator[Event, None]:
+        """What the engine tells of the request: its progress or text, and `Finished` as the last.
+
+        A slow reader gets the last progress only, and pieces of text joined. Close the iterator
+        (`contextlib.aclosing`) to leave early; that, or cancelling the reading task, cancels the request.
+
+        Raises:
+            as `run` does.
+        """
+        with self._entered(request, on_work) as job:
+            while True:
+                for event in await job.news():
+                    yield event
+                    if isinstance(event, Finished):
+                        return
+
+    def begin_drain(self) -> None:
+        """Takes no more requests; those taken go on."""
+        self._draining = True
+        self._supervisor.retire()
+
+    def give_up(self) -> None:
+        """Takes no more requests, and what is still unfinished fails as unavailable."""
+        self.begin_drain()
+        self._validations.fail(UnavailableError("draining"))
+        self._end_all(lambda _: UnavailableError("draining"))
+
+    async def stop(self) -> None:
+        """Gives up and ends the process after the unit it is in."""
+        self.give_up()
+        await self._supervisor.stop()
+
+    # One request
+
+    def _open(self) -> Admission:
+        if self.state != "ready" or self._admission is None:
+            raise UnavailableError("loading" if self.state == "ready" else self.state)
+        return self._admission
+
+    @contextlib.contextmanager
+    def _entered(self, request: Request, on_work: Callable[[int], None]) -> Iterator[Job]:
+        """Submits a request, and cancels it where it is left before its end."""
+        admission = self._open()
+        if request.deadline is not None and self._clock() >= request.deadline:
+            raise _too_late()  # before it costs anything
+        self._arrivals += 1
+        number = self._arrivals
+        try:
+            frame = encode(Submit(request=number, work=request, arrived=self._clock()))
+        except WireError as error:
+            raise InvalidRequestError(f"the request cannot be handed to the engine: {error}") from None
+        ticket = admission.admit(request)
+        job = Job(number=number, rows=ticket.quote.rows)
+        size = self._size(request) if isinstance(request, GenerateRequest) else 1.0
+        place = _Place(job, ticket, on_work, size=size)
+        timer = None
+        if request.deadline is not None:
+            # The engine holds it too, at its units' ends; this one holds where the engine does not move.
+            left = max(request.deadline - self._clock(), 0.0)
+            timer = asyncio.get_running_loop().call_later(left, job.end, _too_late())
+        self._supervisor.send(frame)
+        self._inside[number] = place
+        try:
+            yield job
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._abandon(place)
+
+    def _abandon(self, place: _Place) -> None:
+        place.job.abandoned = True
+        if place.job.number in self._inside:
+            # What is left of it is not going to run; what runs now nobody else will count.
+            place.count(ahead=int(place.ticket.started))
+            place.ticket.close(finished=False)
+            self._supervisor.send(encode(Cancel(request=place.job.number)))
+
+    def _size(self, request: GenerateRequest) -> float:
+        if self._costs is None or (request.width, request.height) not in self.info().sizes:
+            return 1.0
+        return max(self._costs.relative_size(request.width, request.height), 1.0)
+
+    # The supervisor's client
+
+    @property
+    def rows(self) -> float:
+        """Pictures (of the default size, larger ones in proportion) and answers that may be in a unit of work now."""
+        most = self._load.engine.max_batch
+        places = [
+            (place.job.rows * place.size, max(most, place.job.rows) * place.size) for place in self._inside.values()
+        ]
+        return min(sum(rows for rows, _ in places), max((batch for _, batch in places), default=0.0))
+
+    def ready(self, costs: UnitCosts) -> None:
+        self._costs = costs
+        self._admission = Admission(costs, self._room, self._counts, clock=self._clock)
+
+    def lost(self) -> None:
+        self._admission = None
+        self._memory = {}
+        self._validations.fail(WorkerLostError(ran=False))
+        self._end_all(lambda place: WorkerLostError(ran=place.ticket.started))
+
+    def hear(self, message: FromWorker) -> None:
+        match message:
+            case UnitEnded(unit=unit, memory=memory):
+                self._memory = memory
+                if self._admission is not None:  # units of warming up are nobody's
+                    self._unit_ended(self._admission, unit)
+            case Begun(request=number):
+                if place := self._inside.get(number):
+                    place.ticket.begin()
+            case Progress(request=number) | Text(request=number) | Preview(request=number):
+                if place := self._inside.get(number):
+                    place.job.tell(message)
+            case Finished(request=number):
+                if place := self._inside.pop(number, None):
+                    place.ticket.close(finished=True)
+                    place.job.end(message)
+            case Failed(request=number, error=error):
+                if place := self._left(number):
+                    if place.job.abandoned:
+                        self._evaluations_saved += place.job.evaluations_left
+                    place.job.end(error)
+            case Valid(request=number):
+                self._validations.tell(number, None)
+            case Refused(request=number, error=refusal):
+                self._validations.tell(number, refusal or InternalError())
+                if place := self._left(number):
+                    place.job.end(refusal or InternalError())
+
+    def _unit_ended(self, admission: Admission, unit: UnitReport) -> None:
+        places = [self._inside.get(number) for number in unit.requests]
+        admission.ran(unit.stage, [None if place is None else place.ticket for place in places])
+        for place in places:
+            if place is not None and not place.job.abandoned:
+                place.count()
+        self._on_unit(unit)
+
+    def _left(self, number: int) -> _Place | None:
+        """Takes out a request that came to no result."""
+        if place := self._inside.pop(number, None):
+            place.ticket.close(finished=False)
+        return place
+
+    def _end_all(self, reason: Callable[[_Place], Exception]) -> None:
+        for place in self._inside.values():
+            place.ticket.close(finished=False)
+            place.job.end(reason(place))
+        self._inside.clear()
+
+
+def _too_late() -> DeadlineExceededError:
+    return DeadlineExceededError("the result was not ready within timeout_s; allow more time")

@@ -1,0 +1,320 @@
+"""Many requests in one engine: who runs next, what each holds, how they end, and that none changes another."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from flashu_core import (
+    CancelledError,
+    DeadlineExceededError,
+    Engine,
+    EngineConfig,
+    Event,
+    Failed,
+    Finished,
+    FlashUError,
+    GenerateRequest,
+    GenerateResult,
+    Progress,
+    Request,
+    UnderstandRequest,
+    UnderstandResult,
+    UnitReport,
+)
+from flashu_core.acceleration.calibration import Sample
+from flashu_core.checkpoint.load import Checkpoint
+from flashu_core.engine.generation import Drawing
+from flashu_core.engine.understanding import Asking
+from flashu_core.model.kv_cache import KeyValueCache
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+
+
+def run(engine: Engine, *requests: Request) -> tuple[list[int], list[Event]]:
+    """Submits all at once and steps until idle."""
+    identities = [engine.submit(request) for request in requests]
+    events: list[Event] = []
+    while not engine.idle:
+        events += engine.step()
+    return identities, events
+
+
+def results(identities: list[int], events: list[Event]) -> list[GenerateResult]:
+    found = {event.request: event.result for event in events if isinstance(event, Finished)}
+    chosen = [found[identity] for identity in identities]
+    return [result for result in chosen if isinstance(result, GenerateResult)]
+
+
+def test_company_changes_nothing(tiny_engine: Engine) -> None:
+    requests = [
+        GenerateRequest(prompt="a red circle", seed=1, points=5),
+        GenerateRequest(prompt="two large blue squares on a grey background", seed=2, points=9, guidance=2.0),
+        GenerateRequest(prompt="", seed=3, points=4, guidance=1.0),
+        GenerateRequest(prompt="a", negative_prompt="green triangles", seed=4, images=2),
+        GenerateRequest(prompt="a", seed=4, guidance=0.0),
+    ]
+    together = results(*run(tiny_engine, *requests, UnderstandRequest(question="what?", image=PICTURE)))
+    for request, found in zip(requests, together, strict=True):
+        alone = tiny_engine.generate(request)
+        for image, image_alone in zip(found.images, alone.images, strict=True):
+            assert np.abs(image.astype(int) - image_alone).max() <= 1
+
+
+def ticking() -> Callable[[], float]:
+    """A clock that moves on by a second whenever it is read, so that a unit takes as long as it reads it often."""
+    return itertools.count(1.0).__next__
+
+
+def test_an_answer_is_admitted_between_evaluations(tiny: Checkpoint) -> None:
+    engine = Engine(tiny, EngineConfig(), clock=ticking())
+    drawing = engine.submit(GenerateRequest(prompt="a", seed=1, points=30))
+    for _ in range(3):
+        engine.step()
+    asking = engine.submit(UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=3))
+    order: list[Event] = []
+    while not any(isinstance(event, Finished) and event.request == asking for event in order):
+        order += engine.step()
+    assert sum(isinstance(event, Progress) for event in order) <= 2
+    engine.cancel(drawing)
+
+
+def test_pictures_move_on_while_answers_keep_coming(tiny: Checkpoint) -> None:
+    engine = Engine(tiny, EngineConfig(answer_weight=2.0), clock=ticking())
+    engine.submit(GenerateRequest(prompt="a", seed=1, points=40))
+    engine.step()
+    request = UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=60, temperature=10.0, seed=2)
+    asking = engine.submit(request)
+    order: list[Event] = []
+    while not any(isinstance(event, Finished) and event.request == asking for event in order):
+        order += engine.step()
+    result = order[-1]
+    assert isinstance(result, Finished) and isinstance(result.result, UnderstandResult)
+    drawn = sum(isinstance(event, Progress) for event in order)
+    # The prefill reads the clock twice more, and an evaluation takes as long as a token.
+    assert drawn == pytest.approx((result.result.completion_tokens + 2) / 2, abs=2)
+    assert drawn > 2
+
+
+def test_what_waits_holds_nothing_and_what_runs_stays_within_bounds(tiny: Checkpoint) -> None:
+    engine = Engine(tiny, EngineConfig(max_running=2))
+    for index in range(5):
+        engine.submit(GenerateRequest(prompt="a", seed=index, points=4, images=1 + index // 4))
+        engine.submit(UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=3))
+    most: Counter[str] = Counter()
+    finished = 0
+    while not engine.idle:
+        finished += sum(isinstance(event, Finished) for event in engine.step())
+        held = Counter[str]()
+        for active in engine._active.values():
+            if active.state is not None:
+                held[active.entry.task] += active.entry.rows
+        most |= held
+    assert finished == 10
+    assert most == {"generate": 2, "vqa": 2}
+
+
+def test_bytes_are_what_a_request_really_holds(tiny: Checkpoint) -> None:
+    engine = Engine(tiny, EngineConfig())
+    asking = UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=5)
+    identities = [engine.submit(GenerateRequest(prompt="a red circle", images=2)), engine.submit(asking)]
+    drawing, answering = (engine._active[identity] for identity in identities)
+    expected = [drawing.entry.size, answering.entry.size]
+    assert isinstance(drawing, Drawing) and isinstance(answering, Asking)
+    while drawing.state is None or answering.state is None:
+        engine.step()
+    assert engine.memory["caches"] == sum(expected)
+    branches = [drawing.state.text.branch, drawing.state.null.branch]
+    caches = [cache for branch in branches for cache in (branch.backbone, branch.head)]
+    engine.step()
+    block = caches[0].capacity - len(drawing.text.ids)
+    state = 2 * 2 * block * tiny.model.config.head.hidden_size * 4
+    assert expected[0] == sum(_bytes(cache) for cache in caches) + state + drawing.text.nbytes
+    assert engine.memory["shared"] == drawing.null.nbytes + engine._asker.nbytes > 0
+    # The bound counts the place of a time token that this way of reading pictures may not need.
+    position = tiny.model.backbone_position_size
+    assert _bytes(answering.state.cache) <= expected[1] <= _bytes(answering.state.cache) + 2 * position
+
+
+def _bytes(cache: KeyValueCache) -> int:
+    return sum(tensor.nbytes for tensor in (*cache.keys, *cache.values))
+
+
+def test_a_request_larger_than_the_bound_runs_alone(tiny: Checkpoint) -> None:
+    engine = Engine(tiny, EngineConfig(max_picture_bytes=1, max_answer_bytes=1))
+    requests = [GenerateRequest(prompt="a", seed=seed, points=3) for seed in range(3)]
+    identities, events = run(engine, *requests, UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=2))
+    progress = [event.request for event in events if isinstance(event, Progress)]
+    assert progress == [identity for identity in identities[:3] for _ in range(2)]
+    assert sum(isinstance(event, Finished) for event in events) == 4
+
+
+def test_cancelling_ends_at_the_next_step(tiny_engine: Engine) -> None:
+    kept = tiny_engine.submit(GenerateRequest(prompt="a", seed=1, points=4))
+    dropped = tiny_engine.submit(GenerateRequest(prompt="b", seed=1, points=900))
+    for _ in range(4):
+        tiny_engine.step()
+    tiny_engine.cancel(dropped)
+    tiny_engine.cancel(12345)
+    events = tiny_engine.step()
+    failed = [event for event in events if isinstance(event, Failed)]
+    assert [(event.request, type(event.error)) for event in failed] == [(dropped, CancelledError)]
+    while not tiny_engine.idle:
+        events += tiny_engine.step()
+    assert [event.request for event in events if isinstance(event, Finished)] == [kept]
+
+
+def test_deadlines_hold_before_and_during_work(tiny: Checkpoint) -> None:
+    now = 100.0
+    engine = Engine(tiny, EngineConfig(), clock=lambda: now)
+    with pytest.raises(DeadlineExceededError):
+        engine.submit(GenerateRequest(prompt="a", deadline=99.0))
+    late = engine.submit(GenerateRequest(prompt="a", deadline=100.5))
+    later = engine.submit(GenerateRequest(prompt="a", deadline=101.0))
+    now = 100.7
+    events = engine.step()
+    assert [(event.request, type(event.error)) for event in events if isinstance(event, Failed)] == [
+        (late, DeadlineExceededError)
+    ]
+    now = 102.0
+    (event,) = engine.step()
+    assert isinstance(event, Failed)
+    assert (event.request, type(event.error)) == (later, DeadlineExceededError)
+    assert engine.idle
+
+
+def test_running_out_of_memory_fails_the_unit_and_nobody_else(
+    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    drawing = tiny_engine.submit(GenerateRequest(prompt="a", seed=1, points=3))
+    with monkeypatch.context() as patch:
+        patch.setattr("flashu_core.pathways.generate.advance", exhausted)
+        events = [event for _ in range(2) for event in tiny_engine.step()]
+    (failed,) = events
+    assert isinstance(failed, Failed)
+    assert failed.request == drawing
+    assert isinstance(failed.error, FlashUError)
+    assert tiny_engine.generate(GenerateRequest(prompt="a", seed=1, points=3)).images
+
+
+def test_batched_answers_are_those_given_alone(tiny_engine: Engine) -> None:
+    requests = [
+        UnderstandRequest(question=question, image=PICTURE[: 10 + 5 * index], max_new_tokens=6 + index)
+        for index, question in enumerate(["what?", "how many squares are there in this picture?", "a"])
+    ]
+    identities, events = run(tiny_engine, *requests)
+    found = {event.request: event.result for event in events if isinstance(event, Finished)}
+    for identity, request in zip(identities, requests, strict=True):
+        together, alone = found[identity], tiny_engine.ask(request)
+        assert isinstance(together, UnderstandResult)
+        assert together.answer == alone.answer
+
+
+def test_a_watcher_is_told_of_every_unit(tiny_engine: Engine) -> None:
+    told: list[UnitReport] = []
+    begun: list[int] = []
+    tiny_engine.watch(on_begin=begun.append, on_unit=told.append)
+    run(tiny_engine, *(GenerateRequest(prompt="a", points=4, images=images) for images in (1, 2)))
+    stages = [(unit.stage, unit.rows) for unit in told]
+    assert stages == [("prefix", 1), ("prefix", 2), *[("evaluate", 3)] * 3, ("vae_decode", 1), ("vae_decode", 2)]
+    assert all(unit.seconds > 0 for unit in told)
+    assert begun == [1, 2]
+    held = tiny_engine.memory
+    assert (held["weights"] > 0, held["caches"]) == (True, 0)
+    told.clear()
+    run(tiny_engine, UnderstandRequest(question="a", image=PICTURE, max_new_tokens=3))
+    assert (told[0].stage, {unit.stage for unit in told[1:]}) == ("prefill", {"decode"})
+    assert begun == [1, 2, 3]
+
+
+def test_accelerated_requests_keep_to_themselves(tiny: Checkpoint) -> None:
+    """Both tasks, both policies, at different evaluations in one engine."""
+    own = replace(tiny, model=copy.deepcopy(tiny.model))
+    engine = Engine(own, EngineConfig())
+    engine.use(engine.calibrate(["a red circle"], [Sample(np.zeros((64, 64, 3), np.uint8), "what is it?")]))
+    picture = np.full((64, 64, 3), 90, np.uint8)
+    requests: list[Request] = [
+        GenerateRequest(prompt="a red circle", points=14, seed=1, policy="flashu"),
+        GenerateRequest(prompt="two squares", points=17, seed=2, policy="flashu", overrides={"skip_ratio": 0.5}),
+        GenerateRequest(prompt="a red circle", points=9, seed=3),
+        UnderstandRequest(question="what is it?", image=picture, max_new_tokens=12, policy="flashu"),
+        UnderstandRequest(question="how many?", image=picture, max_new_tokens=9),
+    ]
+    alone = [engine.generate(r) if isinstance(r, GenerateRequest) else engine.ask(r) for r in requests]
+    identities, events = run(engine, *requests)
+    found = {event.request: event.result for event in events if isinstance(event, Finished)}
+    for identity, expected in zip(identities, alone, strict=True):
+        result = found[identity]
+        assert result.schedule == expected.schedule
+        if isinstance(result, GenerateResult) and isinstance(expected, GenerateResult):
+            assert np.abs(result.images[0].astype(int) - expected.images[0].astype(int)).max() <= 1
+        elif isinstance(result, UnderstandResult) and isinstance(expected, UnderstandResult):
+            assert result.answer == expected.answer
+
+
+FATES = {"cancelled": CancelledError, "late": DeadlineExceededError, "not a number": FlashUError}
+
+
+@pytest.mark.parametrize("policy", ["exact", "flashu"])
+@pytest.mark.parametrize("fate", FATES)
+def test_what_becomes_of_one_changes_none_of_its_company(embedded: Engine, policy: str, fate: str) -> None:
+    drawing = GenerateRequest(prompt="a red circle", seed=1, points=12, policy=policy)
+    # So hot, and with seeds such that an answer goes on to its limit.
+    asking = UnderstandRequest(
+        question="what is this?", image=PICTURE, max_new_tokens=30, policy=policy, temperature=10.0, seed=4
+    )
+    drawings = [drawing, replace(drawing, prompt="a large blue square", seed=2, images=2)]
+    askings = [asking, replace(asking, question="how many squares are there?", seed=5)]
+    drawn = [embedded.generate(one) for one in drawings]
+    answered = [embedded.ask(one) for one in askings]
+    lost = [embedded.submit(one) for one in (replace(drawing, seed=9), replace(asking, seed=11))]
+    together = [embedded.submit(one) for one in (*drawings, *askings)]
+    left, events = set(lost), list[Event]()
+    while not embedded.idle:
+        events += embedded.step()
+        for identity in [one for one in left if _is_under_way(embedded._active[one])]:
+            _befall(embedded, identity, fate)
+            left.remove(identity)
+    failed = {event.request: type(event.error) for event in events if isinstance(event, Failed)}
+    assert failed == dict.fromkeys(lost, FATES[fate])
+    found = {event.request: event.result for event in events if isinstance(event, Finished)}
+    for identity, expected in zip(together[:2], drawn, strict=True):
+        result = found[identity]
+        assert isinstance(result, GenerateResult)
+        for image, expected_image in zip(result.images, expected.images, strict=True):
+            assert np.abs(image.astype(int) - expected_image).max() <= 1
+    for identity, said in zip(together[2:], answered, strict=True):
+        result = found[identity]
+        assert isinstance(result, UnderstandResult)
+        assert result.answer == said.answer
+
+
+def _is_under_way(active: Drawing | Asking) -> bool:
+    if isinstance(active, Drawing):
+        return active.state is not None and active.state.evaluation >= 3
+    return active.state is not None and len(active.state.tokens) >= 2
+
+
+@torch.inference_mode()
+def _befall(engine: Engine, identity: int, fate: str) -> None:
+    active = engine._active[identity]
+    assert active.state is not None
+    if fate == "cancelled":
+        engine.cancel(identity)
+    elif fate == "late":
+        active.request = replace(active.request, deadline=0.0)  # type: ignore[assignment]
+    elif isinstance(active, Drawing):
+        active.state.latents.fill_(float("nan"))
+    else:
+        for tensor in (*active.state.cache.keys, *active.state.cache.values):
+            tensor.fill_(float("nan"))

@@ -1,0 +1,114 @@
+"""Nothing that clients can choose makes an engine hold more: what is kept is bounded, and its keys are exact."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import random
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flashu_core import Engine, EngineConfig, GenerateRequest, Request, UnderstandRequest
+from flashu_core.acceleration.policies import GenerationPolicy, UnderstandingPolicy
+from flashu_core.checkpoint.load import Checkpoint
+from flashu_core.engine.generation import NULL_WAYS
+from flashu_core.lru_cache import Recent
+from flashu_core.pathways.understand import PATHS
+
+MIB = 2**20
+PICTURE = np.full((64, 64, 3), 90, np.uint8)
+LIMITS: dict[str, tuple[float, float]] = {
+    "ffn_ratio": (0.01, 0.9),
+    "hybrid_threshold": (0.0, 1.0),
+    "skip_ratio": (0.01, 0.9),
+    "skip_interval": (1, 1000),
+    "points": (0.1, 0.5),
+    "low_guidance": (0.0, 10.0),
+    "guidance_threshold": (0.0, 1.0),
+    "head_interval": (1, 1000),
+    "token_ratio": (0.0, 0.9),
+    "token_layer": (1, 3),
+}
+
+
+def drawn(policy: type, source: random.Random) -> dict[str, float]:
+    """A new value of every parameter of a task."""
+    overrides = {}
+    for one in fields(policy):
+        low, high = LIMITS[one.name]
+        whole = isinstance(one.default, int)
+        overrides[one.name] = source.randint(int(low), int(high)) if whole else source.uniform(low, high)
+    return overrides
+
+
+def drawing(source: random.Random) -> Request:
+    return GenerateRequest(
+        prompt="a", seed=1, policy="flashu", guidance=source.uniform(0, 100), overrides=drawn(GenerationPolicy, source)
+    )
+
+
+def asking(source: random.Random) -> Request:
+    return UnderstandRequest(
+        question="what?",
+        image=PICTURE if source.random() < 0.5 else None,
+        max_new_tokens=source.randint(1, 4),
+        temperature=source.uniform(0, 10),
+        top_p=source.uniform(0.1, 1),
+        policy="flashu",
+        overrides=drawn(UnderstandingPolicy, source),
+    )
+
+
+@pytest.fixture(scope="module")
+def engine(tiny: Checkpoint) -> Engine:
+    engine = Engine(replace(tiny, model=copy.deepcopy(tiny.model)), EngineConfig(calibrated=False))
+    engine.warm_up()
+    return engine
+
+
+def resident() -> int:
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.parametrize("make", [drawing, asking])
+def test_a_thousand_distinct_values_of_every_parameter(engine: Engine, make: Callable[[random.Random], Any]) -> None:
+    source = random.Random(1)
+
+    def run(count: int) -> tuple[dict[str, int], int]:
+        for _ in range(count):
+            request = engine.submit(make(source))
+            for _ in range(3):  # it is read on its path, and runs on it
+                engine.step()
+            engine.cancel(request)
+            while not engine.idle:
+                engine.step()
+        return engine.memory, resident()
+
+    (_, before), (held, after) = run(300), run(700)
+    (least, _) = run(1)
+    assert held["caches"] == 0
+    # The most that bounded caches can hold: 64 readings of the empty prompt, 8 of what precedes a question, with and
+    # without a picture, and 8 lists of neurons.
+    model = engine._parts.model
+    position = model.backbone_position_size + model.head_position_size
+    bound = NULL_WAYS * 2 * position + 2 * PATHS * 64 * position + 8 * 8 * model.config.backbone.layers * 256
+    assert least["shared"] <= bound < MIB * 64
+    assert after - before < 24 * MIB, f"it grew by {(after - before) / MIB:.1f} MiB"
+
+
+def test_what_was_used_last_is_kept() -> None:
+    made: list[int] = []
+
+    def get(key: int) -> int:
+        return kept.get(key, lambda: made.append(key) or -key)  # type: ignore[func-returns-value]
+
+    kept: Recent[int, int] = Recent(2)
+    assert [get(key) for key in (1, 2, 1, 3, 1, 2)] == [-1, -2, -1, -3, -1, -2]
+    assert made == [1, 2, 3, 2]
+    assert (len(kept), sorted(kept)) == (2, [-2, -1])

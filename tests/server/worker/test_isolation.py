@@ -1,0 +1,181 @@
+"""The same request again, in company, beside others that fail or leave, and after the model's process was replaced: the
+same picture and the same answer, on the embedded model over real sockets."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from flashu_core.acceleration.policies import GenerationPolicy, UnderstandingPolicy
+
+POLICIES = ["exact", "flashu"]
+WITHIN = 2  # of 255: what sums in another order make of a pixel
+POINTS = 10
+
+
+def picture() -> str:
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+ENCODED = picture()
+
+
+def drawing(policy: str | dict[str, Any], **fields: Any) -> dict[str, Any]:
+    body = {"prompt": "a large red circle", "seed": 7, "num_inference_steps": POINTS, "acceleration": policy}
+    return {**body, **fields}
+
+
+def asking(policy: str | dict[str, Any], **fields: Any) -> dict[str, Any]:
+    body = {"question": "what is this?", "image": ENCODED, "max_new_tokens": 24, "acceleration": policy}
+    return {**body, "temperature": 10.0, "seed": 4, **fields}
+
+
+def post(live: Any, body: dict[str, Any]) -> httpx.Response:
+    # A client each, for they are sent at once.
+    route = "/v1/vqa" if "question" in body else "/v1/generate"
+    return httpx.post(f"http://127.0.0.1:{live.port}{route}", json=body, timeout=60)
+
+
+def pixels(response: httpx.Response) -> list[Any]:
+    assert response.status_code == 200, response.text
+    found = []
+    for image in response.json()["images"]:
+        with Image.open(io.BytesIO(base64.b64decode(image["b64_json"]))) as opened:
+            found.append(np.asarray(opened).astype(int))
+    return found
+
+
+def difference(one: httpx.Response, other: httpx.Response) -> int:
+    pairs = zip(pixels(one), pixels(other), strict=True)
+    return max(int(np.abs(first - second).max()) for first, second in pairs)
+
+
+def together(live: Any, bodies: list[dict[str, Any]], meanwhile: Callable[[], None] = lambda: None) -> list[Any]:
+    """The answers to requests that are all inside the engine at once."""
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        waiting: list[Future[httpx.Response]] = [pool.submit(post, live, body) for body in bodies]
+        meanwhile()
+        return [future.result() for future in waiting]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_alone_it_is_the_same_to_the_byte(policy: str, real: Any) -> None:
+    first, again = (post(real, drawing(policy, n=2)) for _ in range(2))
+    assert first.json()["images"] == again.json()["images"]
+    assert first.json()["schedule"] == again.json()["schedule"]
+    one, other = (post(real, asking(policy)).json() for _ in range(2))
+    assert (one["answer"], one["usage"]) == (other["answer"], other["usage"])
+    assert one["usage"]["completion_tokens"] > 5
+    moved = post(real, drawing(policy, seed=8))
+    assert difference(moved, post(real, drawing(policy))) > 50
+
+
+@pytest.mark.parametrize(("company", "policy"), [(2, "exact"), (8, "exact"), (3, "flashu"), (8, "flashu")])
+def test_in_company_it_is_the_same_within_rounding(company: int, policy: str, real: Any) -> None:
+    prompts = ["a small blue square", "two green stars on white", "a", "a yellow triangle left of a red circle"]
+    bodies = []
+    for index in range(1, company):
+        text, points = prompts[index % 4], POINTS + index
+        bodies.append(
+            drawing(policy, prompt=text, seed=index, guidance_scale=float(index), num_inference_steps=points)
+            if index % 3
+            else asking(policy, question=f"{text}?", seed=index)
+        )
+    alone, answer = post(real, drawing(policy)), post(real, asking(policy)).json()["answer"]
+    found, *_ = together(real, [drawing(policy), *bodies])
+    assert difference(found, alone) <= WITHIN
+    assert found.json()["schedule"] == alone.json()["schedule"]
+    said, *others = together(real, [asking(policy), *bodies])
+    assert said.json()["answer"] == answer
+    assert all(other.status_code == 200 for other in others)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_others_that_fail_or_leave_change_nothing(policy: str, real: Any) -> None:
+    alone, answer = post(real, drawing(policy)), post(real, asking(policy)).json()["answer"]
+    pid = real.worker.pid
+    long = drawing(policy, prompt="a blue square", num_inference_steps=1000)
+
+    def leave() -> None:
+        with httpx.stream(
+            "POST", f"http://127.0.0.1:{real.port}/v1/generate", json={**long, "stream": True}, timeout=60
+        ) as response:
+            assert next(response.iter_lines()).startswith("event: progress")
+
+    late = {**long, "timeout_s": 0.2}
+    refused = drawing(policy, prompt="word " * 5000)
+    found = together(real, [drawing(policy), asking(policy), late, refused], leave)
+    assert [one.status_code for one in found] == [200, 200, 504, 400]
+    assert difference(found[0], alone) <= WITHIN
+    assert found[1].json()["answer"] == answer
+    assert real.worker.pid == pid
+
+
+NEAR: dict[str, list[float]] = {
+    # Beside the policy's own value, where a cache that rounds its keys would take one for the other; and far from it.
+    "ffn_ratio": [0.2000000001, 0.1999999999, 0.1000000001, 0.0999999999, 0.5],
+    "hybrid_threshold": [0.3000000001, 0.2999999999, 0.9],
+    "skip_ratio": [0.2000000001, 0.1000000001, 0.6],
+    "skip_interval": [9, 11, 1],
+    "points": [0.7000000001, 0.3],
+    "low_guidance": [0.7500000001, 0.7499999999, 3.0],
+    "guidance_threshold": [0.3000000001, 0.9],
+    "head_interval": [4, 6, 1],
+    "token_ratio": [0.5000000001, 0.4999999999, 0.9],
+    "token_layer": [1, 3],
+}
+
+
+@pytest.mark.parametrize(("task", "policy"), [(drawing, GenerationPolicy), (asking, UnderstandingPolicy)])
+def test_what_others_change_of_their_policy_changes_nothing(task: Any, policy: type, real: Any) -> None:
+    """Whatever one request sets, before another or beside it, the other stays the same to the byte."""
+    victims = [task("flashu"), task({"policy": "flashu", "ffn_ratio": 0.3})]
+    expected = [post(real, victim).json() for victim in victims]
+    for parameter in (one.name for one in fields(policy)):
+        for value in NEAR[parameter]:
+            changed = task({"policy": "flashu", parameter: value}, seed=99)
+            if task is drawing and parameter == "points":
+                del changed["num_inference_steps"]
+            assert post(real, changed).status_code == 200, parameter
+        for victim, before in zip(victims, expected, strict=True):
+            found = post(real, victim).json()
+            for same in ("images", "answer", "schedule", "usage"):
+                assert found.get(same) == before.get(same), parameter
+
+
+def test_a_stopped_process_is_replaced_and_draws_the_same(serving: Any) -> None:
+    with serving(None, dtype="float32", hang_timeout_s=1.0, max_queue_seconds=3600) as live:
+        live.wait_until_ready()
+        bodies = [make(policy) for policy in POLICIES for make in (drawing, asking)]
+        before = [post(live, body).json() for body in bodies]
+        pid = live.worker.pid
+
+        def stop() -> None:
+            live.wait_for(lambda: live.worker.running == 2)
+            os.kill(pid, signal.SIGSTOP)
+
+        lost = together(
+            live, [drawing("exact", num_inference_steps=1000), drawing("flashu", num_inference_steps=1000)], stop
+        )
+        assert [(one.status_code, one.json()["error"]["code"]) for one in lost] == [(503, "worker_lost")] * 2
+        live.wait_until_ready()
+        assert live.worker.pid not in (pid, None)
+        assert live.metric("flashu_worker_restarts_total") == 1
+        for body, expected in zip(bodies, before, strict=True):
+            found = post(live, body).json()
+            for same in ("images", "answer", "schedule", "usage"):
+                assert found.get(same) == expected.get(same)

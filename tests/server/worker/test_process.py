@@ -1,0 +1,307 @@
+"""The worker's process with the real model, spoken to over its pipe as the front end does."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flashu_core import (
+    CancelledError,
+    DeadlineExceededError,
+    Engine,
+    EngineConfig,
+    Failed,
+    Finished,
+    GenerateRequest,
+    GenerateResult,
+    InvalidRequestError,
+    Progress,
+    PromptTooLongError,
+    Text,
+    UnderstandRequest,
+    UnderstandResult,
+)
+from server.worker.child_process import PROGRAM
+from server.worker.framing import PREFIX, decode, encode, lengths
+from server.worker.protocol import (
+    FROM_WORKER,
+    Cancel,
+    Load,
+    Loaded,
+    LoadFailed,
+    Refused,
+    Shutdown,
+    Submit,
+    UnitEnded,
+    Valid,
+    Validate,
+)
+
+LOAD = Load(model=None, engine=EngineConfig(dtype="float32"), policy="flashu", log_level="info")
+GENEROUS_S = 60.0
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+class Process:
+    """The child and our end of its pipe."""
+
+    def __init__(self, program: Sequence[str] = PROGRAM) -> None:
+        self.pipe, theirs = socket.socketpair()
+        self.pipe.settimeout(GENEROUS_S)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+        with theirs:
+            self.process = subprocess.Popen(
+                [*program, str(theirs.fileno())], pass_fds=[theirs.fileno()], env=environment, stderr=subprocess.PIPE
+            )
+
+    def send(self, message: object) -> None:
+        for buffer in encode(message):
+            self.pipe.sendall(buffer)
+
+    def receive(self) -> Any:
+        header, pictures = lengths(self._read(PREFIX.size))
+        return decode(self._read(header), self._read(pictures), FROM_WORKER)
+
+    def until(self, kind: type, request: int | None = None) -> tuple[Any, list[Any]]:
+        """The next message of a kind, and those before it."""
+        before: list[Any] = []
+        while True:
+            message = self.receive()
+            if isinstance(message, kind) and request in (None, getattr(message, "request", None)):
+                return message, before
+            before.append(message)
+
+    def _read(self, length: int) -> bytes:
+        data = b""
+        while len(data) < length:
+            more = self.pipe.recv(length - len(data))
+            assert more, f"the process ended with {self.process.wait()}"
+            data += more
+        return data
+
+    def end(self) -> tuple[int, str]:
+        """Its exit status and what it logged."""
+        status = self.process.wait(GENEROUS_S)
+        assert self.process.stderr is not None
+        with self.process.stderr as log:
+            return status, log.read().decode()
+
+
+@contextlib.contextmanager
+def started(load: Load | None = LOAD, program: Sequence[str] = PROGRAM) -> Iterator[Process]:
+    child = Process(program)
+    try:
+        if load is not None:
+            child.send(load)
+        yield child
+    finally:
+        child.pipe.close()
+        child.process.kill()
+        child.end() if child.process.stderr and not child.process.stderr.closed else None
+
+
+@pytest.fixture(scope="module")
+def ready() -> Iterator[Process]:
+    with started() as child:
+        loaded, before = child.until(Loaded)
+        assert loaded.info.name == "shapes-64"
+        units = [message for message in before if isinstance(message, UnitEnded)]
+        assert {ended.unit.stage for ended in units} == {"prefix", "evaluate", "vae_decode", "prefill", "decode"}
+        assert [ended.units for ended in units] == list(range(1, len(units) + 1))
+        yield child
+
+
+@pytest.fixture
+def number() -> Callable[[], int]:
+    return iter(range(int(time.monotonic() * 1000), 2**62)).__next__
+
+
+def test_it_draws_and_answers_as_the_engine_does(ready: Process, embedded: Engine, number: Any) -> None:
+    request = GenerateRequest(prompt="a red circle", seed=5, points=6, images=2)
+    ready.send(Submit(request=(one := number()), arrived=0.0, work=request))
+    finished, before = ready.until(Finished)
+    assert finished.request == one
+    drawn, expected = finished.result, embedded.generate(request)
+    assert isinstance(drawn, GenerateResult)
+    assert (finished.request, drawn.seeds, drawn.schedule) == (one, expected.seeds, expected.schedule)
+    for mine, theirs in zip(drawn.images, expected.images, strict=True):
+        assert np.abs(mine.astype(int) - theirs.astype(int)).max() <= 1  # its neurons may be in another order
+    assert [message for message in before if isinstance(message, Progress)] == [
+        Progress(one, evaluation, 5) for evaluation in range(1, 6)
+    ]
+    question = UnderstandRequest(question="what is it?", image=drawn.images[0], max_new_tokens=8)
+    ready.send(Submit(request=(two := number()), arrived=0.0, work=question))
+    finished, before = ready.until(Finished)
+    assert isinstance(finished.result, UnderstandResult)
+    assert finished.result.answer == embedded.ask(question).answer
+    assert "".join(message.text for message in before if isinstance(message, Text)) == finished.result.answer
+    assert finished.request == two
+
+
+def test_a_refusal_keeps_its_class_and_harms_nobody(ready: Process, number: Any) -> None:
+    ready.send(Submit(request=(good := number()), arrived=0.0, work=GenerateRequest(prompt="a", points=4)))
+    ready.send(Submit(request=(bad := number()), arrived=0.0, work=GenerateRequest(prompt="a red circle " * 500)))
+    refused, _ = ready.until(Refused)
+    assert refused.request == bad
+    assert isinstance(refused.error, InvalidRequestError)
+    assert refused.error.parameter == "prompt"
+    assert ready.until(Finished)[0].request == good
+
+
+def test_validating_runs_nothing(ready: Process, number: Any) -> None:
+    ready.send(Validate(request=(good := number()), work=UnderstandRequest(question="what is it?")))
+    ready.send(Validate(request=(bad := number()), work=UnderstandRequest(question="what is it? " * 500)))
+    refused, before = ready.until(Refused)
+    assert before == [Valid(request=good)]
+    assert (refused.request, type(refused.error), refused.error.parameter) == (bad, PromptTooLongError, "question")
+
+
+def test_what_is_too_late_is_refused_before_anything_is_done_for_it(ready: Process, number: Any) -> None:
+    # Its prompt is too long, too, which nobody finds out.
+    late = GenerateRequest(prompt="a red circle " * 500, points=1000, deadline=time.monotonic() - 0.001)
+    ready.send(Submit(request=(one := number()), arrived=0.0, work=late))
+    refused, _ = ready.until(Refused)
+    assert refused.request == one
+    assert isinstance(refused.error, DeadlineExceededError)
+
+
+def test_a_flood_of_commands_does_not_keep_those_inside_from_moving(toy: Any) -> None:
+    engine = toy()
+    with started(program=engine.program) as child:
+        child.until(Loaded)
+        child.send(Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="inside", points=1000)))
+        child.until(Progress)
+        engine.hold()
+        for request in range(2, 1002):
+            refused = GenerateRequest(prompt="word " * 300)
+            child.send(Submit(request=request, arrived=0.0, work=refused))
+        child.send(Submit(request=2000, arrived=0.0, work=UnderstandRequest(question="after them")))
+        time.sleep(0.5)  # until all are read
+        engine.release()
+        child.until(Finished, 2000)
+    log = (engine.folder / "log").read_text().splitlines()
+    flood = log[next(place for place, line in enumerate(log) if "word" in line) :]
+    in_a_row = longest = 0
+    for line in flood:
+        in_a_row = 0 if "evaluation" in line else in_a_row + ("word" in line)
+        longest = max(longest, in_a_row)
+    assert sum("word" in line for line in flood) == 1000
+    assert 0 < longest <= 64
+
+
+def test_shutting_down_waits_for_no_flood(toy: Any) -> None:
+    engine = toy()
+    with started(program=engine.program) as child:
+        child.until(Loaded)
+        child.send(Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="inside", points=1000)))
+        child.until(Progress)
+        engine.hold()
+        for request in range(2, 1002):
+            child.send(Submit(request=request, arrived=0.0, work=GenerateRequest(prompt="word " * 300)))
+        child.send(Shutdown())
+        time.sleep(0.5)
+        engine.release()
+        assert child.end()[0] == 0
+    assert len([entry for entry in engine.seen if entry.text.startswith("word")]) < 500
+
+
+def test_cancelling_takes_effect_at_the_next_unit(ready: Process, number: Any) -> None:
+    ready.send(Submit(request=(one := number()), arrived=0.0, work=GenerateRequest(prompt="a", points=1000)))
+    ready.until(Progress)
+    ready.send(Cancel(request=one))
+    ready.send(Cancel(request=number()))  # of nobody
+    failed, before = ready.until(Failed)
+    assert failed.request == one
+    assert isinstance(failed.error, CancelledError)
+    assert sum(isinstance(message, Progress) for message in before) < 900
+
+
+def test_a_deadline_is_held_on_the_shared_clock(ready: Process, number: Any) -> None:
+    past = GenerateRequest(prompt="a", points=1000, deadline=time.monotonic() + 0.3)
+    ready.send(Submit(request=number(), arrived=0.0, work=past))
+    failed, _ = ready.until(Failed)
+    assert isinstance(failed.error, DeadlineExceededError)
+
+
+def test_signals_of_the_terminal_are_left_to_the_front_end(ready: Process, number: Any) -> None:
+    for name in (signal.SIGINT, signal.SIGTERM):
+        ready.process.send_signal(name)
+    ready.send(Submit(request=number(), arrived=0.0, work=GenerateRequest(prompt="a", points=4)))
+    assert ready.until(Finished)
+    assert ready.process.poll() is None
+
+
+@linux
+def test_it_listens_nowhere_and_shares_no_memory(ready: Process) -> None:
+    proc = Path(f"/proc/{ready.process.pid}")
+    sockets = {link.readlink().name for link in (proc / "fd").iterdir() if "socket:" in str(link.readlink())}
+    inodes = {name.removeprefix("socket:[").removesuffix("]") for name in sockets}
+    assert inodes
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        path = proc / "net" / table
+        held = {line.split()[9] for line in path.read_text().splitlines()[1:]} if path.exists() else set()
+        assert not inodes & held
+    assert "/dev/shm" not in (proc / "maps").read_text()
+
+
+def test_it_ends_at_once_when_the_pipe_does() -> None:
+    with started() as child:
+        child.until(Loaded)
+        child.send(Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="canary prompt", points=1000, images=8)))
+        child.until(Progress)
+        child.pipe.close()
+        status, log = child.end()
+        assert status == 0
+        assert "canary" not in log
+
+
+def test_it_ends_even_while_it_loads() -> None:
+    with started() as child:
+        child.pipe.close()
+        assert child.end()[0] == 0
+
+
+def test_shutdown_ends_it_in_order() -> None:
+    with started() as child:
+        child.until(Loaded)
+        child.send(Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="a", points=1000)))
+        child.until(Progress)
+        child.send(Shutdown())
+        assert child.end()[0] == 0
+
+
+def test_a_broken_frame_ends_it_with_an_error() -> None:
+    with started(None) as child:
+        child.pipe.sendall(b"canary" * 100)
+        status, log = child.end()
+        assert status == 1
+        assert "broken frame" in log and "canary" not in log
+
+
+def test_anything_before_what_to_load_ends_it() -> None:
+    with started(None) as child:
+        child.send(Cancel(request=1))
+        status, log = child.end()
+        assert (status, "not what to load" in log) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"), [({"model": "/nowhere/at/all"}, "nowhere"), ({"policy": "warp"}, "use one of: exact, flashu")]
+)
+def test_what_cannot_be_loaded_is_told(change: dict[str, Any], word: str) -> None:
+    with started(dataclasses.replace(LOAD, **change)) as child:
+        failed, _ = child.until(LoadFailed)
+        assert word in failed.message
+        assert child.end()[0] == 1
