@@ -25,7 +25,7 @@ from flashu_core.config import EngineConfig
 from flashu_core.engine.latency_model import Quote, UnitCosts
 from flashu_core.types import GenerateRequest, Request, Stage, Task, UnderstandRequest
 from server.errors import OverloadedError
-from server.worker.admission import Admission, Room, Ticket
+from server.worker.admission import Admission, QueueLimits, Ticket
 
 TASKS: tuple[Task, ...] = ("generate", "vqa")
 WITHIN = 1.3  # times the limit, the 95th percentile of waits
@@ -49,7 +49,7 @@ class Stream:
     rate: float
     max_tokens: int = 16
     tokens: tuple[int, int] = (1, 16)
-    points: int | None = None
+    num_inference_steps: int | None = None
     images: int = 1
     since: float = 0.0
     until: float = 120.0
@@ -86,9 +86,9 @@ class Found:
 class _Admitting(Guard):
     """The server's admission, as the worker tells it what happens."""
 
-    def __init__(self, costs: UnitCosts, room: Room, requests: Mapping[int, Request]) -> None:
+    def __init__(self, costs: UnitCosts, queue_limits: QueueLimits, requests: Mapping[int, Request]) -> None:
         self._now = 0.0
-        self._admission = Admission(costs, room, clock=lambda: self._now)
+        self._admission = Admission(costs, queue_limits, clock=lambda: self._now)
         self._requests = requests
         self._tickets: dict[int, Ticket] = {}
         self.starts: dict[int, float] = {}
@@ -118,24 +118,30 @@ class _Admitting(Guard):
 
 
 def simulate(
-    costs: UnitCosts, streams: Sequence[Stream], *, config: EngineConfig, room: Room, policy: str, seed: int
+    costs: UnitCosts,
+    streams: Sequence[Stream],
+    *,
+    config: EngineConfig,
+    queue_limits: QueueLimits,
+    policy: str,
+    seed: int,
 ) -> dict[str, Found]:
     """Each stream's outcome, by its name (its task, where it has none); the first seconds are not counted."""
-    drawn = random.Random(seed)
+    generated = random.Random(seed)
     trace: list[tuple[Arrival, Request, Quote, Stream]] = []
     for stream in streams:
-        for at in _moments(stream, drawn):
+        for at in _moments(stream, generated):
             request = _request(stream, policy)
             quote = costs.quote(request)
             arrival = Arrival(at=at, task=stream.task)
             if stream.task == "generate":
                 arrival = replace(arrival, schedule=_schedule(costs, request, policy), rows=stream.images)
             else:
-                arrival = replace(arrival, tokens=drawn.randint(*stream.tokens))
+                arrival = replace(arrival, tokens=generated.randint(*stream.tokens))
                 quote = replace(quote, units=arrival.tokens)  # what it takes alone, really
             trace.append((arrival, request, quote, stream))
     trace.sort(key=lambda one: one[0].at)
-    guard = _Admitting(costs, room, {number: one[1] for number, one in enumerate(trace, start=1)})
+    guard = _Admitting(costs, queue_limits, {number: one[1] for number, one in enumerate(trace, start=1)})
     outcome = serve([one[0] for one in trace], costs, make_scheduler(config), guard=guard)
     ended = {latency.request: latency.seconds for latency in outcome.latencies}
     found = {}
@@ -156,14 +162,14 @@ def simulate(
 
 def capacity(costs: UnitCosts, stream: Stream, *, config: EngineConfig, policy: str, seed: int) -> float:
     """Requests of a stream that the scheduler serves in a second of a queue that is never empty."""
-    drawn = random.Random(seed)
+    generated = random.Random(seed)
     request = _request(stream, policy)
     burst = [
         Arrival(
             at=0.0,
             task=stream.task,
             schedule=_schedule(costs, request, policy) if stream.task == "generate" else Schedule(),
-            tokens=drawn.randint(*stream.tokens),
+            tokens=generated.randint(*stream.tokens),
             rows=stream.images,
         )
         for _ in range(200)
@@ -171,23 +177,31 @@ def capacity(costs: UnitCosts, stream: Stream, *, config: EngineConfig, policy: 
     return len(burst) / serve(burst, costs, make_scheduler(config)).ended
 
 
-def _moments(stream: Stream, drawn: random.Random) -> Iterator[float]:
+def _moments(stream: Stream, generated: random.Random) -> Iterator[float]:
     at = stream.since
-    while (at := at + drawn.expovariate(stream.rate)) < stream.until:
+    while (at := at + generated.expovariate(stream.rate)) < stream.until:
         yield at
 
 
 def _request(stream: Stream, policy: str) -> Request:
     if stream.task == "generate":
-        return GenerateRequest(prompt="a", policy=policy, points=stream.points, images=stream.images)
-    return UnderstandRequest(question="a", policy=policy, max_new_tokens=stream.max_tokens)
+        return GenerateRequest(
+            prompt="a", acceleration=policy, num_inference_steps=stream.num_inference_steps, num_images=stream.images
+        )
+    return UnderstandRequest(question="a", acceleration=policy, max_new_tokens=stream.max_tokens)
 
 
 def _schedule(costs: UnitCosts, request: Request, policy: str) -> Schedule:
     assert isinstance(request, GenerateRequest)
     generation = with_own(costs.policies)[policy].generate
-    points = generation.points_of(costs.points) if request.points is None else request.points
-    return make_schedule(generation.techniques, points=points, guidance=costs.guidance)
+    num_inference_steps = (
+        generation.inference_steps_of(costs.num_inference_steps)
+        if request.num_inference_steps is None
+        else request.num_inference_steps
+    )
+    return make_schedule(
+        generation.techniques, num_inference_steps=num_inference_steps, guidance_scale=costs.guidance_scale
+    )
 
 
 def mixes(pictures: float, answers: float, seconds: float = 120.0) -> dict[str, list[Stream]]:
@@ -198,14 +212,14 @@ def mixes(pictures: float, answers: float, seconds: float = 120.0) -> dict[str, 
         seconds: that each mix lasts.
     """
     questions = Stream(task="vqa", rate=0.8 * answers, until=seconds)
-    drawing = Stream(task="generate", rate=pictures, until=seconds)
+    generation = Stream(task="generate", rate=pictures, until=seconds)
     half = seconds / 2
     poison = Stream(task="vqa", rate=0.4 * answers, max_tokens=4096, tokens=(1, 3), until=half, name="ended at once")
     longs = Stream(
         task="vqa", rate=10.0, max_tokens=4096, tokens=(4096, 4096), since=half, until=half + seconds / 6, name="long"
     )
     short = Stream(task="vqa", rate=0.2 * answers, until=seconds, name="short")
-    giant = Stream(task="generate", rate=2.4 / seconds, points=1000, images=8, until=seconds, name="giant")
+    giant = Stream(task="generate", rate=2.4 / seconds, num_inference_steps=1000, images=8, until=seconds, name="giant")
     return {
         "long after ended at once": [poison, longs, short],
         "middling after ended at once": [
@@ -213,32 +227,34 @@ def mixes(pictures: float, answers: float, seconds: float = 120.0) -> dict[str, 
             replace(longs, max_tokens=128, tokens=(128, 128)),
             short,
         ],
-        "pictures 2x": [replace(drawing, rate=2 * pictures)],
-        "pictures 2x beside questions": [replace(drawing, rate=2 * pictures), questions],
-        "pictures 10x beside questions": [replace(drawing, rate=10 * pictures), questions],
-        "both 2x": [replace(drawing, rate=2 * pictures), replace(questions, rate=2 * answers)],
-        "both 10x": [replace(drawing, rate=10 * pictures), replace(questions, rate=10 * answers)],
-        "pictures beside a giant": [giant, replace(drawing, rate=0.2 * pictures)],
+        "pictures 2x": [replace(generation, rate=2 * pictures)],
+        "pictures 2x beside questions": [replace(generation, rate=2 * pictures), questions],
+        "pictures 10x beside questions": [replace(generation, rate=10 * pictures), questions],
+        "both 2x": [replace(generation, rate=2 * pictures), replace(questions, rate=2 * answers)],
+        "both 10x": [replace(generation, rate=10 * pictures), replace(questions, rate=10 * answers)],
+        "pictures beside a giant": [giant, replace(generation, rate=0.2 * pictures)],
     }
 
 
 def run(costs: UnitCosts, *, limit: float, policy: str, seed: int, config: EngineConfig) -> dict[str, Any]:
     """Every mix's streams."""
-    room = Room(seconds=limit, batch=config.max_batch, rows=config.running, answer_weight=config.answer_weight)
-    most: dict[Task, float] = {
+    queue_limits = QueueLimits(
+        seconds=limit, batch=config.max_batch, rows=config.running, answer_weight=config.answer_weight
+    )
+    maximum: dict[Task, float] = {
         task: capacity(costs, Stream(task=task, rate=1.0), config=config, policy=policy, seed=seed) for task in TASKS
     }
     return {
-        "capacity_per_s": most,
+        "capacity_per_s": maximum,
         "limit_s": limit,
         "mixes": {
             name: {
                 stream: found.to_json()
                 for stream, found in simulate(
-                    costs, streams, config=config, room=room, policy=policy, seed=seed
+                    costs, streams, config=config, queue_limits=queue_limits, policy=policy, seed=seed
                 ).items()
             }
-            for name, streams in mixes(most["generate"], most["vqa"]).items()
+            for name, streams in mixes(maximum["generate"], maximum["vqa"]).items()
         },
     }
 
@@ -247,15 +263,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Simulates, saves and shows; returns 1 where accepted requests wait for much longer than the limit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.admission_sim", description=__doc__)
     parser.add_argument("--costs", default="unit-costs-shapes-64", metavar="NAME", help="result with the costs")
-    parser.add_argument("--limit", type=float, default=Room().seconds, help="max_queue_seconds")
-    parser.add_argument("--policy", default="flashu")
+    parser.add_argument("--limit", type=float, default=QueueLimits().seconds, help="max_queue_seconds")
+    parser.add_argument("--acceleration", default="flashu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", default="admission-sim", metavar="NAME", help="name of the result")
     parser.add_argument("--results", type=Path, default=machine.RESULTS, metavar="FOLDER")
     options = parser.parse_args(arguments)
     recorded = json.loads((options.results / f"{options.costs}.json").read_text())
     costs = UnitCosts.from_json(recorded["costs"])
-    found = run(costs, limit=options.limit, policy=options.policy, seed=options.seed, config=EngineConfig())
+    found = run(costs, limit=options.limit, policy=options.acceleration, seed=options.seed, config=EngineConfig())
     machine.save(options.save, {**found, "costs": options.costs, "costs_of": recorded["machine"]}, options.results)
     row = "{:<32}{:<16}{:>9}{:>8}{:>10}{:>10}{:>8}{:>8}"
     print(row.format("mix", "stream", "offered", "taken", "a second", "wait p50", "p95", "start"))

@@ -1,4 +1,4 @@
-"""Prints what one picture and one answer cost: `python -m benchmarks.cost --size 1.5b --policy exact --json`.
+"""Prints what one picture and one answer cost: `python -m benchmarks.cost --size 1.5b --acceleration exact --json`.
 
 It shows what `flops` counts, beside the original's way of computing the same. The totals are of denoising; the
 autoencoder, which no technique touches and the published comparisons leave out, is a line of its own.
@@ -19,34 +19,46 @@ TERA = 1e12
 
 
 def measure(
-    size: str, policy: str, *, points: int | None, guidance: float, prompt_tokens: int, question_tokens: int
+    size: str,
+    policy: str,
+    *,
+    num_inference_steps: int | None,
+    guidance_scale: float,
+    prompt_tokens: int,
+    question_tokens: int,
 ) -> dict[str, Any]:
     """The costs of a model under a policy, in FLOPs; `prompt_tokens` as in `flops.generation_cost`."""
     config, chosen = MODELS[size], POLICIES[policy]
-    original_points = points or config.points
-    points = points or round(config.points * chosen.generate.points)
-    cost = flops.generation_cost(config, chosen.generate, points=points, guidance=guidance, prompt_tokens=prompt_tokens)
-    evaluation = flops.reference_evaluation_cost(config, prompt_tokens=prompt_tokens)
-    original = evaluation * (original_points - 1)
+    original_steps = num_inference_steps or config.num_inference_steps
+    num_inference_steps = num_inference_steps or round(config.num_inference_steps * chosen.generate.points)
+    cost = flops.generation_cost(
+        config,
+        chosen.generate,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        prompt_tokens=prompt_tokens,
+    )
+    step = flops.reference_step_cost(config, prompt_tokens=prompt_tokens)
+    original = step * (original_steps - 1)
     answer = flops.answer_cost(config, chosen.vqa, question_tokens=question_tokens)
     return {
         "size": size,
         "policy": policy,
-        "points": points,
-        "guidance": guidance,
+        "points": num_inference_steps,
+        "guidance": guidance_scale,
         "prompt_tokens": prompt_tokens,
         "question_tokens": question_tokens,
         "parameters": flops.parameters(config),
         "generation": {
             "parts": {**cost.parts, "vae_decode": cost.vae_decode},
-            "evaluations": list(cost.evaluation.values()),
+            "evaluations": list(cost.step.values()),
             "total": cost.denoising,
             "total_with_vae": cost.denoising + cost.vae_decode,
         },
         "reference": {
-            "points": original_points,
+            "points": original_steps,
             "padded": flops.padded_length(config, prompt_tokens),
-            "evaluation": evaluation,
+            "evaluation": step,
             "total": original,
         },
         "fewer": original / cost.denoising,
@@ -79,9 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Counts and prints; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
     parser.add_argument("--size", choices=sorted(MODELS), default="1.5b")
-    parser.add_argument("--policy", choices=sorted(POLICIES), default="exact")
-    parser.add_argument("--points", type=int, help="of both grids; by default the model's and the policy's")
-    parser.add_argument("--guidance", type=float, default=5.0)
+    parser.add_argument("--acceleration", choices=sorted(POLICIES), default="flashu")
+    parser.add_argument(
+        "--num-inference-steps", type=int, help="of both grids; by default the model's and the policy's"
+    )
+    parser.add_argument("--guidance-scale", type=float, default=5.0)
     parser.add_argument("--prompt-tokens", type=int, default=64)
     parser.add_argument("--question-tokens", type=int, default=64)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -89,9 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     found = measure(
         options.size,
-        options.policy,
-        points=options.points,
-        guidance=options.guidance,
+        options.acceleration,
+        num_inference_steps=options.num_inference_steps,
+        guidance_scale=options.guidance_scale,
         prompt_tokens=options.prompt_tokens,
         question_tokens=options.question_tokens,
     )

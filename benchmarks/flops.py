@@ -109,13 +109,13 @@ class GenerationCost:
     """FLOPs of drawing pictures with the engine.
 
     Attributes:
-        parts: `prefix`, and all evaluations' `features`, `backbone`, `head`, `guidance`.
+        parts: `prefix`, and all evaluations' `features`, `backbone`, `head`, `guidance_scale`.
         evaluation: FLOPs of one evaluation for each distinct plan, in the order they first run.
         vae_decode: apart, for denoising is what the techniques change.
     """
 
     parts: Mapping[str, int]
-    evaluation: Mapping[StepPlan, int]
+    step: Mapping[StepPlan, int]
     vae_decode: int
 
     @property
@@ -125,7 +125,13 @@ class GenerationCost:
 
 
 def generation_cost(
-    config: ModelConfig, policy: GenerationPolicy, *, points: int, guidance: float, prompt_tokens: int, images: int = 1
+    config: ModelConfig,
+    policy: GenerationPolicy,
+    *,
+    num_inference_steps: int,
+    guidance_scale: float,
+    prompt_tokens: int,
+    images: int = 1,
 ) -> GenerationCost:
     """What the engine computes to draw `images` pictures of one prompt on the model's default grid.
 
@@ -142,8 +148,10 @@ def generation_cost(
             text=text,
             null=null,
             noise=latents,
-            schedule=make_schedule(policy.techniques, points=points, guidance=guidance),
-            times=sampler.time_grid(points, config.time_shift),
+            schedule=make_schedule(
+                policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale
+            ),
+            times=sampler.time_grid(num_inference_steps, config.time_shift),
             pruned=pruned_path(config, policy.ffn_ratio),
         )
     parts = dict(spans.flops)
@@ -151,9 +159,9 @@ def generation_cost(
     costs: dict[StepPlan, int] = {}
     while not state.done:
         plan = state.plan
-        key = (plan, state.text.loaded, state.left_out)
-        if key in known and state.text.loaded == (state.path.name, state.left_out):
-            state.evaluation += 1  # the same plan on the same path costs the same: counted, not run again
+        key = (plan, state.text.loaded, state.skipped_layers)
+        if key in known and state.text.loaded == (state.path.name, state.skipped_layers):
+            state.step += 1  # the same plan on the same path costs the same: counted, not run again
         else:
             with counting() as spans:
                 generate.advance(model, [state], spans)
@@ -166,7 +174,7 @@ def generation_cost(
             parts[name] = parts.get(name, 0) + flops
     return GenerationCost(
         parts=parts,
-        evaluation=costs,
+        step=costs,
         vae_decode=vae_decode_cost(config, images),
     )
 
@@ -190,7 +198,7 @@ def padded_length(config: ModelConfig, prompt_tokens: int) -> int:
     return max(PADDED, -(-needed // PADDED_STEP) * PADDED_STEP)
 
 
-def reference_evaluation_cost(config: ModelConfig, *, prompt_tokens: int, images: int = 1) -> int:
+def reference_step_cost(config: ModelConfig, *, prompt_tokens: int, images: int = 1) -> int:
     """One evaluation the original's way: both branches whole, padded, picture embedded twice, logits for all."""
     model = meta_model(config)
     length = padded_length(config, prompt_tokens)

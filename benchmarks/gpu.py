@@ -91,48 +91,48 @@ def _medians(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: statistics.median(sample[name] for sample in samples) for name in samples[0]}
 
 
-def drawing_times(
+def generation_times(
     model: Showo2, watch: Stopwatch, memory: Memory, dearest: StepPlan, options: argparse.Namespace
 ) -> dict[str, Any]:
     """A picture without the autoencoder: the engine and the original's loop in turn.
 
     `dearest` is the plan whose evaluations `evaluation_ms` is of: with techniques the others leave something out.
     """
-    drawing = loops.example_drawing(
+    generation = loops.example_generation(
         model,
         prompt_tokens=options.prompt_tokens,
-        points=options.points,
-        guidance=options.guidance,
+        num_inference_steps=options.num_inference_steps,
+        guidance_scale=options.guidance_scale,
         images=options.batch,
     )
     padded = flops.padded_length(model.config, options.prompt_tokens)
-    policy, exact = POLICIES[options.policy].generate, POLICIES["exact"].generate
+    policy, exact = POLICIES[options.acceleration].generate, POLICIES["exact"].generate
 
-    def draw_original() -> None:
-        loops.draw_original(model, drawing, padded=padded)
+    def generate_original() -> None:
+        loops.generate_original(model, generation, padded=padded)
 
     memory.take_peak()
     for _ in range(max(options.warm_up, 1)):
-        loops.draw(model, drawing, policy, Spans(model.device))
+        loops.run_pathway(model, generation, policy, Spans(model.device))
     watch.wait()
     peak = memory.take_peak()
     if options.reference_runs:
-        draw_original()
+        generate_original()
     totals: list[float] = []
     originals: list[float] = []
     exacts: list[float] = []
     components: list[dict[str, float]] = []
-    evaluations: list[float] = []
+    steps: list[float] = []
     reused: list[float] = []
     for run in range(options.runs):
         prefix = Spans(model.device)
         watch.wait()
         begun = time.perf_counter()
-        state = loops.draw(model, drawing, policy, prefix)
+        state = loops.run_pathway(model, generation, policy, prefix)
         watch.wait()
         totals.append((time.perf_counter() - begun) * 1000)
         components.append(total_milliseconds([prefix, *state.spans]))
-        evaluations += [
+        steps += [
             sum(total_milliseconds([spans]).values())
             for plan, spans in zip(state.schedule, state.spans, strict=True)
             if plan == dearest
@@ -143,16 +143,16 @@ def drawing_times(
             if plan.head == "reuse"
         ]
         if policy != exact:
-            exacts.append(watch.milliseconds(lambda: loops.draw(model, drawing, exact, Spans(model.device))))
+            exacts.append(watch.milliseconds(lambda: loops.run_pathway(model, generation, exact, Spans(model.device))))
         if run < options.reference_runs:
-            originals.append(watch.milliseconds(draw_original))
+            originals.append(watch.milliseconds(generate_original))
     total = statistics.median(totals)
     original = statistics.median(originals) if originals else None
     plain = statistics.median(exacts) if exacts else None
     return {
         "total_ms": total,
         "components_ms": _medians(components),
-        "evaluation_ms": statistics.median(evaluations),
+        "evaluation_ms": statistics.median(steps),
         "reusing_evaluation_ms": statistics.median(reused) if reused else None,
         "reference_ms": original,
         "speedup": original / total if original is not None else None,
@@ -168,7 +168,7 @@ def drawing_times(
 def answer_times(model: Showo2, vae: Vae, watch: Stopwatch, options: argparse.Namespace) -> dict[str, Any]:
     """Time to an answer's first token, autoencoder included, and of each token after it."""
     question = loops.example_question(model, question_tokens=options.question_tokens)
-    system, policy = loops.read_system(model, question), POLICIES[options.policy].vqa
+    system, policy = loops.read_system(model, question), POLICIES[options.acceleration].vqa
     pixels = torch.zeros(
         1, 3, *(side * WAN_VAE.compression for side in question.latents.shape[-2:]), device=model.device
     )
@@ -271,22 +271,22 @@ def device_rates(device: torch.device, dtype: torch.dtype, watch: Stopwatch, run
 
 def _counted(options: argparse.Namespace) -> tuple[dict[str, Any], StepPlan]:
     """FLOPs, and the plan whose evaluation costs most."""
-    config, policy = MODELS[options.size], POLICIES[options.policy].generate
+    config, policy = MODELS[options.size], POLICIES[options.acceleration].generate
     cost = flops.generation_cost(
         config,
         policy,
-        points=loops.policy_points(policy, options.points),
-        guidance=options.guidance,
+        num_inference_steps=loops.policy_steps(policy, options.num_inference_steps),
+        guidance_scale=options.guidance_scale,
         prompt_tokens=options.prompt_tokens,
         images=options.batch,
     )
-    original = flops.reference_evaluation_cost(config, prompt_tokens=options.prompt_tokens, images=options.batch)
-    dearest = max(cost.evaluation, key=lambda plan: cost.evaluation[plan])
+    original = flops.reference_step_cost(config, prompt_tokens=options.prompt_tokens, images=options.batch)
+    dearest = max(cost.step, key=lambda plan: cost.step[plan])
     counted = {
         "parts": {**cost.parts, "vae_decode": cost.vae_decode},
         "total": cost.denoising,
-        "evaluation": cost.evaluation[dearest],
-        "reference_total": original * (options.points - 1),
+        "evaluation": cost.step[dearest],
+        "reference_total": original * (options.num_inference_steps - 1),
     }
     return counted, dearest
 
@@ -308,7 +308,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         use_vae_graphs(vae)
     weights = sum(p.numel() * p.element_size() for module in (model, vae) for p in module.parameters())
     loaded = memory.allocated()
-    generation = drawing_times(model, watch, memory, dearest, options)
+    generation = generation_times(model, watch, memory, dearest, options)
     latents = torch.randn(flops.latent_shape(config, options.batch), device=device)
     generation["vae_decode_3d_ms"] = watch.median(lambda: decode_3d(vae, latents), min(options.runs, 5))
     generation["vae_decode_ms"] = watch.median(lambda: vae.decode(latents), options.runs)
@@ -318,10 +318,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     reached = counted["evaluation"] / generation["evaluation_ms"] / 1e9
     return {
         "size": options.size,
-        "policy": options.policy,
+        "policy": options.acceleration,
         "batch": options.batch,
-        "points": options.points,
-        "guidance": options.guidance,
+        "points": options.num_inference_steps,
+        "guidance": options.guidance_scale,
         "prompt_tokens": options.prompt_tokens,
         "question_tokens": options.question_tokens,
         "tokens": options.tokens,
@@ -341,7 +341,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             "answer_peak_bytes": memory.take_peak(),
         },
         "flops": counted,
-        "evaluation_tflops": reached,
+        "step_tflops": reached,
         "share_of_matrix_rate": reached / rates["matrix_tflops"],
         "rates": rates,
         "machine": machine.describe(device),
@@ -352,13 +352,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python benchmarks/gpu.py", description=__doc__)
     parser.add_argument("--size", choices=sorted(MODELS), default="1.5b")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--policy", choices=sorted(POLICIES), default="exact")
+    parser.add_argument("--acceleration", choices=sorted(POLICIES), default="flashu")
     parser.add_argument("--attention", choices=("sdpa", "flash-attn"), default="sdpa")
     parser.add_argument("--enforce-eager", action="store_true", help="no CUDA graphs and no fused kernels")
     parser.add_argument("--batch", type=int, default=1, help="pictures drawn together")
     parser.add_argument("--answers", type=int, default=16, help="answers decoded together")
-    parser.add_argument("--points", type=int, default=50)
-    parser.add_argument("--guidance", type=float, default=5.0)
+    parser.add_argument("--num-inference-steps", type=int, default=50)
+    parser.add_argument("--guidance-scale", type=float, default=5.0)
     parser.add_argument("--prompt-tokens", type=int, default=64)
     parser.add_argument("--question-tokens", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=64, help="length of an answer")

@@ -49,25 +49,25 @@ def load(device: str, dtype: str, *, eager: bool) -> Engine:
 
 def latents(engine: Engine, policy: str, times: int) -> list[Tensor]:
     """Of each prompt, drawn alone, the last of several times."""
-    drawer = engine._direct.drawer  # noqa: SLF001 - results hold pixels, whose rounding hides what is measured here
+    generate_runner = engine._direct.generate_runner  # noqa: SLF001 - results hold pixels, whose rounding hides what is measured here
     found: list[Tensor] = []
     spans = Spans(torch.device("cpu"))
     for _ in range(times):
         found = []
         for seed, prompt in enumerate(PROMPTS):
-            drawing = drawer.accept(0, GenerateRequest(prompt=prompt, policy=policy), seed)
-            drawer.read_prompts([drawing], spans)
-            while drawing.state is not None and not drawing.state.done:
-                drawer.evaluate([drawing], spans)
-            assert drawing.state is not None
-            found.append(drawing.state.latents.float().cpu())
+            generation = generate_runner.accept(0, GenerateRequest(prompt=prompt, acceleration=policy), seed)
+            generate_runner.read_prompts([generation], spans)
+            while generation.state is not None and not generation.state.done:
+                generate_runner.evaluate([generation], spans)
+            assert generation.state is not None
+            found.append(generation.state.latents.float().cpu())
     return found
 
 
 def answers(engine: Engine, policy: str, pictures: Sequence[Pixels]) -> list[str]:
     """To every question about every picture."""
     return [
-        engine.ask(UnderstandRequest(question=question, image=image, policy=policy)).answer
+        engine.understand(UnderstandRequest(question=question, image=image, acceleration=policy)).answer
         for image in pictures
         for question in QUESTIONS
     ]
@@ -84,7 +84,7 @@ def measure(device: str) -> dict[str, Any]:
     torch.backends.cudnn.allow_tf32 = False
     exact = load(device, "float32", eager=True)
     pictures = [
-        exact.generate(GenerateRequest(prompt=prompt, seed=seed, policy="exact")).images[0]
+        exact.generate(GenerateRequest(prompt=prompt, seed=seed, acceleration="exact")).images[0]
         for seed, prompt in enumerate(PROMPTS)
     ]
     wanted = {policy: (latents(exact, policy, 1), answers(exact, policy, pictures)) for policy in ("exact", "flashu")}
@@ -92,10 +92,10 @@ def measure(device: str) -> dict[str, Any]:
     for name, eager in (("bfloat16_eager", True), ("bfloat16_graphs", False)):
         engine = load(device, "bfloat16", eager=eager)
         found[name] = {}
-        for policy, (drawn, said) in wanted.items():
+        for policy, (generated, said) in wanted.items():
             own = answers(engine, policy, pictures)
             found[name][policy] = {
-                "latents": errors(latents(engine, policy, 1 if eager else GRAPH_ROUNDS), drawn),
+                "latents": errors(latents(engine, policy, 1 if eager else GRAPH_ROUNDS), generated),
                 "same_answers": sum(one == other for one, other in zip(own, said, strict=True)) / len(said),
             }
     found["passed"] = all(one["latents"]["median"] <= LIMIT for one in found["bfloat16_graphs"].values())

@@ -27,13 +27,13 @@ class Row:
     wanted: float
     value: Callable[[Record], float]
     unit: str
-    most: bool = False  # whether `wanted` is the most instead of the least
+    maximum: bool = False  # whether `wanted` is the most instead of the least
 
     def cells(self, record: Record) -> list[str]:
         """For the table."""
         found = self.value(record)
-        reached = found <= self.wanted if self.most else found >= self.wanted
-        sign = "at most" if self.most else "at least"
+        reached = found <= self.wanted if self.maximum else found >= self.wanted
+        sign = "at most" if self.maximum else "at least"
         return [
             self.name,
             f"`{self.policy}`",

@@ -23,14 +23,14 @@ from flashu_core.timing import Spans
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawing:
+class GenerateSequence:
     """A picture to draw: ids of `bos text image_start`, noise on the model's device, grid and guidance."""
 
     text: Sequence[int]
     null: Sequence[int]
     noise: Tensor
-    points: int
-    guidance: float
+    num_inference_steps: int
+    guidance_scale: float
 
 
 def example_ids(model: Showo2, count: int, seed: int) -> list[int]:
@@ -40,38 +40,44 @@ def example_ids(model: Showo2, count: int, seed: int) -> list[int]:
     return ids
 
 
-def example_drawing(model: Showo2, *, prompt_tokens: int, points: int, guidance: float, images: int = 1) -> Drawing:
+def example_generation(
+    model: Showo2, *, prompt_tokens: int, num_inference_steps: int, guidance_scale: float, images: int = 1
+) -> GenerateSequence:
     """A drawing of a prompt with that many ids in all."""
     shape = flops.latent_shape(model.config, images)
-    return Drawing(
+    return GenerateSequence(
         text=example_ids(model, prompt_tokens, 1),
         null=example_ids(model, flops.NULL_TOKENS, 2),
         noise=sampler.noise(3, shape).to(model.device),
-        points=points,
-        guidance=guidance,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
     )
 
 
-def policy_points(policy: GenerationPolicy, points: int) -> int:
-    """Points of a policy's own grid where the original's has `points`."""
-    return max(round(points * policy.points), 2)
+def policy_steps(policy: GenerationPolicy, num_inference_steps: int) -> int:
+    """Points of a policy's own grid where the original's has `num_inference_steps`."""
+    return max(round(num_inference_steps * policy.points), 2)
 
 
-def draw(model: Showo2, drawing: Drawing, policy: GenerationPolicy, prefix: Spans) -> generate.Generation:
+def run_pathway(
+    model: Showo2, generation: GenerateSequence, policy: GenerationPolicy, prefix: Spans
+) -> generate.Generation:
     """The engine: prompts once, then image blocks only. `prefix` measures the prompts; evaluations have their spans.
 
     Neurons are random like everything else, so a pruned path takes as many as a calibration would keep.
     """
-    points = policy_points(policy, drawing.points)
+    num_inference_steps = policy_steps(policy, generation.num_inference_steps)
     with prefix.span("prefix"):
-        text, null = generate.Prompt(drawing.text), generate.Prompt(drawing.null)
+        text, null = generate.Prompt(generation.text), generate.Prompt(generation.null)
         state = generate.begin(
             model,
             text=text,
             null=null,
-            noise=drawing.noise,
-            schedule=make_schedule(policy.techniques, points=points, guidance=drawing.guidance),
-            times=sampler.time_grid(points, model.config.time_shift),
+            noise=generation.noise,
+            schedule=make_schedule(
+                policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=generation.guidance_scale
+            ),
+            times=sampler.time_grid(num_inference_steps, model.config.time_shift),
             pruned=flops.pruned_path(model.config, policy.ffn_ratio),
         )
     while not state.done:
@@ -80,19 +86,19 @@ def draw(model: Showo2, drawing: Drawing, policy: GenerationPolicy, prefix: Span
 
 
 @torch.inference_mode()
-def draw_original(model: Showo2, drawing: Drawing, *, padded: int) -> Tensor:
+def generate_original(model: Showo2, generation: GenerateSequence, *, padded: int) -> Tensor:
     """The original: in every evaluation both sequences whole and padded, and the logits of every position."""
-    images = drawing.noise.shape[0]
-    rows = [list(drawing.text)] * images + [list(drawing.null)] * images
+    images = generation.noise.shape[0]
+    rows = [list(generation.text)] * images + [list(generation.null)] * images
     ids = torch.tensor([row + [0] * (padded - len(row)) for row in rows], device=model.device)
     offsets = [len(row) for row in rows]
-    times = sampler.time_grid(drawing.points, model.config.time_shift).tolist()
-    latents = drawing.noise.float()
+    times = sampler.time_grid(generation.num_inference_steps, model.config.time_shift).tolist()
+    latents = generation.noise.float()
     for start, end in pairwise(times):
         both = torch.cat([latents, latents])
         now = torch.full((2 * images,), start, device=model.device)
         text, null = reference.velocities(model, ids, offsets, both, now, with_logits=True).chunk(2)
-        latents = sampler.euler(latents, sampler.guide(text, null, drawing.guidance), start, end)
+        latents = sampler.euler(latents, sampler.guide(text, null, generation.guidance_scale), start, end)
     return latents
 
 
@@ -180,8 +186,8 @@ def answer_original(model: Showo2, question: Question, *, tokens: int) -> list[i
     # At "image" the block is as long as at "time" and so takes in the token after the picture.
     size = block.shape[1] if config.time_token or config.understanding_block == "time" else block.shape[1] + 1
     sequence = torch.cat([before, block, model.embed(question.after)], dim=1)
-    drawn: list[int] = []
+    generated: list[int] = []
     for _ in range(tokens):
-        drawn.append(int(reference.answer_logits(model, sequence, (start, size))[0, -1].argmax()))
-        sequence = torch.cat([sequence, model.embed(drawn[-1:])], dim=1)
-    return drawn
+        generated.append(int(reference.answer_logits(model, sequence, (start, size))[0, -1].argmax()))
+        sequence = torch.cat([sequence, model.embed(generated[-1:])], dim=1)
+    return generated

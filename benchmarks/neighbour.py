@@ -98,26 +98,26 @@ def measure(*, neighbours: int, rounds: int, count: int, tokens: int) -> dict[st
             name: {kind: {"quiet": [], "busy": []} for kind in wanted} for name in servers
         }
 
-        def ask(company: str, count: int) -> None:
+        def send(load: str, count: int) -> None:
             for kind, (route, body) in wanted.items():
                 for name, base_url in servers.items():
-                    seconds[name][kind][company] += timed(base_url, route, body, count)
+                    seconds[name][kind][load] += timed(base_url, route, body, count)
 
         for base_url in servers.values():
             for route, body in wanted.values():
                 timed(base_url, route, body, 2)
         for _ in range(rounds):
-            ask("quiet", count)
+            send("quiet", count)
             with busy(neighbours):
                 time.sleep(0.5)
-                ask("busy", max(count // 4, 2))
+                send("busy", max(count // 4, 2))
     return {"neighbours": neighbours, "tokens": tokens, **ratios(seconds), "seconds": seconds}
 
 
 def ratios(seconds: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> dict[str, Any]:
     """Medians of seconds by server, kind of request and company; busy over quiet; each over spinning, when quiet."""
     medians = {
-        name: {kind: {company: statistics.median(times) for company, times in by.items()} for kind, by in kinds.items()}
+        name: {kind: {load: statistics.median(times) for load, times in by.items()} for kind, by in kinds.items()}
         for name, kinds in seconds.items()
     }
     return {

@@ -112,7 +112,7 @@ def _forward(case: ModelCase, report: Report) -> None:
             text=texts[row % count],
             null=null,
             noise=noise[row % count][None],
-            schedule=Schedule([StepPlan(guidance=1.0 if row < count else 0.0)]),
+            schedule=Schedule([StepPlan(guidance_scale=1.0 if row < count else 0.0)]),
             times=torch.stack([time.double(), time.double() + 1]),
         )
         for row, time in enumerate(times)
@@ -135,16 +135,16 @@ def _reference(case: ModelCase, noise: Tensor, times: Tensor) -> Tensor:
 
 
 def _samples(case: ModelCase, report: Report) -> None:
-    for name, guidance in GUIDANCE.items():
-        points = int(name.removeprefix("sample"))
-        times = sampler.time_grid(points, case.config.time_shift)
+    for name, guidance_scale in GUIDANCE.items():
+        num_inference_steps = int(name.removeprefix("sample"))
+        times = sampler.time_grid(num_inference_steps, case.config.time_shift)
         if report.has(f"{name}.t"):
             report.compare(f"{name}.t", times)
         if not report.has(f"{name}.latents"):
             continue
         noise = report.take("forward.noise")
         texts, null = _branches(case)
-        schedule = make_schedule((), points=points, guidance=guidance)
+        schedule = make_schedule((), num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
         batch = [
             generate.begin(case.model, text=text, null=null, noise=latents[None], schedule=schedule, times=times)
             for text, latents in zip(texts, noise, strict=True)
@@ -177,16 +177,16 @@ def _flashu(case: ModelCase, report: Report) -> None:
         return
     with golden.explained(case.path):
         run = case.meta["flashu"]
-        settings, points = run["config"], int(run["steps"])
+        settings, num_inference_steps = run["config"], int(run["steps"])
         (_, low), (last, base) = settings["guidance"]
-        forced = {int(evaluation): frozenset(skipped) for evaluation, skipped in run["recalculated"]}
+        forced = {int(step): frozenset(skipped) for step, skipped in run["recalculated"]}
         policy = GenerationPolicy(
             ffn_ratio=float(settings["r_p"]),
-            hybrid_threshold=int(settings["tau_steps"]) / points,
+            hybrid_threshold=int(settings["tau_steps"]) / num_inference_steps,
             skip_ratio=float(settings["r_LS"]),
             skip_interval=int(settings["T_LS"]),
             low_guidance=low / base,
-            guidance_threshold=last / points,
+            guidance_threshold=last / num_inference_steps,
             head_interval=int(settings["T_cache"]),
         )
         scores = _scores(case)
@@ -203,14 +203,14 @@ def _flashu(case: ModelCase, report: Report) -> None:
         text=generate.Prompt(case.prompts[0]),
         null=generate.Prompt(case.null),
         noise=report.take("forward.noise")[:1],
-        schedule=make_schedule(policy.techniques, points=points, guidance=base),
-        times=sampler.time_grid(points, case.config.time_shift),
+        schedule=make_schedule(policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=base),
+        times=sampler.time_grid(num_inference_steps, case.config.time_shift),
         pruned=NeuronPath("pruned", chosen),
     )
     velocities = []
     while not state.done:
         generate.advance(case.model, [state], _spans())
-        state.skipped = forced.get(state.evaluation, state.skipped)
+        state.skipped = forced.get(state.step, state.skipped)
         assert state.velocity is not None
         velocities.append(state.velocity[0])
     if report.has("flashu.velocities"):
@@ -218,8 +218,7 @@ def _flashu(case: ModelCase, report: Report) -> None:
     report.compare("flashu.latents", state.latents)
     passes = state.counts["backbone_full"] + state.counts["backbone_pruned"]
     report.notes.append(
-        f"flashu: {passes} backbone passes and {state.counts['head_computed']} head passes in "
-        f"{state.evaluation} evaluations"
+        f"flashu: {passes} backbone passes and {state.counts['head_computed']} head passes in {state.step} evaluations"
     )
 
 

@@ -77,12 +77,12 @@ def poisson(
         tokens: the fewest and the most of an answer.
         seed: the same seed at other rates gives the same requests, closer or further apart.
     """
-    drawn = random.Random(seed)
+    generated = random.Random(seed)
     total = sum(rates.values())
     trace, now = [], 0.0
     for _ in range(count):
-        now += drawn.expovariate(1.0) / total
-        chance, length = drawn.random(), drawn.randint(*tokens)
+        now += generated.expovariate(1.0) / total
+        chance, length = generated.random(), generated.randint(*tokens)
         if chance * total < rates.get("generate", 0.0):
             trace.append(Arrival(at=now, task="generate", schedule=schedule))
         else:
@@ -153,7 +153,7 @@ class _Machine:
         costs, rows = self.costs, sum(job.arrival.rows for job in batch)
         match stage:
             case "evaluate":
-                return costs.evaluation(batch[0].arrival.schedule[batch[0].done], rows)
+                return costs.step(batch[0].arrival.schedule[batch[0].done], rows)
             case "prefix":
                 return costs.prefix.seconds(rows)
             case "vae_decode":

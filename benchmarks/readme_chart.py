@@ -47,7 +47,7 @@ def bars(results: Path = RESULTS) -> dict[str, dict[str, float]]:
     }
 
 
-def draw(path: Path, found: dict[str, dict[str, float]], gpu: str) -> None:
+def generate(path: Path, found: dict[str, dict[str, float]], gpu: str) -> None:
     """Writes the chart; the same bytes for the same figures and version of matplotlib."""
     import matplotlib as mpl
 
@@ -60,8 +60,8 @@ def draw(path: Path, found: dict[str, dict[str, float]], gpu: str) -> None:
     for axis, (unit, values) in zip(axes, found.items(), strict=True):
         names = list(values)[::-1]
         colours = [_OWN if name in ("exact", "flashu") else _GREY for name in names]
-        drawn = axis.barh(names, [values[name] for name in names], color=colours)
-        axis.bar_label(drawn, fmt="%.0f" if unit == "TFLOP" else "%.2f", padding=3)
+        generated = axis.barh(names, [values[name] for name in names], color=colours)
+        axis.bar_label(generated, fmt="%.0f" if unit == "TFLOP" else "%.2f", padding=3)
         axis.set_title(titles[unit], loc="left", fontsize=10)
         axis.spines[["top", "right", "bottom"]].set_visible(False)
         axis.set_xticks([])
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=CHART)
     options = parser.parse_args(arguments)
     gpu = json.loads((RESULTS / "gpu-1.5b-flashu.json").read_text())["machine"]["gpu"].removeprefix("NVIDIA ")
-    draw(options.output, bars(), gpu)
+    generate(options.output, bars(), gpu)
     return 0
 
 

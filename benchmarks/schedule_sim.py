@@ -74,16 +74,16 @@ def over_loads(
         rates: dict[Task, float] = {"generate": rate * PICTURES, "vqa": rate * (1 - PICTURES)}
         return poisson(rates, requests, schedule=schedule, tokens=TOKENS, seed=seed)
 
-    most = requests / serve(trace(1e9), costs, make_scheduler(config)).ended
+    maximum = requests / serve(trace(1e9), costs, make_scheduler(config)).ended
     systems: Mapping[str, Serve] = {
         "first in, first out": lambda arrivals: serve_in_order(arrivals, costs, max_batch=1),
         "first in, first out, batched": lambda arrivals: serve_in_order(arrivals, costs, max_batch=config.max_batch),
         "scheduler": lambda arrivals: serve(arrivals, costs, make_scheduler(config)),
     }
     return {
-        "capacity_per_s": most,
+        "capacity_per_s": maximum,
         "systems": {
-            name: [{"load": load, **summarise(serve_(trace(load * most)))} for load in loads]
+            name: [{"load": load, **summarise(serve_(trace(load * maximum)))} for load in loads]
             for name, serve_ in systems.items()
         },
     }
@@ -94,33 +94,33 @@ def goal(
 ) -> dict[str, float | bool]:
     """Answers beside pictures at 70 % of what the machine draws: their p99 against the same answers alone."""
     burst = [Arrival(at=0.0, task="generate", schedule=schedule)] * 100
-    drawing = GOAL_LOAD * len(burst) / serve(burst, costs, make_scheduler(config)).ended
+    generation = GOAL_LOAD * len(burst) / serve(burst, costs, make_scheduler(config)).ended
     answer = costs.prefill.seconds(1) + (sum(TOKENS) / 2 - 1) * costs.decode.seconds(1)
-    rates: dict[Task, float] = {"generate": drawing, "vqa": GOAL_ANSWERS / answer}
+    rates: dict[Task, float] = {"generate": generation, "vqa": GOAL_ANSWERS / answer}
     trace = poisson(rates, requests, schedule=schedule, tokens=TOKENS, seed=seed)
     mixed = serve(trace, costs, make_scheduler(config))
     alone = serve([arrival for arrival in trace if arrival.task == "vqa"], costs, make_scheduler(config))
     beside, without = summarise(mixed)["answers"]["p99"], summarise(alone)["answers"]["p99"]
-    evaluation = mixed.longest["evaluate"]
+    step = mixed.longest["evaluate"]
     return {
         "answers": sum(arrival.task == "vqa" for arrival in trace),
         "p99_alone": without,
         "p99_beside_pictures": beside,
-        "longest_evaluation": evaluation,
-        "evaluations_more": (beside - without) / evaluation,
-        "within_two": beside <= without + 2 * evaluation,
+        "longest_step": step,
+        "steps_more": (beside - without) / step,
+        "within_two": beside <= without + 2 * step,
     }
 
 
-def draw(found: Mapping[str, Any], path: Path) -> None:
+def generate(found: Mapping[str, Any], path: Path) -> None:
     """A panel for each task: p99 as a solid line, p50 as a dashed one, a colour for each system."""
     figure = new_figure(11, 4.5)
     for name, axes in zip(NAMES.values(), figure.subplots(1, 2), strict=True):
-        for index, (system, points) in enumerate(found["systems"].items()):
+        for index, (system, num_inference_steps) in enumerate(found["systems"].items()):
             for quantile_, line in (("p99", "-"), ("p50", "--")):
                 axes.plot(
-                    [point["load"] for point in points],
-                    [point[name][quantile_] for point in points],
+                    [point["load"] for point in num_inference_steps],
+                    [point[name][quantile_] for point in num_inference_steps],
                     line,
                     color=f"C{index}",
                     label=system if line == "-" else None,
@@ -137,16 +137,16 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
 
 def _table(found: Mapping[str, Any]) -> str:
     lines = [f"capacity {found['capacity_per_s']:.2f} requests a second; seconds, median and p99"]
-    for system, points in found["systems"].items():
+    for system, num_inference_steps in found["systems"].items():
         lines += ["", f"{system:<30}" + "".join(f"{name:>22}" for name in NAMES.values())]
-        for point in points:
+        for point in num_inference_steps:
             cells = "".join(f"{point[name]['p50']:>12.3f}{point[name]['p99']:>10.3f}" for name in NAMES.values())
             lines.append(f"  load {point['load']:<23.2f}{cells}")
     promise = found["goal"]
     lines += [
         "",
         f"answers beside pictures at {GOAL_LOAD:.0%}: p99 {promise['p99_beside_pictures']:.3f} s, alone "
-        f"{promise['p99_alone']:.3f} s: {promise['evaluations_more']:.2f} evaluations more",
+        f"{promise['p99_alone']:.3f} s: {promise['steps_more']:.2f} evaluations more",
     ]
     return "\n".join(lines)
 
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.schedule_sim", description=__doc__)
     parser.add_argument("--record", action="store_true", help="measure the embedded model's costs and keep them first")
     parser.add_argument("--costs", default="unit-costs-shapes-64", metavar="NAME", help="result with the costs")
-    parser.add_argument("--policy", choices=sorted(POLICIES), default="flashu")
+    parser.add_argument("--acceleration", choices=sorted(POLICIES), default="flashu")
     parser.add_argument("--loads", type=float, nargs="+", default=LOADS)
     parser.add_argument("--requests", type=int, default=3000, help="in each trace")
     parser.add_argument("--answer-weight", type=float, default=EngineConfig().answer_weight)
@@ -170,11 +170,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recorded = json.loads((options.results / f"{options.costs}.json").read_text())
     costs = UnitCosts.from_json(recorded["costs"])
     config = EngineConfig(max_batch=options.max_batch, answer_weight=options.answer_weight)
-    policy = with_own(costs.policies)[options.policy].generate
-    schedule = make_schedule(policy.techniques, points=policy.points_of(costs.points), guidance=costs.guidance)
+    policy = with_own(costs.policies)[options.acceleration].generate
+    schedule = make_schedule(
+        policy.techniques,
+        num_inference_steps=policy.inference_steps_of(costs.num_inference_steps),
+        guidance_scale=costs.guidance_scale,
+    )
     found = {
         "costs": options.costs,
-        "policy": options.policy,
+        "policy": options.acceleration,
         "pictures": PICTURES,
         "tokens": list(TOKENS),
         "requests": options.requests,
@@ -186,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "costs_of": recorded["machine"],
     }
     machine.save(options.save, found, options.results)
-    draw(found, options.results / f"{options.save}.png")
+    generate(found, options.results / f"{options.save}.png")
     print(_table(found))
     return int(not found["goal"]["within_two"])
 

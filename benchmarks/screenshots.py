@@ -23,8 +23,8 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-PATIENCE_MS = 60_000
-MOST_BYTES = 200_000
+TIMEOUT_MS = 60_000
+MAX_BYTES = 200_000
 _MARGIN = 16
 _WIDE = ViewportSize(width=1180, height=800)
 _SERVE = "import sys; sys.argv = ['flashu', 'serve', '--port', '0']; from flashu_core.cli import main; main()"
@@ -61,14 +61,14 @@ def open_page(context: BrowserContext, address: str) -> Page:
     return page
 
 
-def draw(page: Page, policy: str, cards: int) -> None:
+def generate(page: Page, policy: str, cards: int) -> None:
     """Draws the page's own prompt and waits for the results."""
     page.locator(f"#draw input[value={policy}]").check()
     page.get_by_role("button", name="Draw").click()
     expect(page.locator("#pictures .card[data-state=done]")).to_have_count(cards)
 
 
-def ask(page: Page) -> None:
+def send(page: Page) -> None:
     """Asks the page's own question about the picture drawn last."""
     page.get_by_role("button", name="Ask about it").last.click()
     page.keyboard.press("Enter")
@@ -92,8 +92,8 @@ def take(page: Page, name: str, folder: Path, selector: str = "body") -> None:
     clip = FloatRect(x=left, y=top, width=right - left, height=bottom - top)
     page.screenshot(path=path, full_page=True, clip=clip, animations="disabled")
     size = path.stat().st_size
-    if size > MOST_BYTES:
-        raise RuntimeError(f"{path.name} has {size} bytes, over the limit of {MOST_BYTES}; show less of the page")
+    if size > MAX_BYTES:
+        raise RuntimeError(f"{path.name} has {size} bytes, over the limit of {MAX_BYTES}; show less of the page")
     print(f"{path} {size} bytes")
 
 
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--chromium", default=CHROMIUM, help="the browser's program")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    expect.set_options(timeout=PATIENCE_MS)
+    expect.set_options(timeout=TIMEOUT_MS)
     with serving() as address, sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
         context = playwright.chromium.launch_persistent_context(
             profile,
@@ -116,14 +116,14 @@ def main() -> None:
             reduced_motion="reduce",
         )
         page = open_page(context, address)
-        draw(page, "flashu", 1)
+        generate(page, "flashu", 1)
         take(page, "draw", options.folder)
-        ask(page)
+        send(page)
         page.set_viewport_size({"width": 640, "height": 800})
         take(page, "ask", options.folder, "section:has(#ask)")
         page.set_viewport_size(_WIDE)
         page.emulate_media(color_scheme="dark")
-        draw(page, "compare", 2)
+        generate(page, "compare", 2)
         take(page, "compare", options.folder)
         context.close()
 

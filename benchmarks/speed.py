@@ -1,4 +1,4 @@
-"""Times the engine against the original's loop on a CPU: `python -m benchmarks.speed [--policy exact] [--runs N]`.
+"""Times the engine against the original's loop on a CPU: `python -m benchmarks.speed [--runs N]`.
 
 A model of about 130 M random parameters, in proportion to the 1.5B one, draws and answers both ways in turn (A B A B),
 so that whatever else the machine does meets both. Both sides run the same number of evaluations, fewer than a picture
@@ -60,15 +60,17 @@ def alternate(
     return *seconds, (results[0], results[1])
 
 
-def measure(model: Showo2, policy: str, *, points: int, tokens: int, runs: int) -> dict[str, Any]:
+def measure(model: Showo2, policy: str, *, num_inference_steps: int, tokens: int, runs: int) -> dict[str, Any]:
     """Medians, ratios and how far the two ways' results are apart."""
-    drawing = loops.example_drawing(model, prompt_tokens=PROMPT_TOKENS, points=points, guidance=GUIDANCE)
+    generation = loops.example_generation(
+        model, prompt_tokens=PROMPT_TOKENS, num_inference_steps=num_inference_steps, guidance_scale=GUIDANCE
+    )
     question = loops.example_question(model, question_tokens=QUESTION_TOKENS)
     chosen, exact = POLICIES[policy], POLICIES["exact"].vqa
-    _warm_up(model, replace(drawing, points=2), question, chosen)
+    _warm_up(model, replace(generation, num_inference_steps=2), question, chosen)
     engine_draw, original_draw, pictures = alternate(
-        lambda: loops.draw(model, drawing, chosen.generate, Spans(model.device)).latents,
-        lambda: loops.draw_original(model, drawing, padded=PADDED),
+        lambda: loops.run_pathway(model, generation, chosen.generate, Spans(model.device)).latents,
+        lambda: loops.generate_original(model, generation, padded=PADDED),
         runs,
     )
     engine_answer, original_answer, answers = alternate(
@@ -100,7 +102,10 @@ def measure(model: Showo2, policy: str, *, points: int, tokens: int, runs: int) 
         },
         "latents_difference": (pictures[0] - pictures[1]).abs().max().item(),
         "same_tokens": sum(a == b for a, b in zip(*answers, strict=True)),
-        "points": {"engine": loops.policy_points(chosen.generate, points), "reference": points},
+        "points": {
+            "engine": loops.policy_steps(chosen.generate, num_inference_steps),
+            "reference": num_inference_steps,
+        },
         "tokens": tokens,
         "runs": runs,
         "policy": policy,
@@ -109,10 +114,10 @@ def measure(model: Showo2, policy: str, *, points: int, tokens: int, runs: int) 
     }
 
 
-def _warm_up(model: Showo2, drawing: loops.Drawing, question: loops.Question, policy: TaskPolicies) -> None:
+def _warm_up(model: Showo2, generation: loops.GenerateSequence, question: loops.Question, policy: TaskPolicies) -> None:
     # The first pass over fresh memory pays for it, whichever side runs first.
-    loops.draw(model, drawing, policy.generate, Spans(model.device))
-    loops.draw_original(model, drawing, padded=PADDED)
+    loops.run_pathway(model, generation, policy.generate, Spans(model.device))
+    loops.generate_original(model, generation, padded=PADDED)
     loops.answer(model, question, policy.vqa, tokens=2)
     loops.answer_original(model, question, tokens=2)
 
@@ -150,31 +155,41 @@ def _targets(policy: str) -> Mapping[str, float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; returns 1 where a ratio misses its target, and 0 always with `--quick`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
-    parser.add_argument("--policy", choices=sorted(POLICIES), default="exact")
+    parser.add_argument("--acceleration", choices=sorted(POLICIES), default="flashu")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--points", type=int, help="of the original's grid; 9, or 50 where evaluations differ")
+    parser.add_argument(
+        "--num-inference-steps", type=int, help="of the original's grid; 9, or 50 where evaluations differ"
+    )
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--dtype", choices=get_args(DtypeName), default="auto")
     parser.add_argument("--threads", type=int, help="of torch; default as many as there are cores")
     parser.add_argument("--quick", action="store_true", help="one run of 3 points and 8 tokens: only that it works")
     parser.add_argument("--save", metavar="NAME", help="also write benchmarks/results/NAME.json")
     options = parser.parse_args(arguments)
-    options.points = options.points or (9 if options.policy == "exact" else 50)
+    options.num_inference_steps = options.num_inference_steps or (9 if options.acceleration == "exact" else 50)
     if options.quick:
-        options.runs, options.points, options.tokens = 1, 3, 8
+        options.runs, options.num_inference_steps, options.tokens = 1, 3, 8
     if options.threads:
         torch.set_num_threads(options.threads)
     # Denormal numbers, which random weights make and trained ones hardly do, are far slower on a CPU.
     torch.set_flush_denormal(True)
     with torch.inference_mode():
         model = random_module(lambda: Showo2(MIDDLE), dtype=choose_dtype(options.dtype, "cpu"))
-        found = measure(model, options.policy, points=options.points, tokens=options.tokens, runs=options.runs)
+        found = measure(
+            model,
+            options.acceleration,
+            num_inference_steps=options.num_inference_steps,
+            tokens=options.tokens,
+            runs=options.runs,
+        )
     found["machine"] = machine.describe()
     print(_table(found))
     if options.save:
         machine.save(options.save, found)
     print(json.dumps(found))
-    return int(not options.quick and any(found[name] < target for name, target in _targets(options.policy).items()))
+    return int(
+        not options.quick and any(found[name] < target for name, target in _targets(options.acceleration).items())
+    )
 
 
 if __name__ == "__main__":

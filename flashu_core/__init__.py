@@ -21,7 +21,7 @@ from flashu_core.errors import (
 from flashu_core.images.decode import PictureLimits, decode_picture, picture_formats
 from flashu_core.images.resize import cover
 from flashu_core.types import (
-    Evaluation,
+    DenoisingStep,
     Event,
     Failed,
     Finished,
@@ -56,7 +56,7 @@ __all__ = [
     "DeadlineExceededError",
     "Engine",
     "EngineConfig",
-    "Evaluation",
+    "DenoisingStep",
     "Event",
     "Failed",
     "FinishReason",

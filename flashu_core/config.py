@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from flashu_core.errors import ConfigurationError
-from flashu_core.limits import MOST_GUIDANCE, MOST_POINTS
+from flashu_core.limits import MAX_GUIDANCE_SCALE, MAX_INFERENCE_STEPS
 
 UnderstandingBlock = Literal["image", "time"]
 VelocityLayout = Literal["flat", "patches"]
@@ -28,11 +28,11 @@ _SIDE = 1024  # image tokens, or positions, along a side
 _SMALL = 64  # factors and counts that are a handful
 
 
-def _within(owner: str, most: float, /, least: float = 1, **values: float) -> None:
+def _within(owner: str, maximum: float, /, minimum: float = 1, **values: float) -> None:
     for name, value in values.items():
         # Written so that a NaN fails too.
-        if not least <= value <= most:
-            raise ConfigurationError(f"{owner}.{name} is {value}; it must be from {least} to {most}")
+        if not minimum <= value <= maximum:
+            raise ConfigurationError(f"{owner}.{name} is {value}; it must be from {minimum} to {maximum}")
 
 
 def _heads_divide(owner: str, hidden_size: int, heads: int, key_value_heads: int) -> None:
@@ -152,8 +152,8 @@ class ModelConfig:
     understanding_block: UnderstandingBlock = "image"
     velocity_layout: VelocityLayout = "flat"
     time_shift: float = 3.0
-    points: int = 50
-    guidance: float = 5.0
+    num_inference_steps: int = 50
+    guidance_scale: float = 5.0
     policies: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -164,8 +164,8 @@ class ModelConfig:
         _within("model", _SIDE, latent_channels=self.latent_channels)
         _within("model", _SMALL, patch_size=self.patch_size)
         _within("model", 1000.0, 0.001, time_shift=self.time_shift)
-        _within("model", MOST_POINTS, 2, points=self.points)
-        _within("model", MOST_GUIDANCE, 0.0, guidance=self.guidance)
+        _within("model", MAX_INFERENCE_STEPS, 2, num_inference_steps=self.num_inference_steps)
+        _within("model", MAX_GUIDANCE_SCALE, 0.0, guidance_scale=self.guidance_scale)
         if self.understanding_block not in ("image", "time"):
             raise ConfigurationError(f"understanding_block is {self.understanding_block!r}; use 'image' or 'time'")
         if self.velocity_layout not in ("flat", "patches"):

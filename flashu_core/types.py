@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashu_core.errors import FlashUError, InvalidRequestError
-from flashu_core.limits import MOST_GUIDANCE, MOST_POINTS
+from flashu_core.limits import MAX_GUIDANCE_SCALE, MAX_INFERENCE_STEPS
 
 Task = Literal["generate", "vqa"]
 Stage = Literal["prefix", "evaluate", "vae_decode", "prefill", "decode"]
@@ -20,10 +20,10 @@ FinishReason = Literal["stop", "length"]
 Pixels = NDArray[np.uint8]
 
 SEEDS = 2**63  # seeds are 0 to this, not included
-MOST_IMAGES = 8
-MOST_PREVIEWS = 3
-MOST_STOPS = 4
-MOST_NEW_TOKENS = 4096
+MAX_IMAGES = 8
+MAX_PREVIEWS = 3
+MAX_STOPS = 4
+MAX_NEW_TOKENS = 4096
 MAX_LOGPROBS = 20
 
 
@@ -56,12 +56,13 @@ class GenerateRequest:
     """A prompt to draw.
 
     Attributes:
-        images: how many pictures, each with a seed of its own (`seed`, `seed + 1`, ...).
+        num_images: how many pictures, each with a seed of its own (`seed`, `seed + 1`, ...).
         width, height: pixels; the model's default size where both are None.
-        points: points of the time grid; N points are N - 1 evaluations. None: the model's default.
-        guidance: how far to move from the negative prompt's velocity to the prompt's. None: the model's default.
+        num_inference_steps: points of the time grid, as Show-o2 counts: N of them are N - 1 denoising steps. None: the
+            model's default.
+        guidance_scale: how far to move from the negative prompt's velocity to the prompt's. None: the model's default.
         seed: None draws one.
-        policy: name of the acceleration policy.
+        acceleration: name of the acceleration policy.
         overrides: single parameters of that policy, by name.
         previews: how many `Preview`s are wanted on the way; of one picture only, and never more than evaluations.
         priority: lower runs first.
@@ -73,30 +74,30 @@ class GenerateRequest:
 
     prompt: str
     negative_prompt: str = ""
-    images: int = 1
+    num_images: int = 1
     width: int | None = None
     height: int | None = None
-    points: int | None = None
-    guidance: float | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
     seed: int | None = None
-    policy: str = "exact"
+    acceleration: str = "flashu"
     overrides: Mapping[str, float] = field(default_factory=dict)
     previews: int = 0
     priority: int = 0
     deadline: float | None = None
 
     def __post_init__(self) -> None:
-        _within("images", self.images, 1, MOST_IMAGES)
-        _within("previews", self.previews, 0, MOST_PREVIEWS)
-        if self.previews and self.images > 1:
+        _within("num_images", self.num_images, 1, MAX_IMAGES)
+        _within("previews", self.previews, 0, MAX_PREVIEWS)
+        if self.previews and self.num_images > 1:
             raise InvalidRequestError(
-                f"previews is {self.previews} for {self.images} images; they are of a single image",
+                f"previews is {self.previews} with num_images {self.num_images}; previews need num_images 1",
                 parameter="previews",
             )
-        if self.points is not None:
-            _within("points", self.points, 2, MOST_POINTS)
-        if self.guidance is not None:
-            _within("guidance", self.guidance, 0.0, MOST_GUIDANCE)
+        if self.num_inference_steps is not None:
+            _within("num_inference_steps", self.num_inference_steps, 2, MAX_INFERENCE_STEPS)
+        if self.guidance_scale is not None:
+            _within("guidance_scale", self.guidance_scale, 0.0, MAX_GUIDANCE_SCALE)
         if (self.width is None) != (self.height is None):
             raise InvalidRequestError("width and height must be given together", parameter="size")
         _seed(self.seed)
@@ -115,7 +116,7 @@ class UnderstandRequest:
         stop: texts before the first of which the answer ends.
         logprobs: None, or of how many likeliest tokens at each position the log probability is wanted, beside that of
             the answer's own token: 0 to 20.
-        policy, overrides: as of a picture.
+        acceleration, overrides: as of a picture.
 
     Raises:
         InvalidRequestError: a value is out of range, or the image has another form.
@@ -129,7 +130,7 @@ class UnderstandRequest:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     seed: int | None = None
-    policy: str = "exact"
+    acceleration: str = "flashu"
     overrides: Mapping[str, float] = field(default_factory=dict)
     priority: int = 0
     deadline: float | None = None
@@ -137,14 +138,14 @@ class UnderstandRequest:
     def __post_init__(self) -> None:
         if self.image is not None:
             _picture(self.image)
-        if len(self.stop) > MOST_STOPS or not all(self.stop):
+        if len(self.stop) > MAX_STOPS or not all(self.stop):
             raise InvalidRequestError(
-                f"stop has {len(self.stop)} texts; it must be at most {MOST_STOPS}, none of them empty",
+                f"stop has {len(self.stop)} texts; it must be at most {MAX_STOPS}, none of them empty",
                 parameter="stop",
             )
         if self.logprobs is not None:
             _within("logprobs", self.logprobs, 0, MAX_LOGPROBS)
-        _within("max_new_tokens", self.max_new_tokens, 1, MOST_NEW_TOKENS)
+        _within("max_new_tokens", self.max_new_tokens, 1, MAX_NEW_TOKENS)
         _within("temperature", self.temperature, 0.0, 10.0)
         if not 0.0 < self.top_p <= 1.0:
             raise InvalidRequestError(f"top_p is {self.top_p}; it must be above 0 and at most 1", parameter="top_p")
@@ -156,7 +157,7 @@ Request = GenerateRequest | UnderstandRequest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Evaluation:
+class DenoisingStep:
     """What one evaluation of a picture ran.
 
     Attributes:
@@ -180,18 +181,18 @@ class GenerateResult:
         schedule: counts of what ran: evaluations, backbone_passes, head_passes, ...
         evaluations: what ran, one by one; `schedule` holds their sums.
         prompt_tokens: read of the prompt, with the two around it, and of the negative prompt where there is one.
-        timings: milliseconds per component: `tokenize`, `prefix`, `features`, `backbone`, `head`, `guidance`,
+        timings: milliseconds per component: `tokenize`, `prefix`, `features`, `backbone`, `head`, `guidance_scale`,
             `vae_decode`, `preview` where there were any; `queue` (until the first unit of work), and `total` (from
             that one to the last).
     """
 
     images: tuple[Pixels, ...]
     seeds: tuple[int, ...]
-    points: int
-    guidance: float
-    policy: str
+    num_inference_steps: int
+    guidance_scale: float
+    acceleration: str
     schedule: Mapping[str, int]
-    evaluations: tuple[Evaluation, ...]
+    steps: tuple[DenoisingStep, ...]
     prompt_tokens: int
     timings: Mapping[str, float]
 
@@ -229,7 +230,7 @@ class UnderstandResult:
     finish_reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
-    policy: str
+    acceleration: str
     schedule: Mapping[str, int]
     timings: Mapping[str, float]
     logprobs: tuple[TokenLogprobs, ...] = ()
@@ -243,7 +244,7 @@ class Progress:
     """An evaluation of a picture ended."""
 
     request: int
-    evaluation: int
+    step: int
     of: int
 
 
@@ -307,7 +308,7 @@ class ModelInfo:
 
     Attributes:
         sizes: pictures it draws, as (width, height) in pixels, the default first.
-        points, guidance: the defaults of sampling.
+        num_inference_steps, guidance_scale: the defaults of sampling.
     """
 
     name: str
@@ -315,8 +316,8 @@ class ModelInfo:
     dtype: str
     device: str
     sizes: tuple[tuple[int, int], ...]
-    points: int
-    guidance: float
+    num_inference_steps: int
+    guidance_scale: float
     policies: tuple[str, ...]
     max_prompt_tokens: int
     details: Mapping[str, str] = field(default_factory=dict)

@@ -27,7 +27,7 @@ def add_options(parser: Any) -> None:
     group.add_argument("--mix", default="generate=0.3,vqa=0.7", help="shares of the tasks, by count")
     group.add_argument("--workload-seed", type=int, default=0, help="same seed, same row of requests")
     group.add_argument("--acceleration", default=None, help="policy; the server's default where none is named")
-    group.add_argument("--steps", type=int, default=None, help="points of a picture's time grid")
+    group.add_argument("--num-inference-steps", type=int, default=None, help="points of a picture's time grid")
 
 
 class Mixed(FastHttpUser):
@@ -40,7 +40,7 @@ class Mixed(FastHttpUser):
         options = environment.parsed_options
         mix = parse_mix(options.mix)
         self._tasks, self._shares = list(mix), list(mix.values())
-        self._workload = _workload(options.workload_seed, options.acceleration, options.steps)
+        self._workload = _workload(options.workload_seed, options.acceleration, options.num_inference_steps)
         self._drawn = random.Random(f"{options.workload_seed}/locust")
         key = os.environ.get(_API_KEY)
         self._headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
@@ -53,6 +53,6 @@ class Mixed(FastHttpUser):
 
 
 @functools.cache
-def _workload(seed: int, acceleration: str | None, steps: int | None) -> Workload:
+def _workload(seed: int, acceleration: str | None, num_inference_steps: int | None) -> Workload:
     """One row for all users of a process, so that no two send the same."""
-    return Workload(seed, Wishes(acceleration=acceleration, steps=steps))
+    return Workload(seed, Wishes(acceleration=acceleration, num_inference_steps=num_inference_steps))

@@ -44,7 +44,7 @@ from load_tests.bench.chart import draw
 from load_tests.bench.client import Client, Message
 from load_tests.bench.driver import Driver
 
-_PATIENCE_S = 3.0  # that a server of ours has with slow clients; its defaults are longer than a short run
+_TIMEOUT_S = 3.0  # that a server of ours has with slow clients; its defaults are longer than a short run
 _API_KEY = "LOAD_TESTS_API_KEY"  # not FLASHU_*, which are the server's, and which it knows all of
 _BUSY = 0.5  # of a core, by others, from which on a measurement says as much about them
 _WIDTH = 160  # of the tables where nobody looks on
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     targets = judge(
         found,
         summary,
-        slow_limit_s=_PATIENCE_S if options.slow_clients and own else None,
+        slow_limit_s=_TIMEOUT_S if options.slow_clients and own else None,
         max_queue_s=options.max_queue_seconds if own else None,
         answer_weight=options.answer_weight,
         cores=cores,
@@ -116,7 +116,7 @@ async def _run(base_url: str, plan: Plan, options: argparse.Namespace, console: 
     client = Client(base_url, api_key=os.environ.get(_API_KEY), timeout_s=options.timeout)
     await _check_ready(client)
     driver = Driver(client, Bodies(options.seed), options.seed)
-    phases = Phases(driver, plan, options.concurrency, tell=lambda phase: console.print(f"  {phase}"))
+    phases = Phases(driver, plan, options.concurrency, publish=lambda phase: console.print(f"  {phase}"))
     return await phases.run(slow_clients=options.slow_clients)
 
 
@@ -127,7 +127,7 @@ async def _check_ready(client: Client) -> None:
 
 
 def _server(options: argparse.Namespace, cores: Collection[int] | None) -> ServerProcess:
-    environment: Mapping[str, str] = dict.fromkeys(_TIMEOUTS, str(_PATIENCE_S)) if options.slow_clients else {}
+    environment: Mapping[str, str] = dict.fromkeys(_TIMEOUTS, str(_TIMEOUT_S)) if options.slow_clients else {}
     own = ["--max-queue-seconds", str(options.max_queue_seconds), "--answer-weight", str(options.answer_weight)]
     return ServerProcess(
         [*own, *shlex.split(options.serve)],

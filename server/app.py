@@ -56,11 +56,11 @@ from server.middleware.tracing import Tracing, provider_of_environment
 from server.middleware.work_limits import WorkLimits
 from server.request_record import record_of
 from server.settings import Settings
-from server.worker.admission import Room
+from server.worker.admission import QueueLimits
 from server.worker.child_process import PROGRAM
 from server.worker.client import Worker
 from server.worker.protocol import Load
-from server.worker.supervisor import Patience
+from server.worker.supervisor import WorkerTimeouts
 
 _log = logging.getLogger("flashu.server")
 _LAST_WORDS_S = 0.5
@@ -178,12 +178,12 @@ def _worker(settings: Settings, program: Sequence[str]) -> Worker:
             answer_weight=settings.answer_weight,
             enforce_eager=settings.enforce_eager,
         ),
-        policy=settings.acceleration,
+        acceleration=settings.acceleration,
         log_level=settings.log_level,
         log_format=settings.log_format,
         threads=settings.threads,
     )
-    room = Room(
+    queue_limits = QueueLimits(
         seconds=settings.max_queue_seconds,
         requests=settings.max_queue,
         request_seconds=settings.max_request_seconds,
@@ -191,8 +191,10 @@ def _worker(settings: Settings, program: Sequence[str]) -> Worker:
         rows=load.engine.running,
         answer_weight=settings.answer_weight,
     )
-    patience = Patience(load_s=settings.load_timeout_s, unit_s=settings.hang_timeout_s, restarts=settings.max_restarts)
-    return Worker(load, room, patience, program=program)
+    timeouts = WorkerTimeouts(
+        load_s=settings.load_timeout_s, unit_s=settings.hang_timeout_s, restarts=settings.max_restarts
+    )
+    return Worker(load, queue_limits, timeouts, program=program)
 
 
 def _from_anywhere(model: str | None) -> str | None:
@@ -332,7 +334,7 @@ def _with_prefix(paths: frozenset[str], prefix: str) -> frozenset[str]:
 def http_options(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves the app."""
     connections = ConnectionLimits(
-        most=settings.max_connections,
+        maximum=settings.max_connections,
         per_client=settings.max_connections_per_client or max(settings.max_connections // 2, 1),
         probes=_with_prefix(PROBES | METRICS, settings.root_path),
         head_s=settings.head_timeout_s,

@@ -36,10 +36,7 @@ REFUSALS = (
     *("worker_lost", "cancelled", "deadline_exceeded"),
 )
 _PARAMETERS = {  # the engine's names of what the routes call otherwise
-    "images": "n",
-    "points": "num_inference_steps",
-    "guidance": "guidance_scale",
-    "policy": "acceleration",
+    "num_images": "n",
     "width": "size",
     "height": "size",
     "deadline": "timeout_s",

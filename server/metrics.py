@@ -74,7 +74,7 @@ class Watched(Protocol):
     @property
     def last_progress(self) -> float: ...
     @property
-    def evaluations_saved(self) -> int: ...
+    def steps_saved(self) -> int: ...
     @property
     def memory(self) -> Mapping[str, int]: ...
 
@@ -103,7 +103,7 @@ class _OfWorker(Collector):
         yield CounterMetricFamily(
             "flashu_evaluations_saved_by_cancel",
             "Denoising steps not run because their request was cancelled.",
-            worker.evaluations_saved,
+            worker.steps_saved,
         )
         memory = GaugeMetricFamily(
             "flashu_accelerator_memory_bytes", "Memory of the model's device by kind.", labels=("kind",)
@@ -253,7 +253,7 @@ class Metrics:
         )
         self._first_token = self._histogram("time_to_first_token_seconds", "Time to first token, queue time included.")
         self._inter_token = self._histogram("inter_token_seconds", "Mean time between output tokens of a request.")
-        self._evaluation = self._histogram("evaluation_seconds", "Duration of one denoising step of a batch.")
+        self._step = self._histogram("evaluation_seconds", "Duration of one denoising step of a batch.")
         self._batch = self._histogram("batch_size", "Images or answers in one unit of work.", "task", buckets=_ROWS)
         self._backbone = self._counter("backbone_passes_total", "Denoising steps by how the backbone ran.", "kind")
         self._skipped = self._counter("layers_skipped_total", "Backbone layers skipped.", "task")
@@ -317,7 +317,7 @@ class Metrics:
         task = "vqa" if unit.stage in ("prefill", "decode") else "generate"
         self._batch.labels(task).observe(unit.rows)
         if unit.stage == "evaluate":
-            self._evaluation.observe(unit.seconds)
+            self._step.observe(unit.seconds)
 
     def work_done(self, result: Result, timings_ms: Mapping[str, float]) -> None:
         """A result, and its `timings_ms`; names that are no component of its task are left out."""
@@ -325,7 +325,7 @@ class Metrics:
         self._queue_time.labels(task).observe(timings_ms["queue"] / 1000)
         for name in COMPONENTS[task]:
             if name in timings_ms:
-                self._component.labels(task, result.policy, name).observe(timings_ms[name] / 1000)
+                self._component.labels(task, result.acceleration, name).observe(timings_ms[name] / 1000)
         if "layers_skipped" in result.schedule:
             self._skipped.labels(task).inc(result.schedule["layers_skipped"])
         for counter, kinds in self._of_schedules():

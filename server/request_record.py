@@ -36,7 +36,7 @@ class Record:
     account: Callable[[int, Task], Reservation] | None = None
     task: str | None = None
     policy: str | None = None
-    evaluations: int | None = None
+    steps: int | None = None
     tokens: int | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     trace: str | None = None
@@ -52,10 +52,10 @@ class Record:
     def take(self, task: str, result: Result, timings_ms: Mapping[str, float]) -> None:
         """Notes what the engine did; answers to several prompts add up."""
         self.task = task
-        self.policy = result.policy
+        self.policy = result.acceleration
         self.timings_ms = timings_ms
         if isinstance(result, GenerateResult):
-            self.evaluations = result.schedule.get("evaluations", 0) * len(result.images)
+            self.steps = result.schedule.get("evaluations", 0) * len(result.images)
         else:
             self.tokens = (self.tokens or 0) + result.completion_tokens
 

@@ -233,7 +233,7 @@ def read_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        lines = [_told(one["loc"], one["type"], one["msg"]) for one in error.errors(include_url=False)]
+        lines = [_described(one["loc"], one["type"], one["msg"]) for one in error.errors(include_url=False)]
         raise SettingsError("\n".join(lines)) from None
 
 
@@ -247,7 +247,7 @@ def option_of(field: str) -> str:
     return "--api-key" if field == "api_keys" else "--" + field.removesuffix("_s").replace("_", "-")
 
 
-def _told(place: tuple[int | str, ...], kind: str, message: str) -> str:
+def _described(place: tuple[int | str, ...], kind: str, message: str) -> str:
     name = str(place[0]) if place else ""
     if kind == "extra_forbidden":
         known = [variable_of(field) for field in Settings.model_fields]

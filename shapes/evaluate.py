@@ -64,11 +64,11 @@ def grade_pictures(
     prompts: Sequence[Prompt],
     variant: Variant,
     *,
-    guidance: float | None = None,
-    points: int | None = None,
+    guidance_scale: float | None = None,
+    num_inference_steps: int | None = None,
 ) -> tuple[Score, list[tuple[Prompt, GenerateResult, bool]]]:
     """Draws each prompt once, its place in the list as its seed, and judges the pictures."""
-    requests = drawings(prompts, variant, guidance=guidance, points=points)
+    requests = drawings(prompts, variant, guidance_scale=guidance_scale, num_inference_steps=num_inference_steps)
     judged: list[tuple[Prompt, GenerateResult, bool]] = []
     for index, result in run_all(engine, requests, f"pictures {variant.name}"):
         if isinstance(result, GenerateResult):
@@ -115,8 +115,10 @@ def evaluate(
     ] = "none",
     prompts: Annotated[int, typer.Option(help="Prompts to draw.")] = 300,
     questions: Annotated[int, typer.Option(help="Questions to ask.")] = 1000,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale; the model's own by default.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Points of the time grid; the model's own by default.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Guidance scale; the model's own by default.")] = None,
+    num_inference_steps: Annotated[
+        int | None, typer.Option(help="Points of the time grid; the model's own by default.")
+    ] = None,
     seed: Annotated[
         int, typer.Option(help="Of prompts and questions; settings are chosen on others than 1.")
     ] = GRADING_SEED,
@@ -138,8 +140,8 @@ def evaluate(
         "machine": describe_machine(),
         "dtype": engine.info.dtype,
         "seed": seed,
-        "points": steps or engine.info.points,
-        "guidance": engine.info.guidance if guidance is None else guidance,
+        "points": num_inference_steps or engine.info.num_inference_steps,
+        "guidance": engine.info.guidance_scale if guidance_scale is None else guidance_scale,
         "policies": {},
     }
     table = Table("policy", "overall", "answers", *_category_names(asked))
@@ -151,10 +153,17 @@ def evaluate(
         return
     for variant in chosen:
         begun = time.monotonic()
-        drawn, judged = grade_pictures(engine, asked, variant, guidance=guidance, points=steps)
+        drawn, judged = grade_pictures(
+            engine, asked, variant, guidance_scale=guidance_scale, num_inference_steps=num_inference_steps
+        )
         middle = time.monotonic()
         answered, kinds = grade_answers(engine, questions, variant, seed=seed)
-        sample = GenerateRequest(prompt="a", policy=variant.policy, overrides=variant.of("generate"), points=steps)
+        sample = GenerateRequest(
+            prompt="a",
+            acceleration=variant.policy,
+            overrides=variant.of("generate"),
+            num_inference_steps=num_inference_steps,
+        )
         record["policies"][variant.name] = {
             "overall": _plain(drawn.overall),
             "categories": {name: _plain(value) for name, value in drawn.categories.items()},
@@ -169,7 +178,7 @@ def evaluate(
             shown = judged[:: max(len(judged) // 36, 1)][:36]
             labels = [("+ " if good else "- ") + prompt.text for prompt, _, good in shown]
             sheet([result.images[0] for _, result, _ in shown], labels, pictures)
-    for name, times in alone(engine, chosen, seed=seed, points=steps).items():
+    for name, times in alone(engine, chosen, seed=seed, num_inference_steps=num_inference_steps).items():
         record["policies"][name]["alone"] = times
     print_table(Console(stderr=True), table)
     if output is not None:
@@ -188,16 +197,21 @@ def _retime(engine: Engine, chosen: Sequence[Variant], output: Path) -> None:
     names = [variant.name for variant in chosen]
     if record["digest"] != engine.info.details["digest"] or list(record["policies"]) != names:
         raise typer.BadParameter(f"{output} is not of this checkpoint and of the variants {', '.join(names)}")
-    times = alone(engine, chosen, seed=record["seed"], points=_given(record["points"], engine.info.points))
+    times = alone(
+        engine,
+        chosen,
+        seed=record["seed"],
+        num_inference_steps=_given(record["points"], engine.info.num_inference_steps),
+    )
     for name, own in times.items():
         record["policies"][name]["alone"] = own
     record["timed_on"] = describe_machine()
     output.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _given(points: int, default: int) -> int | None:
+def _given(num_inference_steps: int, default: int) -> int | None:
     # A policy has a share of the default points, so these may not be named.
-    return None if points == default else points
+    return None if num_inference_steps == default else num_inference_steps
 
 
 def _category_names(prompts: Sequence[Prompt]) -> list[Category]:

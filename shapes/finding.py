@@ -16,12 +16,12 @@ from shapes.things import COLOUR_RGB, COLOURS, EXTENTS, FORMS, Colour, Form, Siz
 
 SMALLEST_SIDE = 16
 # Hues of the palette are at least 48 degrees apart, so nothing within 22 degrees of one is near another.
-_MOST_TURN = 0.93  # cosine
+_MAX_TURN = 0.93  # cosine
 _LEAST_COVER = 0.5
 # A small triangle covers 0.024 of a picture; a speck is less than half of that.
 _SPECK = 0.01
 _LEAST_FIT = 0.8
-_MOST_STRETCH = 1.4
+_MAX_STRETCH = 1.4
 # Blur eats a triangle's sharp corners, so templates that reach beyond what is left are tried as well, by
 # these shares of the height and of the width.
 _APEX_LOSSES = (0.0, 0.1, 0.2)
@@ -83,7 +83,7 @@ def _colour_labels(image: NDArray[np.uint8]) -> NDArray[np.int8]:
     along = chroma @ (_PALETTE / strength[:, None]).T
     best = np.argmax(along, axis=2)
     reach = np.take_along_axis(along, best[:, :, None], axis=2)[:, :, 0]
-    coloured = (reach >= _LEAST_COVER * strength[best]) & (reach >= _MOST_TURN * np.hypot(*chroma.T).T)
+    coloured = (reach >= _LEAST_COVER * strength[best]) & (reach >= _MAX_TURN * np.hypot(*chroma.T).T)
     return np.where(coloured, best + 1, 0).astype(np.int8)
 
 
@@ -138,7 +138,7 @@ def _classified(label: int, rows: NDArray[np.intp], columns: NDArray[np.intp], h
     patch[rows - top, columns - left] = True
     fits = {form: _fit(patch, form) for form in FORMS}
     best = max(FORMS, key=lambda form: fits[form])
-    accepted = fits[best] >= _LEAST_FIT and max(tall, wide) <= _MOST_STRETCH * min(tall, wide)
+    accepted = fits[best] >= _LEAST_FIT and max(tall, wide) <= _MAX_STRETCH * min(tall, wide)
     area = len(rows) / (height * width)
     # Half-widths from areas: pi e^2 for the circle, 4 e^2 for the square and 2 e^2 for the triangle.
     extent = sqrt(area / {"circle": pi, "square": 4.0, "triangle": 2.0}[best])

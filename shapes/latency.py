@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 def alone(
-    engine: Engine, variants: Sequence[Variant], *, seed: int, points: int | None = None
+    engine: Engine, variants: Sequence[Variant], *, seed: int, num_inference_steps: int | None = None
 ) -> dict[str, dict[str, float]]:
     """Draws and asks one at a time, the variants taking turns so that whatever else the machine does meets them all.
 
@@ -27,8 +27,10 @@ def alone(
     """
     prompts, questions = grading_prompts(PICTURES + 1, seed), grading_questions(ANSWERS + 1, seed)
     pixels = engine.info.sizes[0][0]
-    drawn = _medians(engine.generate, [drawings(prompts, variant, points=points) for variant in variants])
-    asked = _medians(engine.ask, [askings(questions, variant, pixels=pixels) for variant in variants])
+    drawn = _medians(
+        engine.generate, [drawings(prompts, variant, num_inference_steps=num_inference_steps) for variant in variants]
+    )
+    asked = _medians(engine.understand, [askings(questions, variant, pixels=pixels) for variant in variants])
     return {
         variant.name: {"picture_ms": picture, "answer_ms": answer}
         for variant, picture, answer in zip(variants, drawn, asked, strict=True)

@@ -19,7 +19,7 @@ from shapes.seeds import grading_rng
 from shapes.things import (
     COLOURS,
     FORMS,
-    MOST_THINGS,
+    MAX_THINGS,
     RELATIONS,
     SIZES,
     Colour,
@@ -54,8 +54,8 @@ class Wanted:
             raise ValueError(f"unknown form or colour: {self.form!r}, {self.colour!r}")
         if self.size is not None and self.size not in SIZES:
             raise ValueError(f"unknown size: {self.size!r}")
-        if not 1 <= self.count <= MOST_THINGS:
-            raise ValueError(f"a prompt wants 1 to {MOST_THINGS} of a thing, not {self.count}")
+        if not 1 <= self.count <= MAX_THINGS:
+            raise ValueError(f"a prompt wants 1 to {MAX_THINGS} of a thing, not {self.count}")
 
     @property
     def text(self) -> str:
@@ -139,7 +139,7 @@ def _two_objects(rng: Random) -> Prompt:
 
 def _counting(rng: Random) -> Prompt:
     colour = rng.choice(COLOURS) if rng.random() < 0.5 else None
-    want = Wanted(form=rng.choice(FORMS), colour=colour, count=rng.randint(2, MOST_THINGS))
+    want = Wanted(form=rng.choice(FORMS), colour=colour, count=rng.randint(2, MAX_THINGS))
     return Prompt(category="counting", text=_pictured(rng, want.text), wanted=(want,))
 
 

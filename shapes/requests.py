@@ -15,17 +15,21 @@ ANSWER_TOKENS = 8
 
 
 def drawings(
-    prompts: Sequence[Prompt], variant: Variant, *, guidance: float | None = None, points: int | None = None
+    prompts: Sequence[Prompt],
+    variant: Variant,
+    *,
+    guidance_scale: float | None = None,
+    num_inference_steps: int | None = None,
 ) -> list[GenerateRequest]:
     """A picture of each prompt, its place in the list as its seed."""
     return [
         GenerateRequest(
             prompt=prompt.text,
             seed=index,
-            policy=variant.policy,
+            acceleration=variant.policy,
             overrides=variant.of("generate"),
-            guidance=guidance,
-            points=points,
+            guidance_scale=guidance_scale,
+            num_inference_steps=num_inference_steps,
         )
         for index, prompt in enumerate(prompts)
     ]
@@ -38,7 +42,7 @@ def askings(asked: Sequence[tuple[Scene, Question]], variant: Variant, *, pixels
             question=question.text,
             image=render(scene, pixels),
             max_new_tokens=ANSWER_TOKENS,
-            policy=variant.policy,
+            acceleration=variant.policy,
             overrides=variant.of("vqa"),
         )
         for scene, question in asked

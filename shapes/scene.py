@@ -21,7 +21,7 @@ from shapes.things import (
     GAP,
     KINDS,
     MARGIN,
-    MOST_THINGS,
+    MAX_THINGS,
     OPPOSITES,
     REGIONS,
     RELATIONS,
@@ -50,7 +50,7 @@ __all__ = [
     "FORMS",
     "HELD_OUT",
     "KINDS",
-    "MOST_THINGS",
+    "MAX_THINGS",
     "OPPOSITES",
     "REGIONS",
     "RELATIONS",
@@ -94,8 +94,8 @@ def is_held_out(scene: Scene, held_out: frozenset[Kind] = HELD_OUT) -> bool:
 
 def placed_scene(rng: Random, looks: Sequence[tuple[Kind, Size]], *, background: Background | None = None) -> Scene:
     """A scene of 1-4 things with the given kinds and sizes at random places; raises ValueError otherwise."""
-    if not 1 <= len(looks) <= MOST_THINGS:
-        raise ValueError(f"a scene has 1 to {MOST_THINGS} things, not {len(looks)}")
+    if not 1 <= len(looks) <= MAX_THINGS:
+        raise ValueError(f"a scene has 1 to {MAX_THINGS} things, not {len(looks)}")
     drawn = background if background is not None else rng.choice(BACKGROUNDS)
     for _ in range(_LAYOUTS):
         placed = _scatter(rng, looks)
@@ -191,7 +191,7 @@ def counting_scene(
     rng: Random, *, count: int | None = None, kind: Kind | None = None, size: Size | None = None
 ) -> Scene:
     """A scene of two to four things of one kind, mostly of one size; what is not given is drawn."""
-    drawn = count if count is not None else rng.randint(2, MOST_THINGS)
+    drawn = count if count is not None else rng.randint(2, MAX_THINGS)
     look = kind or rng.choice(KINDS)
     sizes: list[Size] = _crowd(rng, drawn) if size is None else [size] * drawn
     return placed_scene(rng, [(look, each) for each in sizes])
@@ -199,7 +199,7 @@ def counting_scene(
 
 def mixed_colour_scene(rng: Random, *, held_out: frozenset[Kind] = HELD_OUT) -> Scene:
     """A scene of two to four things of one form and at least two colours."""
-    count = rng.randint(2, MOST_THINGS)
+    count = rng.randint(2, MAX_THINGS)
     form = rng.choice(FORMS)
     palette = rng.sample([colour for colour in COLOURS if (colour, form) not in held_out], min(count, 3))
     colours = [*palette[:2], *rng.choices(palette, k=count - 2)]
@@ -208,7 +208,7 @@ def mixed_colour_scene(rng: Random, *, held_out: frozenset[Kind] = HELD_OUT) -> 
 
 def several_scene(rng: Random, *, held_out: frozenset[Kind] = HELD_OUT) -> Scene:
     """A scene of three or four things, all of different kinds."""
-    count = rng.randint(3, MOST_THINGS)
+    count = rng.randint(3, MAX_THINGS)
     kinds = rng.sample([kind for kind in KINDS if kind not in held_out], count)
     return placed_scene(rng, list(zip(kinds, _crowd(rng, count), strict=True)))
 

@@ -51,7 +51,7 @@ OPPOSITES: Mapping[Relation, Relation] = MappingProxyType(
 
 MARGIN = 0.03
 GAP = 0.03
-MOST_THINGS = 4
+MAX_THINGS = 4
 CLEAR_SEPARATION = 0.22
 CLEAR_RATIO = 1.3
 CENTRE_OFFSET = 0.08
@@ -108,8 +108,8 @@ class Scene:
     background: Background
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.things) <= MOST_THINGS:
-            raise ValueError(f"a scene has 1 to {MOST_THINGS} things, not {len(self.things)}")
+        if not 1 <= len(self.things) <= MAX_THINGS:
+            raise ValueError(f"a scene has 1 to {MAX_THINGS} things, not {len(self.things)}")
         if self.background not in BACKGROUND_RGB:
             raise ValueError(f"unknown background: {self.background!r}")
         for position, thing in enumerate(self.things):

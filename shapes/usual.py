@@ -15,7 +15,7 @@ from shapes.things import (
     BACKGROUNDS,
     FORMS,
     KINDS,
-    MOST_THINGS,
+    MAX_THINGS,
     SIZES,
     Colour,
     Form,
@@ -90,9 +90,9 @@ def usual_scene(rng: Random, *, held_out: frozenset[Kind] = HELD_OUT) -> Scene:
         kinds = _kinds(rng, 2, plain, held_out)
         centres = _SIDES[2:] if rng.random() < 0.4 else None
     elif draw < 0.95:
-        kinds = _kinds(rng, 1, plain, frozenset()) * rng.randint(2, MOST_THINGS)
+        kinds = _kinds(rng, 1, plain, frozenset()) * rng.randint(2, MAX_THINGS)
     else:
-        kinds = _kinds(rng, rng.randint(3, MOST_THINGS), False, held_out)
+        kinds = _kinds(rng, rng.randint(3, MAX_THINGS), False, held_out)
     count = len(kinds)
     usual = rng.random() < 0.6
     sizes = [usual_size(count) if usual or count == 3 else rng.choice(SIZES) for _ in kinds]

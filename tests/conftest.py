@@ -61,7 +61,7 @@ def tokenizer() -> Tokenizer:
 def tiny(tokenizer: Tokenizer) -> Checkpoint:
     """A random Show-o2 of the size `tiny`, in float32."""
     torch.manual_seed(0)
-    model = Showo2(replace(MODELS["tiny"], points=8)).requires_grad_(False).eval()
+    model = Showo2(replace(MODELS["tiny"], num_inference_steps=8)).requires_grad_(False).eval()
     # At unit scale a tied embedding makes each token predict itself.
     torch.nn.init.normal_(model.backbone.embed_tokens.weight, std=0.1)
     vae = Vae(replace(WAN_VAE, width=8)).requires_grad_(False).eval()

@@ -111,7 +111,7 @@ def test_the_embedded_model_is_served_by_one_thread_unless_told(given: int | Non
         "from flashu_core import EngineConfig\n"
         "from server.worker.process import load_engine\n"
         "from server.worker.protocol import Load\n"
-        f"wanted = Load(model=None, engine=EngineConfig(), policy='flashu', log_level='info', threads={given})\n"
+        f"wanted = Load(model=None, engine=EngineConfig(), acceleration='flashu', log_level='info', threads={given})\n"
         "load_engine(wanted); import torch; print(torch.get_num_threads())"
     )
     assert _run(program).stdout == f"{threads}\n"

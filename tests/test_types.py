@@ -13,12 +13,12 @@ PICTURE = np.zeros((4, 4, 3), np.uint8)
 @pytest.mark.parametrize(
     ("values", "parameter"),
     [
-        ({"images": 0}, "images"),
-        ({"images": 10**9}, "images"),
-        ({"points": 1}, "points"),
-        ({"guidance": math.nan}, "guidance"),
-        ({"guidance": math.inf}, "guidance"),
-        ({"guidance": -1.0}, "guidance"),
+        ({"num_images": 0}, "num_images"),
+        ({"num_images": 10**9}, "num_images"),
+        ({"num_inference_steps": 1}, "num_inference_steps"),
+        ({"guidance_scale": math.nan}, "guidance_scale"),
+        ({"guidance_scale": math.inf}, "guidance_scale"),
+        ({"guidance_scale": -1.0}, "guidance_scale"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**63}, "seed"),
         ({"width": 64}, "size"),
@@ -52,6 +52,8 @@ def test_impossible_questions_are_refused(values: dict[str, object], parameter: 
 
 
 def test_limits_themselves_are_allowed() -> None:
-    drawing = GenerateRequest(prompt="", images=8, points=2, guidance=0.0, seed=2**63 - 1, width=64, height=64)
+    drawing = GenerateRequest(
+        prompt="", num_images=8, num_inference_steps=2, guidance_scale=0.0, seed=2**63 - 1, width=64, height=64
+    )
     asking = UnderstandRequest(question="", image=PICTURE, max_new_tokens=1, temperature=0.0, top_p=1.0, seed=0)
-    assert (drawing.images, drawing.seed, asking.top_p) == (8, 2**63 - 1, 1.0)
+    assert (drawing.num_images, drawing.seed, asking.top_p) == (8, 2**63 - 1, 1.0)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-_MOST_POINTS = 300
+_MAX_POINTS = 300
 _UNITS = {"s": "seconds", "reqps": "requests a second", "ops": "a second", "percentunit": "%", "bytes": "MiB"}
 _SCALES = {"percentunit": 100.0, "bytes": 2.0**-20}
 
@@ -40,7 +40,7 @@ class Span:
     @property
     def step(self) -> float:
         """Seconds between points."""
-        return max(1.0, math.ceil((self.end - self.start) / _MOST_POINTS))
+        return max(1.0, math.ceil((self.end - self.start) / _MAX_POINTS))
 
     @property
     def times(self) -> list[float]:
@@ -60,8 +60,8 @@ def lines(client: httpx.Client, panel: Panel, span: Span) -> list[Line]:
     found: list[Line] = []
     for query in panel.queries:
         expr = filled_in(query.expr, rate_s=span.rate_s)
-        asked = {"query": expr, "start": f"{span.start}", "end": f"{span.times[-1]}", "step": f"{span.step}"}
-        answer: dict[str, Any] = client.post("/api/v1/query_range", data=asked).json()
+        requested = {"query": expr, "start": f"{span.start}", "end": f"{span.times[-1]}", "step": f"{span.step}"}
+        answer: dict[str, Any] = client.post("/api/v1/query_range", data=requested).json()
         if answer["status"] != "success":
             raise RuntimeError(f"Prometheus refuses {expr}: {answer['error']}")
         for series in answer["data"]["result"]:

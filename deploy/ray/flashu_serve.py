@@ -47,8 +47,8 @@ class Options(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     gpus: float = Field(default=1.0, ge=0)
     cpus: float = Field(default=2.0, gt=0)
-    least: int = Field(default=1, ge=1)
-    most: int = Field(default=4, ge=1)
+    minimum: int = Field(default=1, ge=1)
+    maximum: int = Field(default=4, ge=1)
     target_requests: float = Field(default=8.0, gt=0)
     upscale_delay_s: float = Field(default=10.0, ge=0)
     downscale_delay_s: float = Field(default=300.0, ge=0)
@@ -72,8 +72,8 @@ def application(options: Options) -> serve.Application:
         name="Replica",
         ray_actor_options={"num_cpus": options.cpus, "num_gpus": options.gpus},
         autoscaling_config={
-            "min_replicas": options.least,
-            "max_replicas": options.most,
+            "min_replicas": options.minimum,
+            "max_replicas": options.maximum,
             "target_ongoing_requests": options.target_requests,
             "upscale_delay_s": options.upscale_delay_s,
             "downscale_delay_s": options.downscale_delay_s,

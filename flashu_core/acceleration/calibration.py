@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from flashu_core.acceleration.neurons import kept
-from flashu_core.acceleration.policies import MOST_PRUNED
+from flashu_core.acceleration.policies import MAX_PRUNED
 from flashu_core.checkpoint.layouts import CALIBRATION
 from flashu_core.errors import CalibrationError
 from flashu_core.model.backbone import DecoderLayer
@@ -180,14 +180,14 @@ class Calibration:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in list(file.keys())}
             provenance = json.loads(metadata.get("provenance", "{}"))
-            told = json.loads(metadata.get("ratios", "{}"))
-            ratios: dict[Task, float] = {task: float(told.get(task, 0.0)) for task in TASKS}
+            found = json.loads(metadata.get("ratios", "{}"))
+            ratios: dict[Task, float] = {task: float(found.get(task, 0.0)) for task in TASKS}
         except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CalibrationError(f"{path} cannot be read as a calibration: {error}; {again}") from error
         for task, ratio in ratios.items():
-            if not 0.0 <= ratio <= MOST_PRUNED:  # written so that a NaN fails too
+            if not 0.0 <= ratio <= MAX_PRUNED:  # written so that a NaN fails too
                 raise CalibrationError(
-                    f"{path}: the ratio of {task} is {ratio}; it must be from 0 to {MOST_PRUNED}; {again}"
+                    f"{path}: the ratio of {task} is {ratio}; it must be from 0 to {MAX_PRUNED}; {again}"
                 )
         if metadata.get("version") != VERSION:
             raise CalibrationError(f"{path} is of version {metadata.get('version')}, not {VERSION}; {again}")

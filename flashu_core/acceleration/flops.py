@@ -21,8 +21,8 @@ TIME_FREQUENCIES = 256
 class Forecast:
     """One evaluation: what it runs, and its FLOPs for one picture (a prompt newly read on its path left out)."""
 
-    evaluation: int
-    guidance: float
+    index: int
+    guidance_scale: float
     backbone: str
     layers: str
     head: str
@@ -42,23 +42,23 @@ def describe(
     """
     lines = []
     skipped = int(round(policy.skip_ratio * config.backbone.layers, 9))
-    for evaluation, plan in enumerate(schedule, start=1):
+    for index, plan in enumerate(schedule, start=1):
         layers = config.backbone.layers - (skipped if plan.layers == "measured" else 0)
         shown = f"{layers}" + (", measured" if plan.measure else "")
         lines.append(
             Forecast(
-                evaluation=evaluation,
-                guidance=plan.guidance,
+                index=index,
+                guidance_scale=plan.guidance_scale,
                 backbone=plan.ffn if plan.run_backbone else "not needed",
                 layers=shown if plan.run_backbone else "",
                 head="computed" if plan.head == "compute" else "reused",
-                flops=evaluation_flops(config, policy, plan, layers=layers, prompt_tokens=prompt_tokens),
+                flops=step_flops(config, policy, plan, layers=layers, prompt_tokens=prompt_tokens),
             )
         )
     return lines
 
 
-def evaluation_flops(
+def step_flops(
     config: ModelConfig, policy: GenerationPolicy, plan: StepPlan, *, layers: int, prompt_tokens: int
 ) -> int:
     """FLOPs of one evaluation that runs so many of the backbone's layers."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from flashu_core.lru_cache import Recent
+from flashu_core.lru_cache import LruCache
 from flashu_core.model.backbone import DecoderLayer
 from flashu_core.model.pass_options import Neurons
 from flashu_core.model.showo2 import Showo2
@@ -112,7 +112,7 @@ class NeuronPaths:
     scores: Mapping[Task, Tensor]
     slices: Mapping[Task, Sequence[slice]]
     ratios: Mapping[Task, float]
-    _gathered: Recent[tuple[Task, int], NeuronPath] = field(default_factory=lambda: Recent(GATHERED))
+    _gathered: LruCache[tuple[Task, int], NeuronPath] = field(default_factory=lambda: LruCache(GATHERED))
 
     @classmethod
     def of(cls, model: Showo2, scores: Mapping[Task, Tensor], ratios: Mapping[Task, float]) -> NeuronPaths:

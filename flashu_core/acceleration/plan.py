@@ -35,12 +35,12 @@ class Step:
         points: of the time grid, which has one evaluation less; of an answer, its tokens at most.
     """
 
-    evaluation: int
-    points: int
+    index: int
+    num_inference_steps: int
 
     def within_last(self, share: float) -> bool:
         """Whether the evaluation is one of the last `share` of the points: above T - ceil(share * T) (3.3.1, eq. 4)."""
-        return self.evaluation > _before_last(share, self.points)
+        return self.index > _before_last(share, self.num_inference_steps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,18 +51,18 @@ class Steps:
         evaluations: 1, 2, ...
     """
 
-    evaluations: Numbers
-    points: int
+    indices: Numbers
+    num_inference_steps: int
 
     def within_last(self, share: float) -> Flags:
         """As `Step.within_last`, of each."""
-        last: Flags = self.evaluations > _before_last(share, self.points)
+        last: Flags = self.indices > _before_last(share, self.num_inference_steps)
         return last
 
 
-def _before_last(share: float, points: int) -> int:
+def _before_last(share: float, num_inference_steps: int) -> int:
     # Rounded first: 0.3 * 10 is a little more than 3.
-    return points - math.ceil(round(share * points, 9))
+    return num_inference_steps - math.ceil(round(share * num_inference_steps, 9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class StepPlan:
         run_text, run_null: which branches are computed: those that this evaluation or a later one reads.
     """
 
-    guidance: float
+    guidance_scale: float
     ffn: FfnPath = "full"
     layers: Literal["all", "measured"] = "all"
     measure: float = 0.0
@@ -99,12 +99,12 @@ class StepPlan:
     @property
     def reads_text(self) -> bool:
         """Whether the text branch's velocity reaches the result."""
-        return self.guidance != 0.0
+        return self.guidance_scale != 0.0
 
     @property
     def reads_null(self) -> bool:
         """Whether the null branch's velocity reaches the result."""
-        return self.guidance != 1.0
+        return self.guidance_scale != 1.0
 
     @property
     def work(self) -> tuple[FfnPath, str, bool]:
@@ -204,7 +204,7 @@ class Schedule(Sequence[StepPlan]):
         return hash((self.kinds, self._numbers.tobytes()))
 
 
-def make_schedule(policy: Policy, *, points: int, guidance: float) -> Schedule:
+def make_schedule(policy: Policy, *, num_inference_steps: int, guidance_scale: float) -> Schedule:
     """The plans of a picture's evaluations: each technique in turn changes what the ones before it left; then liveness.
 
     Args:
@@ -215,9 +215,9 @@ def make_schedule(policy: Policy, *, points: int, guidance: float) -> Schedule:
     Raises:
         ConfigurationError: fewer than two points.
     """
-    if points < 2:
-        raise ConfigurationError(f"a time grid of {points} points has no evaluation; use at least 2")
-    return _fold(policy, points - 1, points, StepPlan(guidance))
+    if num_inference_steps < 2:
+        raise ConfigurationError(f"a time grid of {num_inference_steps} points has no evaluation; use at least 2")
+    return _fold(policy, num_inference_steps - 1, num_inference_steps, StepPlan(guidance_scale))
 
 
 def make_answer_schedule(policy: Policy, *, tokens: int) -> Schedule:
@@ -232,17 +232,17 @@ def make_answer_schedule(policy: Policy, *, tokens: int) -> Schedule:
 
 
 @lru_cache(maxsize=32)
-def _fold(policy: Policy, evaluations: int, points: int, start: StepPlan) -> Schedule:
+def _fold(policy: Policy, indices: int, num_inference_steps: int, start: StepPlan) -> Schedule:
     # Kept, some kilobytes each, since most requests ask for the same; the keys are the very values.
-    schedule = Schedule.uniform(start, evaluations)
-    steps = Steps(np.arange(1, evaluations + 1), points)
+    schedule = Schedule.uniform(start, indices)
+    steps = Steps(np.arange(1, indices + 1), num_inference_steps)
     for technique in policy:
-        schedule = schedule.changed(technique.alike(steps), _hook(technique, points))
+        schedule = schedule.changed(technique.alike(steps), _hook(technique, num_inference_steps))
     return liveness(schedule)
 
 
-def _hook(technique: Technique, points: int) -> Callable[[int, StepPlan], StepPlan]:
-    return lambda place, plan: technique.plan(Step(place + 1, points), plan)
+def _hook(technique: Technique, num_inference_steps: int) -> Callable[[int, StepPlan], StepPlan]:
+    return lambda place, plan: technique.plan(Step(place + 1, num_inference_steps), plan)
 
 
 def liveness(schedule: Schedule) -> Schedule:

@@ -18,10 +18,10 @@ from flashu_core.acceleration.techniques.hybrid_ffn import HybridFfn
 from flashu_core.acceleration.techniques.layer_skipping import LayerSkipping
 from flashu_core.acceleration.techniques.token_pruning import TokenPruning
 from flashu_core.errors import ConfigurationError, InvalidRequestError
-from flashu_core.limits import MOST_POINTS
+from flashu_core.limits import MAX_INFERENCE_STEPS
 
-MOST_PRUNED = 0.9
-MOST_INTERVAL = 1000
+MAX_PRUNED = 0.9
+MAX_INTERVAL = 1000
 Overrides = Mapping[str, float]
 Own = Mapping[str, Overrides]  # by task
 
@@ -52,10 +52,10 @@ class SharedPolicy:
     skip_interval: int = 10
 
     def __post_init__(self) -> None:
-        _within("ffn_ratio", self.ffn_ratio, 0.0, MOST_PRUNED)
+        _within("ffn_ratio", self.ffn_ratio, 0.0, MAX_PRUNED)
         _within("hybrid_threshold", self.hybrid_threshold, 0.0, 1.0)
-        _within("skip_ratio", self.skip_ratio, 0.0, MOST_PRUNED)
-        _within("skip_interval", self.skip_interval, 1, MOST_INTERVAL)
+        _within("skip_ratio", self.skip_ratio, 0.0, MAX_PRUNED)
+        _within("skip_interval", self.skip_interval, 1, MAX_INTERVAL)
 
     @property
     def techniques(self) -> Policy:
@@ -92,11 +92,11 @@ class GenerationPolicy(SharedPolicy):
         _within("points", self.points, 0.01, 10.0)
         _within("low_guidance", self.low_guidance, 0.0, 10.0)
         _within("guidance_threshold", self.guidance_threshold, 0.0, 1.0)
-        _within("head_interval", self.head_interval, 1, MOST_INTERVAL)
+        _within("head_interval", self.head_interval, 1, MAX_INTERVAL)
 
-    def points_of(self, default: int) -> int:
+    def inference_steps_of(self, default: int) -> int:
         """Points of the time grid of a picture that names none, where the model's own number is `default`."""
-        return min(max(round(default * self.points), 2), MOST_POINTS)
+        return min(max(round(default * self.points), 2), MAX_INFERENCE_STEPS)
 
     @property
     def _own(self) -> Policy:
@@ -121,8 +121,8 @@ class UnderstandingPolicy(SharedPolicy):
 
     def __post_init__(self) -> None:
         SharedPolicy.__post_init__(self)
-        _within("token_ratio", self.token_ratio, 0.0, MOST_PRUNED)
-        _within("token_layer", self.token_layer, 1, MOST_INTERVAL)
+        _within("token_ratio", self.token_ratio, 0.0, MAX_PRUNED)
+        _within("token_layer", self.token_layer, 1, MAX_INTERVAL)
 
     @property
     def _own(self) -> Policy:

@@ -70,10 +70,10 @@ def draw_specialisation(found: Specialisation, path: Path) -> None:
 
 def draw_similarity(found: Similarity, path: Path) -> None:
     """A heat map, layers upwards and evaluations to the right."""
-    layers, evaluations = len(found.cosine), len(found.cosine[0])
+    layers, steps = len(found.cosine), len(found.cosine[0])
     figure = new_figure(8, 4.5)
     axes = figure.subplots()
-    extent = (0.5, evaluations + 0.5, 0.5, layers + 0.5)
+    extent = (0.5, steps + 0.5, 0.5, layers + 0.5)
     shown = axes.imshow(found.cosine, origin="lower", aspect="auto", extent=extent, interpolation="nearest")
     figure.colorbar(shown, ax=axes, label="cosine of a layer's input and output")
     axes.locator_params(integer=True)
@@ -91,8 +91,8 @@ def draw_tokens(found: Sequence[TokenLayer], path: Path) -> None:
     for layer, axes in zip(found, figure.subplots(1, len(found), squeeze=False)[0], strict=True):
         for norms, attention in zip(layer.norms, layer.attention, strict=True):
             axes.scatter(norms, attention, s=12, alpha=0.5, linewidths=0)
-        told = "none" if layer.correlation is None else f"{layer.correlation:.2f}"
-        axes.set(title=f"layer {layer.layer}, rank correlation {told}", xlabel="L2 norm of the value vector")
+        correlation = "none" if layer.correlation is None else f"{layer.correlation:.2f}"
+        axes.set(title=f"layer {layer.layer}, rank correlation {correlation}", xlabel="L2 norm of the value vector")
         axes.set_ylabel("attention received")
         axes.grid(alpha=0.3)
     figure.savefig(path)

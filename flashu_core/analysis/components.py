@@ -54,11 +54,11 @@ def timed_requests(
     requests: list[Request] = []
     for _ in range(runs):
         for seed, text in enumerate(prompts):
-            requests += [GenerateRequest(prompt=text, seed=seed, policy=policy) for policy in POLICIES]
+            requests += [GenerateRequest(prompt=text, seed=seed, acceleration=policy) for policy in POLICIES]
         for sample in samples:
             requests += [
                 UnderstandRequest(
-                    question=sample.question, image=sample.image, max_new_tokens=max_new_tokens, policy=policy
+                    question=sample.question, image=sample.image, max_new_tokens=max_new_tokens, acceleration=policy
                 )
                 for policy in POLICIES
             ]
@@ -68,7 +68,7 @@ def timed_requests(
 def run(engine: Engine, requests: Sequence[Request]) -> Iterator[Result]:
     """Runs requests one at a time; the engine should be warm."""
     for request in requests:
-        yield engine.generate(request) if isinstance(request, GenerateRequest) else engine.ask(request)
+        yield engine.generate(request) if isinstance(request, GenerateRequest) else engine.understand(request)
 
 
 def components(results: Sequence[Result]) -> list[ComponentTimes]:
@@ -76,7 +76,7 @@ def components(results: Sequence[Result]) -> list[ComponentTimes]:
     found = []
     for task, kind in _RESULTS.items():
         for policy in POLICIES:
-            own = [result for result in results if isinstance(result, kind) and result.policy == policy]
+            own = [result for result in results if isinstance(result, kind) and result.acceleration == policy]
             if own:
                 found.append(_component_times(task, policy, own))
     return found

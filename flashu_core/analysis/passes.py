@@ -46,11 +46,11 @@ def watch_layers(model: Showo2, see: Callable[[LayerPass], None]) -> Iterator[No
     """Inside the block, `see` is called for every layer of every pass, in the order in which they run."""
 
     def watch(index: int, layer: DecoderLayer) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
-        def tell(_: nn.Module, given: tuple[Any, ...], after: Tensor) -> None:
+        def hook(_: nn.Module, given: tuple[Any, ...], after: Tensor) -> None:
             before, _, context = given[:3]
             see(LayerPass(index, layer, before, after, context))
 
-        return tell
+        return hook
 
     with ExitStack() as hooks:
         for index, layer in enumerate(model.backbone.layers):

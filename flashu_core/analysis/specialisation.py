@@ -52,8 +52,8 @@ class TokenSample:
         seed: of the numbers.
     """
 
-    def __init__(self, most: int, seed: int) -> None:
-        self._most = most
+    def __init__(self, maximum: int, seed: int) -> None:
+        self._most = maximum
         self._generator = torch.Generator().manual_seed(seed)
         self._numbers = torch.empty(0)
         self._tokens: Tensor | None = None
@@ -67,16 +67,16 @@ class TokenSample:
 
     @property
     def tokens(self) -> Tensor:
-        """Those that stayed, (up to `most`, width), in no particular order."""
+        """Those that stayed, (up to `maximum`, width), in no particular order."""
         assert self._tokens is not None, "no token ran through the layer while it was watched"
         return self._tokens
 
 
 @contextmanager
-def ffn_inputs(model: Showo2, most: int = SAMPLED) -> Iterator[Callable[[], list[Tensor]]]:
+def ffn_inputs(model: Showo2, maximum: int = SAMPLED) -> Iterator[Callable[[], list[Tensor]]]:
     """Watches the backbone's FFNs inside the block; the call it gives returns for each layer a sample of its inputs,
-    (up to `most`, width)."""
-    samples = [TokenSample(most, index) for index in range(model.config.backbone.layers)]
+    (up to `maximum`, width)."""
+    samples = [TokenSample(maximum, index) for index in range(model.config.backbone.layers)]
 
     def watch(sample: TokenSample) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def take(_: nn.Module, given: tuple[Tensor, ...], __: Tensor) -> None:

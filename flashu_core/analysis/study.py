@@ -24,7 +24,7 @@ from flashu_core.model.showo2 import Showo2
 from flashu_core.reasons import reason_of
 from flashu_core.types import GenerateRequest, Pixels, Task, UnderstandRequest
 
-MOST_PICTURES = 8
+MAX_PICTURES = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -37,7 +37,7 @@ class Study:
     """
 
     specialisation: Specialisation
-    drawing: Similarity
+    generation: Similarity
     answering: Similarity
     tokens: Sequence[TokenLayer]
     pictures: Sequence[Sample]
@@ -62,12 +62,12 @@ def read_prompts(path: Path) -> list[str]:
     return prompts
 
 
-def each_picture(samples: Sequence[Sample], most: int = MOST_PICTURES) -> list[Sample]:
-    """The first sample of each different picture, of the first `most` pictures."""
+def each_picture(samples: Sequence[Sample], maximum: int = MAX_PICTURES) -> list[Sample]:
+    """The first sample of each different picture, of the first `maximum` pictures."""
     found: dict[str, Sample] = {}
     for sample in samples:
         found.setdefault(hashlib.sha256(f"{sample.image.shape}".encode() + sample.image.tobytes()).hexdigest(), sample)
-    return list(found.values())[:most]
+    return list(found.values())[:maximum]
 
 
 def study(
@@ -92,35 +92,39 @@ def study(
     assert not engine.calibrated
     scores: dict[Task, Tensor] = {}
     inputs: dict[Task, list[Tensor]] = {}
-    drawn: list[Pixels] = []
-    drawing, answering, received = [], [], []
+    generated: list[Pixels] = []
+    generation, answering, received = [], [], []
     with activation_norms(model) as norms, ffn_inputs(model) as tokens:
         for seed, text in enumerate(progress.track(prompts, description="drawing")):
             with similarities(model, "generate") as cosines:
-                drawn.append(engine.generate(GenerateRequest(prompt=text, seed=seed)).images[0])
-            drawing.append(cosines())
+                generated.append(
+                    engine.generate(GenerateRequest(prompt=text, seed=seed, acceleration="exact")).images[0]
+                )
+            generation.append(cosines())
         scores["generate"], inputs["generate"] = importances(model, norms()), tokens()
-    asked = samples if samples is not None else [Sample(image, text) for image in drawn for text in QUESTIONS]
-    pictures = each_picture(asked)
+    requested = samples if samples is not None else [Sample(image, text) for image in generated for text in QUESTIONS]
+    pictures = each_picture(requested)
 
     def request(sample: Sample) -> UnderstandRequest:
-        return UnderstandRequest(question=sample.question, image=sample.image, max_new_tokens=max_new_tokens)
+        return UnderstandRequest(
+            question=sample.question, image=sample.image, max_new_tokens=max_new_tokens, acceleration="exact"
+        )
 
     with activation_norms(model) as norms, ffn_inputs(model) as tokens:
-        for sample in progress.track(asked, description="asking"):
+        for sample in progress.track(requested, description="asking"):
             with similarities(model, "vqa") as cosines:
-                engine.ask(request(sample))
+                engine.understand(request(sample))
             answering.append(cosines())
         scores["vqa"], inputs["vqa"] = importances(model, norms()), tokens()
     for sample in progress.track(pictures, description="looking at tokens"):
         with image_attention(model) as found:
-            engine.ask(request(sample))
+            engine.understand(request(sample))
         received.append(found())
     return Study(
         specialisation=specialisation(model, scores, inputs),
-        drawing=mean_similarity("generate", drawing),
+        generation=mean_similarity("generate", generation),
         answering=mean_similarity("vqa", answering),
         tokens=token_layers(received),
         pictures=pictures,
-        calibration=engine.as_calibration(scores, prompts, asked),
+        calibration=engine.as_calibration(scores, prompts, requested),
     )

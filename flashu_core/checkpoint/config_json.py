@@ -43,8 +43,8 @@ def model_config_from_json(raw: Mapping[str, Any], backbone: Mapping[str, Any] |
             understanding_block=raw.get("understanding_block", "image"),
             velocity_layout=raw.get("velocity_layout", "flat"),
             time_shift=_number(raw, "time_shift", 3.0),
-            points=_whole(raw, "default_points", 50),
-            guidance=_number(raw, "default_guidance", 5.0),
+            num_inference_steps=_whole(raw, "default_points", 50),
+            guidance_scale=_number(raw, "default_guidance", 5.0),
             policies=_policies(raw.get("policies", {})),
         )
     except KeyError as error:
@@ -148,8 +148,8 @@ def model_config_to_json(config: ModelConfig) -> dict[str, Any]:
         "understanding_block": config.understanding_block,
         "velocity_layout": config.velocity_layout,
         "time_shift": config.time_shift,
-        "default_points": config.points,
-        "default_guidance": config.guidance,
+        "default_points": config.num_inference_steps,
+        "default_guidance": config.guidance_scale,
         "policies": {
             policy: {task: dict(own) for task, own in tasks.items()} for policy, tasks in config.policies.items()
         },

@@ -55,7 +55,7 @@ def analyze(
     # Whatever is wrong with what was asked for shows before anything long begins.
     charts.new_figure(1, 1)
     texts = [CALIBRATION_PROMPT] if prompts is None else read_prompts(prompts)
-    asked = None if samples is None else read_samples(samples)
+    requested = None if samples is None else read_samples(samples)
     _make_folder(output)
     configure_threads()
     with console.status("loading"):
@@ -63,7 +63,7 @@ def analyze(
         checkpoint = load_configured(model, config)  # not by the engine: its model is looked into
         engine = Engine(checkpoint, config)
     with Progress(console=console) as progress:
-        found = study(engine, checkpoint.model, texts, asked, max_new_tokens=max_new_tokens, progress=progress)
+        found = study(engine, checkpoint.model, texts, requested, max_new_tokens=max_new_tokens, progress=progress)
         engine.use(found.calibration)
         engine.warm_up()
         requests = timed_requests(texts, found.pictures, max_new_tokens=max_new_tokens, runs=runs)
@@ -75,8 +75,8 @@ def analyze(
             "prompts": texts,
             "samples": int(found.calibration.provenance["samples"]),
             "data": found.calibration.provenance["data"],
-            "points": engine.info.points,
-            "guidance": engine.info.guidance,
+            "points": engine.info.num_inference_steps,
+            "guidance": engine.info.guidance_scale,
             "size": list(engine.info.sizes[0]),
             "max_new_tokens": max_new_tokens,
             "runs": runs,
@@ -88,7 +88,7 @@ def analyze(
     with console.status("drawing the figures"):
         pictures = [
             _keep(output / "specialisation.png", charts.draw_specialisation, found.specialisation, about),
-            _keep(output / "similarity-generation.png", charts.draw_similarity, found.drawing, about),
+            _keep(output / "similarity-generation.png", charts.draw_similarity, found.generation, about),
             _keep(output / "similarity-understanding.png", charts.draw_similarity, found.answering, about),
             _keep(output / "tokens.png", charts.draw_tokens, found.tokens, about),
             _keep(output / "components.png", charts.draw_components, components(results), about),

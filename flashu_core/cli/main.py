@@ -99,10 +99,13 @@ def generate(
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG, JPEG or WebP, by its ending.")] = Path("out.png"),
     *,
     negative_prompt: Annotated[str, typer.Option(help="What to stay away from.")] = "",
-    n: Annotated[int, typer.Option(help="How many pictures; more than one get -1, -2, ... before the ending.")] = 1,
+    num_images: Annotated[
+        int,
+        typer.Option("--num-images", "-n", help="How many pictures; more than one get -1, -2, ... before the ending."),
+    ] = 1,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, one of the model's sizes.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Points of the time grid.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
+    num_inference_steps: Annotated[int | None, typer.Option(help="Points of the time grid.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Guidance scale.")] = None,
     seed: Seed = None,
     acceleration: Acceleration = "flashu",
     parameter: Parameters = None,
@@ -114,20 +117,20 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """Draw a picture from a prompt."""
-    paths = _outputs(output, n)
+    paths = _outputs(output, num_images)
     width, height = _size(size)
     overrides = _overrides(parameter)
     override(find_policy(acceleration, POLICIES).generate, overrides)
     request = GenerateRequest(
         prompt=prompt,
         negative_prompt=negative_prompt,
-        images=n,
+        num_images=num_images,
         width=width,
         height=height,
-        points=steps,
-        guidance=guidance,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
         seed=seed,
-        policy=acceleration,
+        acceleration=acceleration,
         overrides=overrides,
     )
     engine = _load(model, EngineConfig(device=device, dtype=dtype, attention=attention), acceleration, threads)
@@ -138,7 +141,7 @@ def generate(
     def show(event: Event) -> None:
         if isinstance(event, Progress):
             bar.start()  # once it is drawn at all
-            bar.update(task, completed=event.evaluation, total=event.of)
+            bar.update(task, completed=event.step, total=event.of)
 
     try:
         result = engine.generate(request, show)
@@ -152,12 +155,12 @@ def generate(
         print(json.dumps({**record, "schedule": dict(result.schedule)}))
         return
     _show_timings(result.timings, result.schedule)
-    for path, drawn in zip(paths, result.seeds, strict=True):
-        Console(stderr=True).print(f"{path} (seed {drawn})", soft_wrap=True, markup=False)
+    for path, generated in zip(paths, result.seeds, strict=True):
+        Console(stderr=True).print(f"{path} (seed {generated})", soft_wrap=True, markup=False)
 
 
 @app.command()
-def ask(
+def understand(
     image: Annotated[Path, typer.Argument(help="A picture file.")],
     question: Annotated[str, typer.Argument(help="What to ask about it.")],
     *,
@@ -184,7 +187,7 @@ def ask(
         temperature=temperature,
         top_p=top_p,
         seed=seed,
-        policy=acceleration,
+        acceleration=acceleration,
         overrides=overrides,
     )
     engine = _load(model, EngineConfig(device=device, dtype=dtype, attention=attention), acceleration, threads)
@@ -193,7 +196,7 @@ def ask(
         if isinstance(event, Text) and not as_json:
             print(event.text, end="", flush=True)
 
-    result = engine.ask(request, show)
+    result = engine.understand(request, show)
     if as_json:
         record = {"answer": result.answer, "finish_reason": result.finish_reason, "timings_ms": dict(result.timings)}
         print(json.dumps({**record, "schedule": dict(result.schedule)}))
@@ -258,7 +261,7 @@ def calibrate(
 
     console = Console(stderr=True)
     config = EngineConfig(device=device, dtype=dtype, calibrated=False)
-    asked = None if samples is None else read_samples(samples)
+    requested = None if samples is None else read_samples(samples)
     engine = _loaded(model, config, threads)
     if output is None and not force:
         for path in engine.calibration_files:
@@ -268,7 +271,7 @@ def calibrate(
                 )
     begun = time.monotonic()
     with console.status("calibrating"):
-        found = engine.calibrate(prompt or (CALIBRATION_PROMPT,), asked)
+        found = engine.calibrate(prompt or (CALIBRATION_PROMPT,), requested)
     places = engine.calibration_files if output is None else [output]
     place = found.keep(places)
     if place is None:
@@ -282,9 +285,11 @@ def calibrate(
 @app.command()
 def plan(
     *,
-    policy: Acceleration = "flashu",
-    steps: Annotated[int | None, typer.Option(help="Points of the time grid; the policy's share of 50.")] = None,
-    guidance: Annotated[float, typer.Option(help="Guidance scale.")] = 5.0,
+    acceleration: Acceleration = "flashu",
+    num_inference_steps: Annotated[
+        int | None, typer.Option(help="Points of the time grid; the policy's share of 50.")
+    ] = None,
+    guidance_scale: Annotated[float, typer.Option(help="Guidance scale.")] = 5.0,
     size: Annotated[str, typer.Option(help=f"Whose costs to predict: {', '.join(sorted(MODELS))}.")] = "1.5b",
     prompt_tokens: Annotated[int, typer.Option(help="Tokens of the prompt, with the two around it.")] = 64,
     parameter: Parameters = None,
@@ -295,25 +300,26 @@ def plan(
 
     if size not in MODELS:
         raise InvalidRequestError(f"size is {size!r}; use one of: {', '.join(sorted(MODELS))}", parameter="size")
-    chosen = override(find_policy(policy, POLICIES).generate, _overrides(parameter))
+    chosen = override(find_policy(acceleration, POLICIES).generate, _overrides(parameter))
     config = MODELS[size]
-    points = steps or max(round(config.points * chosen.points), 2)
-    schedule = make_schedule(chosen.techniques, points=points, guidance=guidance)
+    num_inference_steps = num_inference_steps or max(round(config.num_inference_steps * chosen.points), 2)
+    schedule = make_schedule(chosen.techniques, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
     rows = describe(config, chosen, schedule, prompt_tokens=prompt_tokens)
     if as_json:
         print(json.dumps([asdict(row) for row in rows]))
         return
-    table = Table("evaluation", "guidance", "backbone", "layers", "head", "TFLOP", box=None)
+    table = Table("step", "guidance_scale", "backbone", "layers", "head", "TFLOP", box=None)
     for row in rows:
         table.add_row(
-            str(row.evaluation), f"{row.guidance:g}", row.backbone, row.layers, row.head, f"{row.flops / 1e12:.3f}"
+            str(row.index), f"{row.guidance_scale:g}", row.backbone, row.layers, row.head, f"{row.flops / 1e12:.3f}"
         )
     total = sum(row.flops for row in rows)
     print_table(Console(), table)
     passes = sum(row.backbone != "not needed" for row in rows)
     computed = sum(row.head == "computed" for row in rows)
     Console().print(
-        f"{size}, {points} points: {len(rows)} evaluations, {passes} backbone passes, {computed} head passes, "
+        f"{size}, num_inference_steps {num_inference_steps}: {len(rows)} denoising steps, {passes} backbone passes, "
+        f"{computed} head passes, "
         f"{total / 1e12:.1f} TFLOP",
         soft_wrap=True,
     )

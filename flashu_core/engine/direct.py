@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from flashu_core.engine.generation import Drawer
-from flashu_core.engine.understanding import Asker
+from flashu_core.engine.generation import GenerateRunner
+from flashu_core.engine.understanding import UnderstandRunner
 from flashu_core.errors import FlashUError
 from flashu_core.timing import Spans, wait_for
 from flashu_core.types import (
@@ -31,21 +31,26 @@ class Direct:
         on_unit: told of every unit that ends.
     """
 
-    def __init__(self, drawer: Drawer, asker: Asker, on_unit: Callable[[UnitReport], None] = lambda _: None) -> None:
-        self.drawer = drawer
-        self.asker = asker
+    def __init__(
+        self,
+        generate_runner: GenerateRunner,
+        understand_runner: UnderstandRunner,
+        on_unit: Callable[[UnitReport], None] = lambda _: None,
+    ) -> None:
+        self.generate_runner = generate_runner
+        self.understand_runner = understand_runner
         self._on_unit = on_unit
 
     def unit(
         self, stage: Stage, rows: int, work: Callable[[Spans], Sequence[Event]]
     ) -> tuple[float, Spans, Sequence[Event]]:
         """Runs one unit; returns its seconds, its spans and what it told."""
-        device = self.drawer.parts.model.device
+        device = self.generate_runner.parts.model.device
         spans = Spans(device)
-        begun = self.drawer.parts.clock()
+        begun = self.generate_runner.parts.clock()
         events = work(spans)
         wait_for(device)
-        taken = self.drawer.parts.clock() - begun
+        taken = self.generate_runner.parts.clock() - begun
         self._on_unit(UnitReport(stage=stage, rows=rows, seconds=taken))
         return taken, spans, events
 
@@ -55,25 +60,25 @@ class Direct:
         Raises:
             FlashUError: this model cannot draw it.
         """
-        drawing = self.drawer.accept(0, request, request.seed or 0)
-        self.unit("prefix", request.images, partial(self.drawer.read_prompts, [drawing]))
-        while drawing.state is not None and not drawing.state.done:
-            self.unit("evaluate", request.images, partial(self.drawer.evaluate, [drawing]))
-        _, _, events = self.unit("vae_decode", request.images, partial(self.drawer.decode, [drawing]))
+        sequence = self.generate_runner.accept(0, request, request.seed or 0)
+        self.unit("prefix", request.num_images, partial(self.generate_runner.read_prompts, [sequence]))
+        while sequence.state is not None and not sequence.state.done:
+            self.unit("evaluate", request.num_images, partial(self.generate_runner.evaluate, [sequence]))
+        _, _, events = self.unit("vae_decode", request.num_images, partial(self.generate_runner.decode, [sequence]))
         result = outcome(events)
         assert isinstance(result, GenerateResult)
         return result
 
-    def ask(self, request: UnderstandRequest) -> None:
+    def understand(self, request: UnderstandRequest) -> None:
         """Answers to the end; a request without a seed has seed 0.
 
         Raises:
             FlashUError: this model cannot answer it.
         """
-        asking = self.asker.accept(0, request, request.seed or 0)
-        _, _, events = self.unit("prefill", 1, partial(self.asker.prefill, [asking]))
-        while asking.state is not None and not asking.state.done:
-            _, _, events = self.unit("decode", 1, partial(self.asker.decode, [asking]))
+        sequence = self.understand_runner.accept(0, request, request.seed or 0)
+        _, _, events = self.unit("prefill", 1, partial(self.understand_runner.prefill, [sequence]))
+        while sequence.state is not None and not sequence.state.done:
+            _, _, events = self.unit("decode", 1, partial(self.understand_runner.decode, [sequence]))
         outcome(events)
 
 

@@ -32,11 +32,11 @@ from flashu_core.checkpoint.load import Checkpoint, load_configured
 from flashu_core.config import EngineConfig
 from flashu_core.engine.context import Parts, model_info
 from flashu_core.engine.direct import Direct
-from flashu_core.engine.generation import Drawer, Drawing
+from flashu_core.engine.generation import GenerateRunner, GenerateSequence
 from flashu_core.engine.graphs import use_graphs
 from flashu_core.engine.latency_model import UnitCosts
 from flashu_core.engine.scheduler import Bound, Entry, Scheduler, Unit
-from flashu_core.engine.understanding import Asker, Asking
+from flashu_core.engine.understanding import UnderstandRunner, UnderstandSequence
 from flashu_core.engine.warmup import warm_up
 from flashu_core.errors import CalibrationError, CancelledError, DeadlineExceededError, FlashUError
 from flashu_core.timing import Spans, wait_for
@@ -86,8 +86,8 @@ class Engine:
         if not config.enforce_eager:
             use_graphs(checkpoint, config.max_picture_bytes + config.max_answer_bytes)
         self._clock = clock
-        self._drawer = Drawer(self._parts)
-        self._asker = Asker(self._parts)
+        self._generate_runner = GenerateRunner(self._parts)
+        self._understand_runner = UnderstandRunner(self._parts)
         self._scheduler = Scheduler(
             config.max_batch,
             answer_weight=config.answer_weight,
@@ -96,13 +96,13 @@ class Engine:
                 "vqa": Bound(rows=config.running, size=config.max_answer_bytes),
             },
         )
-        self._active: dict[int, Drawing | Asking] = {}
+        self._active: dict[int, GenerateSequence | UnderstandSequence] = {}
         self._entries: dict[int, Entry] = {}  # of all active: most wait, and theirs stay as they are
         self._cancelled: set[int] = set()
         self._submitted = 0
         self._on_begin: Callable[[int], None] = lambda _: None
         self._on_unit: Callable[[UnitReport], None] = lambda _: None
-        self._direct = Direct(self._drawer, self._asker, lambda unit: self._on_unit(unit))
+        self._direct = Direct(self._generate_runner, self._understand_runner, lambda unit: self._on_unit(unit))
         self.costs: UnitCosts | None = None
 
     @classmethod
@@ -159,16 +159,23 @@ class Engine:
         model = self._checkpoint.model
         direct = self._direct
         with activation_norms(model) as norms:
-            drawn = [
-                direct.generate(GenerateRequest(prompt=text, seed=seed)).images[0] for seed, text in enumerate(prompts)
+            generated = [
+                direct.generate(GenerateRequest(prompt=text, seed=seed, acceleration="exact")).images[0]
+                for seed, text in enumerate(prompts)
             ]
             scores: dict[Task, torch.Tensor] = {"generate": importances(model, norms())}
-        asked = samples if samples is not None else [Sample(image, text) for image in drawn for text in QUESTIONS]
+        requested = (
+            samples if samples is not None else [Sample(image, text) for image in generated for text in QUESTIONS]
+        )
         with activation_norms(model) as norms:
-            for sample in asked:
-                direct.ask(UnderstandRequest(question=sample.question, image=sample.image, max_new_tokens=16))
+            for sample in requested:
+                direct.understand(
+                    UnderstandRequest(
+                        question=sample.question, image=sample.image, max_new_tokens=16, acceleration="exact"
+                    )
+                )
             scores["vqa"] = importances(model, norms())
-        return self.as_calibration(scores, prompts, asked)
+        return self.as_calibration(scores, prompts, requested)
 
     def as_calibration(
         self, scores: Mapping[Task, torch.Tensor], prompts: Sequence[str], samples: Sequence[Sample]
@@ -182,7 +189,7 @@ class Engine:
                 "prompts": str(len(prompts)),
                 "samples": str(len(samples)),
                 "data": data_hash(prompts, samples),
-                "points": str(self.info.points),
+                "points": str(self.info.num_inference_steps),
                 "dtype": self.info.dtype,
             },
         )
@@ -206,7 +213,9 @@ class Engine:
         held = {
             "weights": self._weights,
             "caches": sum(one.size for one in self._entries.values() if one.started),
-            "shared": self._drawer.nbytes + self._asker.nbytes + (0 if paths is None else paths.nbytes),
+            "shared": self._generate_runner.nbytes
+            + self._understand_runner.nbytes
+            + (0 if paths is None else paths.nbytes),
         }
         graphs = self._checkpoint.model.graphs
         if graphs is not None:
@@ -286,11 +295,11 @@ class Engine:
 
     def forecast(self, request: GenerateRequest) -> int:
         """FLOPs that drawing will take, without reading prompts and the autoencoder. Raises as `validate`."""
-        drawing = self._drawer.accept(0, request, 0)
-        return request.images * sum(
+        sequence = self._generate_runner.accept(0, request, 0)
+        return request.num_images * sum(
             line.flops
             for line in describe(
-                self._checkpoint.model.config, drawing.policy, drawing.schedule, prompt_tokens=len(drawing.text.ids)
+                self._checkpoint.model.config, sequence.policy, sequence.schedule, prompt_tokens=len(sequence.text.ids)
             )
         )
 
@@ -339,16 +348,18 @@ class Engine:
         assert isinstance(result, GenerateResult)
         return result
 
-    def ask(self, request: UnderstandRequest, on_event: Callable[[Event], None] | None = None) -> UnderstandResult:
+    def understand(
+        self, request: UnderstandRequest, on_event: Callable[[Event], None] | None = None
+    ) -> UnderstandResult:
         """Answers to the end, for callers with nothing else to do. Raises what the request failed with."""
         result = self._finish(request, on_event)
         assert isinstance(result, UnderstandResult)
         return result
 
-    def _accept(self, identity: int, request: Request, seed: int) -> Drawing | Asking:
+    def _accept(self, identity: int, request: Request, seed: int) -> GenerateSequence | UnderstandSequence:
         if isinstance(request, GenerateRequest):
-            return self._drawer.accept(identity, request, seed)
-        return self._asker.accept(identity, request, seed)
+            return self._generate_runner.accept(identity, request, seed)
+        return self._understand_runner.accept(identity, request, seed)
 
     def _finish(self, request: Request, on_event: Callable[[Event], None] | None) -> Result:
         identity = self.submit(request)
@@ -376,20 +387,20 @@ class Engine:
     def _run(self, unit: Unit) -> list[Event]:
         spans = Spans(self._device)
         active = [self._active[request] for request in unit.requests]
-        drawings = [one for one in active if isinstance(one, Drawing)]
-        askings = [one for one in active if isinstance(one, Asking)]
+        sequences = [one for one in active if isinstance(one, GenerateSequence)]
+        questions = [one for one in active if isinstance(one, UnderstandSequence)]
         try:
             match unit.stage:
                 case "prefix":
-                    return self._drawer.read_prompts(drawings, spans)
+                    return self._generate_runner.read_prompts(sequences, spans)
                 case "evaluate":
-                    return self._drawer.evaluate(drawings, spans)
+                    return self._generate_runner.evaluate(sequences, spans)
                 case "vae_decode":
-                    return self._drawer.decode(drawings, spans)
+                    return self._generate_runner.decode(sequences, spans)
                 case "prefill":
-                    return self._asker.prefill(askings, spans)
+                    return self._understand_runner.prefill(questions, spans)
                 case "decode":
-                    return self._asker.decode(askings, spans)
+                    return self._understand_runner.decode(questions, spans)
         except torch.OutOfMemoryError:
             error = FlashUError(f"the accelerator ran out of memory in {unit.stage}; send fewer or smaller requests")
             return [Failed(request, error) for request in unit.requests]

@@ -38,15 +38,15 @@ NULL_WAYS = 64  # in which the empty prompt, two tokens, is kept as it was read
 
 
 @dataclass(slots=True)
-class Drawing:
+class GenerateSequence:
     """One request: what it will do is settled when it is accepted, and `state`, which holds all memory that counts, is
     there once its prompt is read. `size` is in pixels, `held` in bytes."""
 
     identity: int
     request: GenerateRequest
     seed: int
-    points: int
-    guidance: float
+    num_inference_steps: int
+    guidance_scale: float
     size: tuple[int, int]  # width, height
     policy: GenerationPolicy
     schedule: Schedule
@@ -64,7 +64,7 @@ class Drawing:
     def preview_due(self) -> bool:
         """Whether the next unit decodes a preview."""
         state = self.state
-        return state is not None and self.shown < len(self.previews) and state.evaluation >= self.previews[self.shown]
+        return state is not None and self.shown < len(self.previews) and state.step >= self.previews[self.shown]
 
     @property
     def entry(self) -> Entry:
@@ -77,13 +77,13 @@ class Drawing:
             task="generate",
             stage=stage,
             key=(self.size, self.state.work if stage == "evaluate" and self.state is not None else None),
-            rows=self.request.images,
+            rows=self.request.num_images,
             size=self.held,
             priority=self.request.priority,
         )
 
 
-class Drawer:
+class GenerateRunner:
     """Runs the stages of generation on one model.
 
     Args:
@@ -100,7 +100,7 @@ class Drawer:
         """Bytes of what was read for all requests."""
         return self._null.nbytes
 
-    def accept(self, identity: int, request: GenerateRequest, seed: int) -> Drawing:
+    def accept(self, identity: int, request: GenerateRequest, seed: int) -> GenerateSequence:
         """Settles a request's size, schedule and tokens.
 
         Raises:
@@ -115,29 +115,35 @@ class Drawer:
             raise InvalidRequestError(
                 f"size {size[0]}x{size[1]} is not one this model draws; use one of: {known}", parameter="size"
             )
-        policy = override(find_policy(request.policy, self.parts.policies).generate, request.overrides)
+        policy = override(find_policy(request.acceleration, self.parts.policies).generate, request.overrides)
         self.parts.check_path(policy.ffn_ratio)
-        points = policy.points_of(info.points) if request.points is None else request.points
-        guidance = info.guidance if request.guidance is None else request.guidance
+        num_inference_steps = (
+            policy.inference_steps_of(info.num_inference_steps)
+            if request.num_inference_steps is None
+            else request.num_inference_steps
+        )
+        guidance_scale = info.guidance_scale if request.guidance_scale is None else request.guidance_scale
         ways = generate.WAYS if policy.ffn_ratio or policy.skip_ratio else 1
         text, null = generate.Prompt(self._ids(request.prompt, "prompt"), ways), self._null
         if request.negative_prompt:
             null = generate.Prompt(self._ids(request.negative_prompt, "negative_prompt"), ways)
         own = [text] if null is self._null else [text, null]
-        schedule = make_schedule(policy.techniques, points=points, guidance=guidance)
-        return Drawing(
+        schedule = make_schedule(
+            policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale
+        )
+        return GenerateSequence(
             identity=identity,
             request=request,
             seed=seed,
-            points=points,
-            guidance=guidance,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
             size=size,
             policy=policy,
             schedule=schedule,
-            previews=preview_evaluations(len(schedule), request.previews),
+            previews=preview_steps(len(schedule), request.previews),
             text=text,
             null=null,
-            held=request.images * self._row_size(size, len(text.ids), len(null.ids))
+            held=request.num_images * self._row_size(size, len(text.ids), len(null.ids))
             + sum(prompt.ways * len(prompt.ids) * self._position_size for prompt in own),
         )
 
@@ -159,88 +165,88 @@ class Drawer:
         limit = self.parts.info.max_prompt_tokens
         return prompt.generation_prefix(self.parts.tokenizer, text, limit=limit, parameter=parameter)
 
-    def read_prompts(self, drawings: Sequence[Drawing], spans: Spans) -> list[Event]:
+    def read_prompts(self, sequences: Sequence[GenerateSequence], spans: Spans) -> list[Event]:
         """Reads the prompts and draws the noise that evaluations start from."""
         config = self.parts.model.config
-        for drawing in drawings:
-            drawing.begun = self.parts.clock()
+        for sequence in sequences:
+            sequence.begun = self.parts.clock()
             with spans.span("prefix"):
-                width, height = (side // self.parts.vae.config.compression for side in drawing.size)
+                width, height = (side // self.parts.vae.config.compression for side in sequence.size)
                 shape = (1, config.latent_channels, height, width)
-                drawing.state = generate.begin(
+                sequence.state = generate.begin(
                     self.parts.model,
-                    text=drawing.text,
-                    null=drawing.null,
-                    noise=torch.cat([sampler.noise(seed, shape) for seed in _seeds(drawing)]),
-                    schedule=drawing.schedule,
-                    times=sampler.time_grid(drawing.points, config.time_shift),
-                    pruned=self.parts.path("generate", drawing.policy.ffn_ratio),
+                    text=sequence.text,
+                    null=sequence.null,
+                    noise=torch.cat([sampler.noise(seed, shape) for seed in _seeds(sequence)]),
+                    schedule=sequence.schedule,
+                    times=sampler.time_grid(sequence.num_inference_steps, config.time_shift),
+                    pruned=self.parts.path("generate", sequence.policy.ffn_ratio),
                 )
-            drawing.spans.append(spans)
+            sequence.spans.append(spans)
         return []
 
-    def evaluate(self, drawings: Sequence[Drawing], spans: Spans) -> list[Event]:
+    def evaluate(self, sequences: Sequence[GenerateSequence], spans: Spans) -> list[Event]:
         """Runs the next evaluation of each."""
-        states = [drawing.state for drawing in drawings if drawing.state is not None]
+        states = [sequence.state for sequence in sequences if sequence.state is not None]
         generate.advance(self.parts.model, states, spans)
         return [
-            Progress(drawing.identity, state.evaluation, len(state.schedule))
-            for drawing, state in zip(drawings, states, strict=True)
+            Progress(sequence.identity, state.step, len(state.schedule))
+            for sequence, state in zip(sequences, states, strict=True)
         ]
 
-    def decode(self, drawings: Sequence[Drawing], spans: Spans) -> list[Event]:
+    def decode(self, sequences: Sequence[GenerateSequence], spans: Spans) -> list[Event]:
         """Turns latents into pictures: a preview, or the end of a request."""
         events: list[Event] = []
-        for drawing in drawings:
-            state = drawing.state
+        for sequence in sequences:
+            state = sequence.state
             assert state is not None
-            if drawing.preview_due:
+            if sequence.preview_due:
                 with spans.span("preview"), torch.inference_mode():
                     (image,) = to_pixels(self.parts.vae.decode(state.estimate))
                 state.counts["previews"] += 1
                 state.spans.append(spans)
-                events.append(Preview(drawing.identity, drawing.shown, image))
-                drawing.shown += 1
+                events.append(Preview(sequence.identity, sequence.shown, image))
+                sequence.shown += 1
                 continue
             if not bool(torch.isfinite(state.latents).all()):
                 lost = FlashUError("the latents contain NaN or Inf; lower the guidance scale")
-                events.append(Failed(drawing.identity, lost))
+                events.append(Failed(sequence.identity, lost))
                 continue
             with spans.span("vae_decode"), torch.inference_mode():
                 images = to_pixels(self.parts.vae.decode(state.latents))
-            timings = total_milliseconds([*drawing.spans, *state.spans, spans])
-            timings["queue"] = (drawing.begun - drawing.arrived) * 1000
-            timings["total"] = (self.parts.clock() - drawing.begun) * 1000
-            events.append(Finished(drawing.identity, _result(drawing, state, images, timings)))
+            timings = total_milliseconds([*sequence.spans, *state.spans, spans])
+            timings["queue"] = (sequence.begun - sequence.arrived) * 1000
+            timings["total"] = (self.parts.clock() - sequence.begun) * 1000
+            events.append(Finished(sequence.identity, _result(sequence, state, images, timings)))
         return events
 
 
-def preview_evaluations(evaluations: int, previews: int) -> tuple[int, ...]:
+def preview_steps(steps: int, previews: int) -> tuple[int, ...]:
     """Evaluations, counted from 1, behind which previews are shown: evenly spaced, none behind the last."""
-    behind = {round(evaluations * index / (previews + 1)) for index in range(1, previews + 1)}
-    return tuple(sorted(behind - {0, evaluations}))
+    behind = {round(steps * index / (previews + 1)) for index in range(1, previews + 1)}
+    return tuple(sorted(behind - {0, steps}))
 
 
-def _seeds(drawing: Drawing) -> list[int]:
-    return [(drawing.seed + index) % SEEDS for index in range(drawing.request.images)]
+def _seeds(sequence: GenerateSequence) -> list[int]:
+    return [(sequence.seed + index) % SEEDS for index in range(sequence.request.num_images)]
 
 
 def _result(
-    drawing: Drawing, state: generate.Generation, images: tuple[Pixels, ...], timings: Mapping[str, float]
+    sequence: GenerateSequence, state: generate.Generation, images: tuple[Pixels, ...], timings: Mapping[str, float]
 ) -> GenerateResult:
     return GenerateResult(
         images=images,
-        seeds=tuple(_seeds(drawing)),
-        points=drawing.points,
-        guidance=drawing.guidance,
-        policy=drawing.request.policy,
+        seeds=tuple(_seeds(sequence)),
+        num_inference_steps=sequence.num_inference_steps,
+        guidance_scale=sequence.guidance_scale,
+        acceleration=sequence.request.acceleration,
         schedule={
-            "evaluations": state.evaluation,
+            "evaluations": state.step,
             "backbone_passes": state.counts["backbone_full"] + state.counts["backbone_pruned"],
             "head_passes": state.counts["head_computed"],
             **state.counts,
         },
-        evaluations=tuple(state.ran),
-        prompt_tokens=len(drawing.text.ids) + (len(drawing.null.ids) if drawing.request.negative_prompt else 0),
+        steps=tuple(state.ran),
+        prompt_tokens=len(sequence.text.ids) + (len(sequence.null.ids) if sequence.request.negative_prompt else 0),
         timings=timings,
     )

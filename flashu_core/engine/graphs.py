@@ -11,7 +11,7 @@ from flashu_core.model import fused_ops as fused
 from flashu_core.model import graphed, vae
 
 _log = logging.getLogger(__name__)
-_MOST_OF_FREE = 0.5  # the rest is for what passes compute
+_MAX_SHARE_OF_FREE = 0.5  # the rest is for what passes compute
 _PADDED = 1.1  # a range of the pool is that much longer than what a request holds of it
 
 
@@ -34,6 +34,6 @@ def use_graphs(checkpoint: Checkpoint, cache_bytes: int) -> bool:
         )
         return False
     free, _ = torch.cuda.mem_get_info(model.device)
-    graphed.use_graphs(model, int(min(cache_bytes * _PADDED, free * _MOST_OF_FREE)))
+    graphed.use_graphs(model, int(min(cache_bytes * _PADDED, free * _MAX_SHARE_OF_FREE)))
     vae.use_graphs(checkpoint.vae)
     return True

@@ -106,15 +106,17 @@ class UnitCosts:
     vae_decode: UnitCost
     prefill: UnitCost
     decode: UnitCost
-    points: int
-    guidance: float
+    num_inference_steps: int
+    guidance_scale: float
     pixels: int
     policies: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.points < 2 or self.pixels < 1 or not math.isfinite(self.guidance):
+        if self.num_inference_steps < 2 or self.pixels < 1 or not math.isfinite(self.guidance_scale):
             raise ConfigurationError(
-                f"costs are of {self.points} points, guidance {self.guidance} and {self.pixels} pixels; no model's are"
+                f"unit costs have num_inference_steps {self.num_inference_steps}, "
+                f"guidance_scale {self.guidance_scale} and "
+                f"{self.pixels} pixels; no model has these"
             )
 
     @cached_property
@@ -135,7 +137,7 @@ class UnitCosts:
         Raises:
             InvalidRequestError: its policy or a parameter of it is unknown or out of range.
         """
-        policies = find_policy(request.policy, self._known)
+        policies = find_policy(request.acceleration, self._known)
         if not isinstance(request, GenerateRequest):
             override(policies.vqa, request.overrides)
             token = self.decode.seconds(1)
@@ -144,23 +146,25 @@ class UnitCosts:
         policy = override(policies.generate, request.overrides)
         schedule = make_schedule(
             policy.techniques,
-            points=policy.points_of(self.points) if request.points is None else request.points,
-            guidance=self.guidance if request.guidance is None else request.guidance,
+            num_inference_steps=policy.inference_steps_of(self.num_inference_steps)
+            if request.num_inference_steps is None
+            else request.num_inference_steps,
+            guidance_scale=self.guidance_scale if request.guidance_scale is None else request.guidance_scale,
         )
-        rows = request.images * self.relative_size(request.width, request.height)
-        evaluations = sum(count * self.evaluation(plan, rows) for plan, count in schedule.counts.items())
+        rows = request.num_images * self.relative_size(request.width, request.height)
+        steps = sum(count * self.step(plan, rows) for plan, count in schedule.counts.items())
         return Quote(
-            start=self.prefix.seconds(request.images) + self.vae_decode.seconds(rows),
-            unit=evaluations / len(schedule),
+            start=self.prefix.seconds(request.num_images) + self.vae_decode.seconds(rows),
+            unit=steps / len(schedule),
             units=len(schedule),
-            rows=request.images,
+            rows=request.num_images,
         )
 
     def relative_size(self, width: int | None, height: int | None) -> float:
         """Rows of the default size that a picture of that size counts for; attention's square is left out."""
         return 1.0 if width is None or height is None else width * height / self.pixels
 
-    def evaluation(self, plan: StepPlan, rows: float) -> float:
+    def step(self, plan: StepPlan, rows: float) -> float:
         """Seconds of one evaluation of that many pictures of the default size."""
         running = rows * (plan.run_text + plan.run_null)
         reading = rows * (plan.reads_text + plan.reads_null)
@@ -174,7 +178,7 @@ class UnitCosts:
 
     def longest(self, rows: float) -> float:
         """Seconds of the longest unit that so many pictures of the default size, or answers, may be in."""
-        together = (self.evaluation(StepPlan(2.0), rows), self.vae_decode.seconds(rows), self.decode.seconds(rows))
+        together = (self.step(StepPlan(2.0), rows), self.vae_decode.seconds(rows), self.decode.seconds(rows))
         return max(*together, self.prefix.seconds(rows), self.prefill.seconds(1))
 
     def to_json(self) -> dict[str, Any]:
@@ -188,7 +192,7 @@ class UnitCosts:
         Raises:
             ConfigurationError: something else.
         """
-        costs = {one.name for one in fields(cls)} - {"points", "guidance", "pixels", "policies"}
+        costs = {one.name for one in fields(cls)} - {"num_inference_steps", "guidance_scale", "pixels", "policies"}
         try:
             values: dict[str, Any] = {
                 name: UnitCost(**value) if name in costs else value for name, value in found.items()

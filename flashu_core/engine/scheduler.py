@@ -131,10 +131,10 @@ class Scheduler:
             return
         self._starts[task] = 0
         passed = self._passed[task]
-        left_out = [one.request for one in entries if one.started and one.request not in unit.requests]
+        skipped_layers = [one.request for one in entries if one.started and one.request not in unit.requests]
         # A batch of one large request takes as long as several of single rows, and counts as so many.
         weight = max(one.rows for one in entries if one.request in unit.requests)
-        self._passed[task] = {request: passed.get(request, 0) + weight for request in left_out}
+        self._passed[task] = {request: passed.get(request, 0) + weight for request in skipped_layers}
 
     def _is_due(self, unit: Unit) -> bool:
         """Whether answers ran long enough to pay for this unit of pictures."""
@@ -164,15 +164,15 @@ class Scheduler:
         for entry in started:
             rows[entry.stage, entry.key] += entry.rows
             count[entry.stage, entry.key] += 1
-        patience, passed = 2 * self.max_batch, self._passed[task]
+        max_wait, passed = 2 * self.max_batch, self._passed[task]
 
         def order(entry: Entry) -> tuple[bool, bool, int, int, int]:
             group = entry.stage, entry.key
             together = min(rows[group], self.max_batch) if count[group] > 1 else 1
             waited = passed.get(entry.request, 0)
-            impatient = waited >= patience
+            overdue = waited >= max_wait
             turn = -waited if entry.stage == "decode" else 0
-            return (entry.stage != "vae_decode", not impatient, 0 if impatient else -together, turn, entry.request)
+            return (entry.stage != "vae_decode", not overdue, 0 if overdue else -together, turn, entry.request)
 
         return min((entry for entry in started if entry.priority == best), key=order)
 

@@ -35,7 +35,7 @@ _LEAST_LOGPROB = -9999.0  # JSON has no infinity; OpenAI's own value for a token
 
 
 @dataclass(slots=True)
-class Asking:
+class UnderstandSequence:
     """One request; `state`, which holds all memory that counts, `held` bytes, is there once its picture is read;
     `shown` and `logprobs` are what was already told."""
 
@@ -67,7 +67,7 @@ class Asking:
         )
 
 
-class Asker:
+class UnderstandRunner:
     """Runs the stages of understanding on one model.
 
     Args:
@@ -84,14 +84,14 @@ class Asker:
         """Bytes of what was read for all requests."""
         return self._before_picture.nbytes + self._before_question.nbytes
 
-    def accept(self, identity: int, request: UnderstandRequest, seed: int) -> Asking:
+    def accept(self, identity: int, request: UnderstandRequest, seed: int) -> UnderstandSequence:
         """Settles a request's tokens.
 
         Raises:
             InvalidRequestError: this model cannot do it.
         """
         parts = self.parts
-        policy = override(find_policy(request.policy, parts.policies).vqa, request.overrides)
+        policy = override(find_policy(request.acceleration, parts.policies).vqa, request.overrides)
         layers = parts.model.config.backbone.layers
         if policy.token_ratio and policy.token_layer >= layers:
             raise InvalidRequestError(
@@ -102,7 +102,7 @@ class Asker:
         after = prompt.question_suffix if request.image is None else prompt.understanding_suffix
         suffix = after(parts.tokenizer, request.question, limit=parts.info.max_prompt_tokens)
         schedule = make_answer_schedule(policy.techniques, tokens=request.max_new_tokens)
-        return Asking(
+        return UnderstandSequence(
             identity=identity,
             request=request,
             seed=seed,
@@ -119,22 +119,22 @@ class Asker:
         positions = len(self._before_picture.ids) + rows * columns + 1 + text
         return positions * model.backbone_position_size
 
-    def prefill(self, askings: Sequence[Asking], spans: Spans) -> list[Event]:
+    def prefill(self, sequences: Sequence[UnderstandSequence], spans: Spans) -> list[Event]:
         """Reads pictures and questions, and draws the answers' first tokens."""
         events: list[Event] = []
-        for asking in askings:
-            parts, request = self.parts, asking.request
-            asking.begun = parts.clock()
+        for sequence in sequences:
+            parts, request = self.parts, sequence.request
+            sequence.begun = parts.clock()
             latents = None
             if request.image is not None:
                 width, height = parts.info.sizes[0]
                 with spans.span("vae_encode"), torch.inference_mode():
                     latents = parts.vae.encode(fit(request.image, height, width).to(parts.model.device))
-            asking.state = understand.begin(
+            sequence.state = understand.begin(
                 parts.model,
                 system=self._before_question if latents is None else self._before_picture,
                 latents=latents,
-                suffix=asking.suffix,
+                suffix=sequence.suffix,
                 decoding=understand.Decoding(
                     eos=parts.tokenizer.special.eos,
                     max_new_tokens=request.max_new_tokens,
@@ -142,28 +142,30 @@ class Asker:
                     top_p=request.top_p,
                     logprobs=request.logprobs,
                 ),
-                generator=torch.Generator().manual_seed(asking.seed),
+                generator=torch.Generator().manual_seed(sequence.seed),
                 spans=spans,
-                schedule=asking.schedule,
-                pruned=parts.path("vqa", asking.policy.ffn_ratio),
+                schedule=sequence.schedule,
+                pruned=parts.path("vqa", sequence.policy.ffn_ratio),
             )
-            asking.first_token = parts.clock()
-            events += self._tell(asking)
+            sequence.first_token = parts.clock()
+            events += self._emit(sequence)
         return events
 
-    def decode(self, askings: Sequence[Asking], spans: Spans) -> list[Event]:
+    def decode(self, sequences: Sequence[UnderstandSequence], spans: Spans) -> list[Event]:
         """Decodes one more token of each answer."""
-        understand.advance(self.parts.model, [asking.state for asking in askings if asking.state is not None], spans)
-        return [event for asking in askings for event in self._tell(asking)]
+        understand.advance(
+            self.parts.model, [sequence.state for sequence in sequences if sequence.state is not None], spans
+        )
+        return [event for sequence in sequences for event in self._emit(sequence)]
 
-    def _tell(self, asking: Asking) -> list[Event]:
+    def _emit(self, sequence: UnderstandSequence) -> list[Event]:
         """What is new of an answer, and its end."""
-        state = asking.state
+        state = sequence.state
         assert state is not None
         if state.lost:
             return [
                 Failed(
-                    asking.identity,
+                    sequence.identity,
                     FlashUError(
                         "the logits contain NaN or Inf; rephrase the question or choose another acceleration policy"
                     ),
@@ -171,43 +173,43 @@ class Asker:
             ]
         events: list[Event] = []
         text = self.parts.tokenizer.decode(state.tokens)
-        stops = [text.index(stop) for stop in asking.request.stop if stop in text]
+        stops = [text.index(stop) for stop in sequence.request.stop if stop in text]
         if stops:
             text = text[: min(stops)]
             state.ended = True
         elif not state.done:
             # A character may still lack bytes that come with the next token, and a stop its end.
             text = text.rstrip("\ufffd")
-            text = text[: len(text) - _begun(text, asking.request.stop)]
-        logprobs = () if asking.request.logprobs is None else self._logprobs(asking, state, text, cut=bool(stops))
-        if len(text) > len(asking.shown) or logprobs:
-            events.append(Text(asking.identity, text[len(asking.shown) :], logprobs))
-            asking.shown = text
-            asking.logprobs += logprobs
+            text = text[: len(text) - _begun(text, sequence.request.stop)]
+        logprobs = () if sequence.request.logprobs is None else self._logprobs(sequence, state, text, cut=bool(stops))
+        if len(text) > len(sequence.shown) or logprobs:
+            events.append(Text(sequence.identity, text[len(sequence.shown) :], logprobs))
+            sequence.shown = text
+            sequence.logprobs += logprobs
         if state.done:
-            timings = total_milliseconds([*asking.spans, *state.spans])
-            timings["queue"] = (asking.begun - asking.arrived) * 1000
-            timings["time_to_first_token"] = (asking.first_token - asking.begun) * 1000
-            timings["total"] = (self.parts.clock() - asking.begun) * 1000
+            timings = total_milliseconds([*sequence.spans, *state.spans])
+            timings["queue"] = (sequence.begun - sequence.arrived) * 1000
+            timings["time_to_first_token"] = (sequence.first_token - sequence.begun) * 1000
+            timings["total"] = (self.parts.clock() - sequence.begun) * 1000
             result = UnderstandResult(
                 answer=text,
                 finish_reason="stop" if state.ended else "length",
                 prompt_tokens=state.prompt_tokens,
                 completion_tokens=len(state.tokens),
-                policy=asking.request.policy,
+                acceleration=sequence.request.acceleration,
                 schedule=dict(state.counts),
                 timings=timings,
-                logprobs=tuple(asking.logprobs),
+                logprobs=tuple(sequence.logprobs),
             )
-            events.append(Finished(asking.identity, result))
+            events.append(Finished(sequence.identity, result))
         return events
 
     def _logprobs(
-        self, asking: Asking, state: understand.Understanding, text: str, *, cut: bool
+        self, sequence: UnderstandSequence, state: understand.Understanding, text: str, *, cut: bool
     ) -> tuple[TokenLogprobs, ...]:
         """Of the tokens that are told with the answer so far, `text`, and were not before: those whose text is all in
         it; where a stop cut it, those whose text begins in it; at the end the others, too."""
-        decode, first = self.parts.tokenizer.decode, len(asking.logprobs)
+        decode, first = self.parts.tokenizer.decode, len(sequence.logprobs)
         end = len(state.tokens)
         if cut or not state.done:
             end = first

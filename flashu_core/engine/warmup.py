@@ -38,14 +38,14 @@ def warm_up(direct: Direct, *, max_batch: int, budget_s: float = BUDGET_S, graph
     Raises:
         FlashUError: this model draws or answers nothing.
     """
-    parts = direct.drawer.parts
+    parts = direct.generate_runner.parts
     meter = _Meter(direct)
     ends = parts.clock() + budget_s
     sizes = dict.fromkeys((1, min(FEW, max_batch)))
     rounds = [rows for _ in range(ROUNDS) for rows in sizes]
-    least = GRAPH_ROUNDS * len(sizes) if graphs else 1
+    minimum = GRAPH_ROUNDS * len(sizes) if graphs else 1
     for index, rows in enumerate(rounds):
-        if index >= least and parts.clock() >= ends:
+        if index >= minimum and parts.clock() >= ends:
             break
         for policy in parts.policies:
             picture = meter.draw(policy, rows)
@@ -63,23 +63,23 @@ class _Meter:
     seconds: dict[str, dict[int, float]] = field(default_factory=dict)
 
     def draw(self, policy: str, images: int) -> Pixels:
-        drawer = self.direct.drawer
-        own = drawer.parts.policies[policy].generate
+        generate_runner = self.direct.generate_runner
+        own = generate_runner.parts.policies[policy].generate
         request = GenerateRequest(
             prompt="warm-up",
-            images=images,
-            points=POINTS,
-            policy=policy,
+            num_images=images,
+            num_inference_steps=POINTS,
+            acceleration=policy,
             overrides={"head_interval": min(own.head_interval, HEAD_INTERVAL)},
         )
-        drawing = drawer.accept(0, request, 0)
-        taken, _, _ = self.direct.unit("prefix", images, partial(drawer.read_prompts, [drawing]))
+        sequence = generate_runner.accept(0, request, 0)
+        taken, _, _ = self.direct.unit("prefix", images, partial(generate_runner.read_prompts, [sequence]))
         self._add("prefix", images, taken)
-        while drawing.state is not None and not drawing.state.done:
-            plan = drawing.state.plan
-            taken, spans, _ = self.direct.unit("evaluate", images, partial(drawer.evaluate, [drawing]))
-            self._add_evaluation(plan, images, taken, spans)
-        taken, _, events = self.direct.unit("vae_decode", images, partial(drawer.decode, [drawing]))
+        while sequence.state is not None and not sequence.state.done:
+            plan = sequence.state.plan
+            taken, spans, _ = self.direct.unit("evaluate", images, partial(generate_runner.evaluate, [sequence]))
+            self._add_step(plan, images, taken, spans)
+        taken, _, events = self.direct.unit("vae_decode", images, partial(generate_runner.decode, [sequence]))
         self._add("vae_decode", images, taken)
         result = outcome(events)
         assert isinstance(result, GenerateResult)
@@ -87,26 +87,29 @@ class _Meter:
 
     def answer(self, policy: str, picture: Pixels | None, requests: int) -> None:
         """Of text alone, where there is no picture; that runs what such an answer needs, and counts as no cost."""
-        asker = self.direct.asker
-        askings = []
+        understand_runner = self.direct.understand_runner
+        sequences = []
         for seed in range(requests):
             # So hot that tokens are drawn at random: an answer that ends at once would leave nothing to measure.
             request = UnderstandRequest(
-                question="warm-up", image=picture, max_new_tokens=TOKENS, temperature=10.0, policy=policy
+                question="warm-up", image=picture, max_new_tokens=TOKENS, temperature=10.0, acceleration=policy
             )
-            askings.append(asker.accept(seed, request, seed))
-        for asking in askings:
-            taken, _, _ = self.direct.unit("prefill", 1, partial(asker.prefill, [asking]))
+            sequences.append(understand_runner.accept(seed, request, seed))
+        for sequence in sequences:
+            taken, _, _ = self.direct.unit("prefill", 1, partial(understand_runner.prefill, [sequence]))
             if picture is not None:
                 self._add("prefill", 1, taken)
-        while running := [one for one in askings if one.state is not None and not one.state.done]:
+        while running := [one for one in sequences if one.state is not None and not one.state.done]:
             batch = [one for one in running if one.entry.key == running[0].entry.key]
-            taken, _, _ = self.direct.unit("decode", len(batch), partial(asker.decode, batch))
+            taken, _, _ = self.direct.unit("decode", len(batch), partial(understand_runner.decode, batch))
             if picture is not None:
                 self._add("decode", len(batch), taken)
 
     def costs(self, *, pixels: int) -> UnitCosts:
-        parts, found = self.direct.drawer.parts, {name: UnitCost.through(by) for name, by in self.seconds.items()}
+        parts, found = (
+            self.direct.generate_runner.parts,
+            {name: UnitCost.through(by) for name, by in self.seconds.items()},
+        )
         full, computed = found["backbone_full"], found["head_computed"]
         return UnitCosts(
             prefix=found["prefix"],
@@ -119,8 +122,8 @@ class _Meter:
             vae_decode=found["vae_decode"],
             prefill=found["prefill"],
             decode=found.get("decode", found["prefill"]),
-            points=parts.info.points,
-            guidance=parts.info.guidance,
+            num_inference_steps=parts.info.num_inference_steps,
+            guidance_scale=parts.info.guidance_scale,
             pixels=pixels,
             policies={
                 name: {task: dict(own) for task, own in tasks.items()}
@@ -128,7 +131,7 @@ class _Meter:
             },
         )
 
-    def _add_evaluation(self, plan: StepPlan, images: int, taken: float, spans: Spans) -> None:
+    def _add_step(self, plan: StepPlan, images: int, taken: float, spans: Spans) -> None:
         """Splits an evaluation's seconds between the head with the guidance, and all that comes before."""
         running = images * (plan.run_text + plan.run_null)
         reading = images * (plan.reads_text + plan.reads_null)

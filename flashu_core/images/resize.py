@@ -11,7 +11,7 @@ from PIL import Image
 from flashu_core.types import Pixels
 
 # A strip is cut to so many times what will be seen of it before it is scaled: scaled whole it could be gigabytes.
-_MOST_BEYOND = 8
+_MAX_BEYOND = 8
 
 
 def cover(pixels: Pixels, height: int, width: int) -> Pixels:
@@ -25,7 +25,7 @@ def cover(pixels: Pixels, height: int, width: int) -> Pixels:
         uint8 (height, width, 3); covering it again changes nothing.
     """
     scale = max(height / pixels.shape[0], width / pixels.shape[1])
-    pixels = _middle(pixels, math.ceil(_MOST_BEYOND * height / scale), math.ceil(_MOST_BEYOND * width / scale))
+    pixels = _middle(pixels, math.ceil(_MAX_BEYOND * height / scale), math.ceil(_MAX_BEYOND * width / scale))
     rows, columns = pixels.shape[:2]
     size = (max(round(columns * scale), width), max(round(rows * scale), height))
     image = Image.fromarray(pixels)

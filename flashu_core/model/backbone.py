@@ -10,7 +10,7 @@ from flashu_core.config import BackboneConfig
 from flashu_core.model.embedding import Embedding
 from flashu_core.model.ffn import GatedFFN
 from flashu_core.model.kv_cache import KeyValueCache
-from flashu_core.model.pass_options import Drop, Levers, Neurons, Trace
+from flashu_core.model.pass_options import Drop, Neurons, PassOptions, Trace
 from flashu_core.model.projection import Projection
 from flashu_core.model.self_attention import Context, SelfAttention, following
 
@@ -45,7 +45,7 @@ class Backbone(nn.Module):
         if config.tied_embeddings:
             self.lm_head.weight = self.embed_tokens.weight
 
-    def forward(self, x: Tensor, context: Context, levers: Levers) -> tuple[Tensor, Trace]:
+    def forward(self, x: Tensor, context: Context, levers: PassOptions) -> tuple[Tensor, Trace]:
         """Embedded tokens (R, L, width) to hidden states after the final norm, and what was found on the way.
 
         Returns:

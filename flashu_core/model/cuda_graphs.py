@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from flashu_core.lru_cache import Recent
+from flashu_core.lru_cache import LruCache
 
 Result = TypeVar("Result")
 # Graphs of layers and passes. Clients choose lengths of prompts and numbers of rows, so the number is bounded.
@@ -42,7 +42,7 @@ class Captures:
 
     def __init__(self, device: torch.device, limit: int = LIMIT) -> None:
         self._capturing = device.type == "cuda"
-        self._works: Recent[Hashable, _Work] = Recent(limit)
+        self._works: LruCache[Hashable, _Work] = LruCache(limit)
         if self._capturing:
             self._pool = torch.cuda.graph_pool_handle()
             self._stream = torch.cuda.Stream(device)

@@ -26,7 +26,7 @@ def _kernels_compile() -> bool:
 
 HAS_KERNELS = _kernels_compile()
 _SWIGLU_BLOCK = 1024
-_MOST_KEYS = 1 << 20  # of a sequence; only a bound that no kernel's launch depends on
+_MAX_KEYS = 1 << 20  # of a sequence; only a bound that no kernel's launch depends on
 
 
 def _runs_kernels(x: Tensor) -> bool:
@@ -183,7 +183,7 @@ def attend(
         # Not `torch.nn.attention.varlen`: it lacks `seqused_k` in older versions. Begins need not be those of packed
         # keys: the kernel reads a sequence's own begin and, with `seqused_k`, nothing else of the list.
         mixed: Tensor = torch.ops.aten._flash_attention_forward(  # noqa: SLF001
-            query, keys, values, ends, starts, length, _MOST_KEYS, 0.0, causal, False, seqused_k=used
+            query, keys, values, ends, starts, length, _MAX_KEYS, 0.0, causal, False, seqused_k=used
         )[0]
         return mixed
     found = []

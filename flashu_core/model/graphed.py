@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from flashu_core.config import RopeScaling
-from flashu_core.lru_cache import Recent
+from flashu_core.lru_cache import LruCache
 from flashu_core.model import fused_ops as fused
 from flashu_core.model.attention import rotary
 from flashu_core.model.backbone import DecoderLayer, similarity, smallest_values
@@ -26,7 +26,7 @@ from flashu_core.model.fused_layers import FusedDecoderLayer, FusedHeadBlock, Fu
 from flashu_core.model.head import HeadBlock
 from flashu_core.model.kv_cache import KeyValueCache
 from flashu_core.model.kv_pool import PADDING, KeyValuePool, PooledCache
-from flashu_core.model.pass_options import Levers, Neurons, Trace
+from flashu_core.model.pass_options import Neurons, PassOptions, Trace
 from flashu_core.model.vision import VisionLayer
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Stack:
         cosine, sine = rotary(positions, pool.storage.shape[-1], theta, scaling, torch.float32)
         self._rotary = (cosine[0, :, 0].contiguous(), sine[0, :, 0].contiguous())
         self._steps = torch.arange(POSITIONS, dtype=torch.int32, device=self._device)
-        self._passes: Recent[tuple[object, ...], Pass] = Recent(PASSES)
+        self._passes: LruCache[tuple[object, ...], Pass] = LruCache(PASSES)
         self._made = count()
         self._buffers = Buffers(self._device)
 
@@ -125,8 +125,8 @@ class Stack:
 
     def _stream(self, kind: str, tokens: int) -> Tensor:
         """The residual stream of a pass. Passes of one kind share one: only one of them runs at a time."""
-        most = 1 << max(tokens - 1, 1).bit_length()
-        return self._buffers.get(kind, (most, self._width), self.pool.storage.dtype)[:tokens]
+        maximum = 1 << max(tokens - 1, 1).bit_length()
+        return self._buffers.get(kind, (maximum, self._width), self.pool.storage.dtype)[:tokens]
 
     def _find(self, rows: int, length: int, block: int, kind: str) -> Pass:
         shape = (self._name, rows, length, block, kind)
@@ -226,7 +226,7 @@ class GraphedPasses:
 
     @torch.inference_mode()
     def run_backbone(
-        self, x: Tensor, caches: Sequence[PooledCache], *, block: int, levers: Levers
+        self, x: Tensor, caches: Sequence[PooledCache], *, block: int, levers: PassOptions
     ) -> tuple[Tensor, Trace]:
         """As `Showo2.run_backbone`."""
         length = x.shape[1]
@@ -249,7 +249,7 @@ class GraphedPasses:
         return fused.rms_norm(now.x, *self._norm)
 
     def _run_layers(
-        self, now: Pass, length: int, caches: Sequence[PooledCache], levers: Levers
+        self, now: Pass, length: int, caches: Sequence[PooledCache], levers: PassOptions
     ) -> tuple[Pass, int, Trace]:
         """Layer by layer; returns the pass and the length at the end, which is another where tokens were dropped."""
         trace = Trace()

@@ -46,7 +46,9 @@ class KeyValueCache:
         capacities = [capacity] * layers if isinstance(capacity, int) else capacity
 
         def room() -> list[Tensor]:
-            return [torch.empty((rows, heads, most, head_size), dtype=dtype, device=device) for most in capacities]
+            return [
+                torch.empty((rows, heads, maximum, head_size), dtype=dtype, device=device) for maximum in capacities
+            ]
 
         return cls(room(), room())
 

@@ -30,7 +30,7 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Levers:
+class PassOptions:
     """What one pass of the backbone runs; by default everything.
 
     Attributes:
@@ -62,4 +62,4 @@ class Trace:
     kept: Tensor | None = None
 
 
-EVERYTHING = Levers()
+EVERYTHING = PassOptions()

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 
-def time_grid(points: int, shift: float) -> Tensor:
+def time_grid(num_inference_steps: int, shift: float) -> Tensor:
     """Times from 0 (noise) to 1 (data), (points,) in float32, denser near noise the larger the shift."""
-    uniform = torch.linspace(0, 1, points)
+    uniform = torch.linspace(0, 1, num_inference_steps)
     return uniform / (uniform + shift - shift * uniform)
 
 
@@ -19,9 +19,9 @@ def noise(seed: int, shape: tuple[int, ...]) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def guide(text: Tensor, null: Tensor, guidance: float) -> Tensor:
+def guide(text: Tensor, null: Tensor, guidance_scale: float) -> Tensor:
     """Classifier-free guidance: from the null velocity towards the text's, and beyond."""
-    return torch.lerp(null, text, guidance)
+    return torch.lerp(null, text, guidance_scale)
 
 
 def euler(latents: Tensor, velocity: Tensor, start: float, end: float) -> Tensor:
@@ -37,7 +37,7 @@ def likeliest(logits: Tensor) -> list[tuple[int, float]]:
     return [(int(token), score) for token, score in found]
 
 
-def draw_token(
+def sample_token(
     logits: Tensor,
     *,
     temperature: float,

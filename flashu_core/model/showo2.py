@@ -19,7 +19,7 @@ from flashu_core.model.backbone import Backbone
 from flashu_core.model.head import Head, TimeEmbedding, velocity_to_latents
 from flashu_core.model.kv_cache import KeyValueCache
 from flashu_core.model.kv_pool import pooled
-from flashu_core.model.pass_options import EVERYTHING, Levers, Trace
+from flashu_core.model.pass_options import EVERYTHING, PassOptions, Trace
 from flashu_core.model.self_attention import Context
 from flashu_core.model.vision import Vision
 from flashu_core.timing import to_device
@@ -128,7 +128,7 @@ class Showo2(nn.Module):
         return torch.cat([time_token, features], dim=1) if self.config.time_token else features
 
     def run_backbone(
-        self, x: Tensor, caches: Sequence[KeyValueCache], *, block: int, levers: Levers = EVERYTHING
+        self, x: Tensor, caches: Sequence[KeyValueCache], *, block: int, levers: PassOptions = EVERYTHING
     ) -> tuple[Tensor, Trace]:
         """Tokens (R, L, width) that follow the caches to hidden states after the final norm; see `Backbone`."""
         if self.graphs is not None and self.graphs.backbone.holds(caches, x.shape[1]):

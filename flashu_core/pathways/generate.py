@@ -17,13 +17,13 @@ from torch import Tensor
 from flashu_core.acceleration.neurons import FULL, NeuronPath
 from flashu_core.acceleration.plan import Schedule, StepPlan
 from flashu_core.acceleration.techniques.layer_skipping import most_similar
-from flashu_core.lru_cache import Recent
+from flashu_core.lru_cache import LruCache
 from flashu_core.model.kv_cache import KeyValueCache
-from flashu_core.model.pass_options import Levers, Trace
+from flashu_core.model.pass_options import PassOptions, Trace
 from flashu_core.model.sampler import euler, guide
 from flashu_core.model.showo2 import Showo2
 from flashu_core.timing import Spans, to_device
-from flashu_core.types import Evaluation
+from flashu_core.types import DenoisingStep
 
 ALL_LAYERS: frozenset[int] = frozenset()
 WAYS = 4  # in which a prompt's text is kept as it was read: all neurons, pruned, and pruned without two sets of layers
@@ -57,10 +57,10 @@ class Prompt:
 
     ids: Sequence[int]
     ways: int = WAYS
-    _read: Recent[tuple[str, frozenset[int]], Branch] = field(init=False)
+    _read: LruCache[tuple[str, frozenset[int]], Branch] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._read = Recent(self.ways)
+        self._read = LruCache(self.ways)
 
     def read(self, model: Showo2, path: NeuronPath = FULL, skipped: frozenset[int] = ALL_LAYERS) -> Branch:
         """The text's branch on that path, run through backbone and head on first use."""
@@ -75,7 +75,7 @@ class Prompt:
     def _run(self, model: Showo2, path: NeuronPath, skipped: frozenset[int]) -> Branch:
         length = len(self.ids)
         branch = Branch(model.backbone_cache(1, length), model.head_cache(1, length))
-        levers = Levers(neurons=path.layers, skipped=(skipped,))
+        levers = PassOptions(neurons=path.layers, skipped=(skipped,))
         hidden, _ = model.run_backbone(model.embed(self.ids), [branch.backbone], block=0, levers=levers)
         model.run_head(hidden, None, [branch.head], block=0)
         branch.backbone.keep(length)
@@ -132,20 +132,20 @@ class Generation:
     pruned: NeuronPath = FULL
     skipped: frozenset[int] = ALL_LAYERS
     velocity: Tensor | None = None
-    evaluation: int = 0
-    ran: list[Evaluation] = field(default_factory=list)
+    step: int = 0
+    ran: list[DenoisingStep] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     spans: list[Spans] = field(default_factory=list)
 
     @property
     def done(self) -> bool:
         """Whether every evaluation has run."""
-        return self.evaluation == len(self.schedule)
+        return self.step == len(self.schedule)
 
     @property
     def plan(self) -> StepPlan:
         """The next evaluation's plan."""
-        return self.schedule[self.evaluation]
+        return self.schedule[self.step]
 
     @property
     def path(self) -> NeuronPath:
@@ -153,7 +153,7 @@ class Generation:
         return self.pruned if self.plan.ffn == "pruned" else FULL
 
     @property
-    def left_out(self) -> frozenset[int]:
+    def skipped_layers(self) -> frozenset[int]:
         """The layers that the next evaluation leaves out."""
         return self.skipped if self.plan.layers == "measured" else ALL_LAYERS
 
@@ -167,7 +167,7 @@ class Generation:
         """The latents at time 1 if the last velocity held, as they are before the first evaluation."""
         if self.velocity is None:
             return self.latents
-        return euler(self.latents, self.velocity, self.times[self.evaluation], 1.0)
+        return euler(self.latents, self.velocity, self.times[self.step], 1.0)
 
     @property
     def rows(self) -> int:
@@ -223,11 +223,11 @@ def advance(model: Showo2, batch: Sequence[Generation], spans: Spans) -> None:
     nothing else.
     """
     plan = batch[0].plan
-    skipped = [len(generation.left_out) for generation in batch]  # before a new measurement takes their place
+    skipped = [len(generation.skipped_layers) for generation in batch]  # before a new measurement takes their place
     reading = [(g, g.text) for g in batch if g.plan.reads_text] + [(g, g.null) for g in batch if g.plan.reads_null]
     running = [(g, g.text) for g in batch if g.plan.run_text] + [(g, g.null) for g in batch if g.plan.run_null]
     with spans.span("features"):
-        times = to_device([g.times[g.evaluation] for g in batch for _ in range(g.rows)], model.device)
+        times = to_device([g.times[g.step] for g in batch for _ in range(g.rows)], model.device)
         time, token = model.time_tokens(times)
         if plan.run_backbone:
             latents = torch.cat([generation.latents for generation in batch])
@@ -235,7 +235,7 @@ def advance(model: Showo2, batch: Sequence[Generation], spans: Spans) -> None:
     if plan.run_backbone:
         with spans.span("prefix"):
             for generation, side in running:
-                side.load(model, generation.path, generation.left_out)
+                side.load(model, generation.path, generation.skipped_layers)
         with spans.span("backbone"):
             hidden = _run_backbone(model, batch, running, block[_picture_rows(batch, running, model.device)])
     with spans.span("head"):
@@ -258,7 +258,7 @@ def advance(model: Showo2, batch: Sequence[Generation], spans: Spans) -> None:
         _count(generation, layers)
         if plan.head == "compute" and not generation.plan.keep_head:
             generation.text.state = generation.null.state = None
-        generation.evaluation += 1
+        generation.step += 1
         generation.spans.append(spans)
 
 
@@ -266,11 +266,11 @@ def _run_backbone(
     model: Showo2, batch: Sequence[Generation], running: Sequence[tuple[Generation, Side]], block: Tensor
 ) -> Tensor:
     """One pass over the running branches' rows; whoever measures chooses its layers for the evaluations to come."""
-    left_out = [generation.left_out for generation, _ in running]
+    skipped_layers = [generation.skipped_layers for generation, _ in running]
     measuring = any(generation.plan.measure for generation in batch)
-    levers = Levers(
+    levers = PassOptions(
         neurons=batch[0].path.layers,
-        skipped=left_out if any(left_out) else (),
+        skipped=skipped_layers if any(skipped_layers) else (),
         measured=slice(0, block.shape[1]) if measuring else None,
     )
     caches = [side.branch.backbone for _, side in running]
@@ -291,9 +291,9 @@ def _observe(batch: Sequence[Generation], running: Sequence[tuple[Generation, Si
 
 def _move(generation: Generation, velocities: dict[int, Tensor]) -> None:
     """One Euler step along the guided velocity."""
-    plan, index = generation.plan, generation.evaluation
+    plan, index = generation.plan, generation.step
     if plan.reads_text and plan.reads_null:
-        velocity = guide(velocities[id(generation.text)], velocities[id(generation.null)], plan.guidance)
+        velocity = guide(velocities[id(generation.text)], velocities[id(generation.null)], plan.guidance_scale)
     else:
         velocity = velocities[id(generation.text if plan.reads_text else generation.null)]
     generation.velocity = velocity
@@ -304,7 +304,7 @@ def _move(generation: Generation, velocities: dict[int, Tensor]) -> None:
 def _count(generation: Generation, layers: int) -> None:
     """Notes what ran, `layers` being those left out."""
     plan, counts = generation.plan, generation.counts
-    ran = Evaluation(
+    ran = DenoisingStep(
         backbone=plan.ffn if plan.run_backbone else "not_needed",
         head="computed" if plan.head == "compute" else "reused",
         layers_skipped=layers if plan.run_backbone else 0,

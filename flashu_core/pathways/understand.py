@@ -17,10 +17,10 @@ from torch import Tensor
 from flashu_core.acceleration.neurons import FULL, NeuronPath
 from flashu_core.acceleration.plan import Schedule, StepPlan, make_answer_schedule
 from flashu_core.acceleration.techniques.layer_skipping import most_similar
-from flashu_core.lru_cache import Recent
+from flashu_core.lru_cache import LruCache
 from flashu_core.model.kv_cache import KeyValueCache
-from flashu_core.model.pass_options import Drop, Levers
-from flashu_core.model.sampler import draw_token, likeliest, log_probabilities
+from flashu_core.model.pass_options import Drop, PassOptions
+from flashu_core.model.sampler import likeliest, log_probabilities, sample_token
 from flashu_core.model.showo2 import Showo2
 from flashu_core.timing import Spans, to_device
 
@@ -30,8 +30,8 @@ PATHS = 8  # on which what precedes a question is kept as it was read
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decoding:
-    """How an answer is drawn: `draw_token`'s parameters, when it stops, how long it may get, and of how many likeliest
-    tokens at each position the log probability is kept (None: of none, nor of the answer's own)."""
+    """How an answer is sampled: `sample_token`'s parameters, when it stops, how long it may get, and of how many
+    likeliest tokens at each position the log probability is kept (None: of none, nor of the answer's own)."""
 
     eos: int
     max_new_tokens: int
@@ -50,7 +50,7 @@ class System:
 
     ids: Sequence[int]
     picture: bool = True
-    _read: Recent[str, KeyValueCache] = field(default_factory=lambda: Recent(PATHS))
+    _read: LruCache[str, KeyValueCache] = field(default_factory=lambda: LruCache(PATHS))
 
     def read(self, model: Showo2, path: NeuronPath = FULL) -> KeyValueCache:
         """Its cache on that path, run through the backbone on first use."""
@@ -68,7 +68,7 @@ class System:
             embeddings = torch.cat([embeddings, _clean_time_token(model)], dim=1)
         length = embeddings.shape[1]
         cache = model.backbone_cache(1, length)
-        model.run_backbone(embeddings, [cache], block=0, levers=Levers(neurons=path.layers))
+        model.run_backbone(embeddings, [cache], block=0, levers=PassOptions(neurons=path.layers))
         cache.keep(length)
         return cache
 
@@ -130,7 +130,7 @@ class Understanding:
         return self.pruned if self.plan.ffn == "pruned" else FULL
 
     @property
-    def left_out(self) -> frozenset[int]:
+    def skipped_layers(self) -> frozenset[int]:
         """The layers that the next token leaves out."""
         return self.skipped if self.plan.layers == "measured" else frozenset()
 
@@ -138,7 +138,7 @@ class Understanding:
     def block(self) -> int:
         """Tokens of the next pass: where no layer is left out any more, those decoded meanwhile run once again, which
         makes every layer's cache exact."""
-        return 1 if self.left_out else 1 + self.pending
+        return 1 if self.skipped_layers else 1 + self.pending
 
     @property
     def work(self) -> tuple[object, ...]:
@@ -189,7 +189,7 @@ def begin(
         cache = prefix.fork(
             rows=1, capacity=[whole - gone * (drop is not None and layer >= drop.layer) for layer in range(layers)]
         )
-        levers = Levers(neurons=path.layers, measured=LAST if plan.measure else None, drop=drop, read=1)
+        levers = PassOptions(neurons=path.layers, measured=LAST if plan.measure else None, drop=drop, read=1)
         hidden, trace = model.run_backbone(tokens, [cache], block=block, levers=levers)
         if drop is not None:
             cache.drop(drop.layer, gone)
@@ -220,13 +220,13 @@ def _sequence(model: Showo2, features: Tensor | None, suffix: Sequence[int]) -> 
 def advance(model: Showo2, batch: Sequence[Understanding], spans: Spans) -> None:
     """Decodes one more token of each answer that is not done; all must agree on their `work`."""
     block = batch[0].block
-    left_out = [state.left_out for state in batch]
+    skipped_layers = [state.skipped_layers for state in batch]
     with spans.span("decode"):
         for state in batch:
             state.cache.length -= block - 1  # what is run again is written again
-        levers = Levers(
+        levers = PassOptions(
             neurons=batch[0].path.layers,
-            skipped=left_out if any(left_out) else (),
+            skipped=skipped_layers if any(skipped_layers) else (),
             measured=LAST if any(state.plan.measure for state in batch) else None,
             read=1,
         )
@@ -238,11 +238,13 @@ def advance(model: Showo2, batch: Sequence[Understanding], spans: Spans) -> None
         for row, state in enumerate(batch):
             plan = state.plan
             state.cache.keep(block)
-            state.pending = state.pending + 1 if left_out[row] else 0
+            state.pending = state.pending + 1 if skipped_layers[row] else 0
             if plan.measure:
                 similarity = torch.stack(trace.similarity)[:, row]
                 state.skipped = most_similar(similarity.tolist(), plan.measure)
-            state.counts.update({"decode_passes": 1, f"tokens_{plan.ffn}": 1, "layers_skipped": len(left_out[row])})
+            state.counts.update(
+                {"decode_passes": 1, f"tokens_{plan.ffn}": 1, "layers_skipped": len(skipped_layers[row])}
+            )
             state.logits = logits[row]
             _draw(state, best[row])
     for state in batch:
@@ -252,7 +254,7 @@ def advance(model: Showo2, batch: Sequence[Understanding], spans: Spans) -> None
 def _draw(state: Understanding, best: tuple[int, float] | None = None) -> None:
     decoding = state.decoding
     try:
-        token = draw_token(
+        token = sample_token(
             state.logits, temperature=decoding.temperature, top_p=decoding.top_p, generator=state.generator, best=best
         )
     except FloatingPointError:

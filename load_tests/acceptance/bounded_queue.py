@@ -34,6 +34,6 @@ def batch_rates(*, alone_s: float, capacity: float, batch: int, stay_s: float) -
     row_s = (full_s - alone_s) / (batch - 1) if batch > 1 else 0.0
     places = max(int(stay_s * capacity), 1)
     return [
-        min(inside / (alone_s + row_s * (inside - 1)), capacity) if inside < batch else capacity
-        for inside in range(1, places + 1)
+        min(under_way / (alone_s + row_s * (under_way - 1)), capacity) if under_way < batch else capacity
+        for under_way in range(1, places + 1)
     ]

@@ -20,9 +20,9 @@ from load_tests.acceptance.sockets import connected, head
 from load_tests.bench.client import Client, Message, Reply
 
 _EVERY_S = 0.005  # at which is looked whether something has happened
-_PATIENCE_S = 120.0
-_EVALUATIONS = 40  # of a picture that is to be under way for a while
-_COMPANY = 4
+_TIMEOUT_S = 120.0
+_STEPS = 40  # of a picture that is to be under way for a while
+_CONCURRENT = 4
 _CROWD = 40  # more than the engine works on at once, so that some wait in its queue
 _MORE_S = 0.3
 _LONG = 900  # evaluations of those who leave, for they are to be inside until then
@@ -38,12 +38,12 @@ class Death:
     """A worker that was sent a signal while it drew.
 
     Attributes:
-        told_s: until the last of those inside was answered.
+        notified_s: until the last of those inside was answered.
         statuses: of their answers; None is a connection without one.
         again_s: until the next picture was there.
     """
 
-    told_s: float
+    notified_s: float
     statuses: Counter[int | None]
     again_s: float
 
@@ -61,7 +61,7 @@ class Drain:
 
     unready_s: float
     lost: int
-    inside: int
+    under_way: int
     ended_s: float
     exit_status: int | None
 
@@ -87,23 +87,23 @@ class Faults:
     async def signal_worker(self, number: signal.Signals) -> Death:
         """Sends the worker a signal in the middle of a batch."""
         now = asyncio.get_running_loop().time
-        begun, told_s, statuses = await self._strike(number)
+        begun, notified_s, statuses = await self._strike(number)
         while (await self.client.exchange(self._picture(1))).status != 200:
             self._give_up(begun, "a picture after the worker's death")
             await asyncio.sleep(_EVERY_S)
-        return Death(told_s=told_s, statuses=statuses, again_s=now() - begun)
+        return Death(notified_s=notified_s, statuses=statuses, again_s=now() - begun)
 
     async def stop_worker(self) -> tuple[float, Counter[int | None]]:
         """Stops the worker in the middle of a batch; seconds until the last of those inside was answered, and what."""
-        _, told_s, statuses = await self._strike(signal.SIGSTOP)
-        return told_s, statuses
+        _, notified_s, statuses = await self._strike(signal.SIGSTOP)
+        return notified_s, statuses
 
     async def _strike(self, number: signal.Signals) -> tuple[float, float, Counter[int | None]]:
         """When it was sent, seconds until the last answer of those inside, and their statuses."""
-        inside = await self._inside([self._picture(_EVALUATIONS) for _ in range(_COMPANY)])
+        under_way = await self._under_way([self._picture(_STEPS) for _ in range(_CONCURRENT)])
         begun = asyncio.get_running_loop().time()
         self.worker().send_signal(number)
-        replies = await asyncio.gather(*inside)
+        replies = await asyncio.gather(*under_way)
         return begun, max(reply.end for reply in replies) - begun, Counter(reply.status for reply in replies)
 
     async def leave(self, *, stream: bool = False, crowd: bool = False) -> float:
@@ -111,11 +111,11 @@ class Faults:
         many do, of whom some wait in the queue."""
         await self._until_load(0)
         messages = [self._picture(_LONG, stream=stream) for _ in range(_CROWD if crowd else 1)]
-        inside = await self._inside(messages)
+        under_way = await self._under_way(messages)
         begun = asyncio.get_running_loop().time()
-        for one in inside:
+        for one in under_way:
             one.cancel()
-        await asyncio.gather(*inside, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
         await self._until_load(0)
         return asyncio.get_running_loop().time() - begun
 
@@ -138,7 +138,7 @@ class Faults:
 
     async def drain(self, grace_s: float) -> Drain:
         """Tells the server to end. It has ended then, unless it takes longer than the grace."""
-        inside = await self._inside([self._picture(_EVALUATIONS, stream=kind == "stream") for kind in _DRAINED])
+        under_way = await self._under_way([self._picture(_STEPS, stream=kind == "stream") for kind in _DRAINED])
         now = asyncio.get_running_loop().time
         begun = now()
         os.kill(self.server.pid, signal.SIGTERM)
@@ -146,12 +146,12 @@ class Faults:
             self._give_up(begun, "a server that is no longer ready")
             await asyncio.sleep(_EVERY_S)
         unready = now() - begun
-        replies = await asyncio.gather(*inside)
+        replies = await asyncio.gather(*under_way)
         exit_status = await asyncio.to_thread(self.server.wait, grace_s)
         return Drain(
             unready_s=unready,
             lost=sum(not _whole(reply) for reply in replies),
-            inside=len(replies),
+            under_way=len(replies),
             ended_s=now() - begun,
             exit_status=exit_status,
         )
@@ -159,7 +159,7 @@ class Faults:
     async def orphan(self) -> float:
         """Seconds until the worker has ended when the front end is killed."""
         worker = self.worker()
-        inside = await self._inside([self._picture(_LONG)])
+        under_way = await self._under_way([self._picture(_LONG)])
         now = asyncio.get_running_loop().time
         begun = now()
         os.kill(self.server.pid, signal.SIGKILL)
@@ -167,19 +167,19 @@ class Faults:
             self._give_up(begun, "the worker's end")
             await asyncio.sleep(_EVERY_S)
         seconds = now() - begun
-        await asyncio.gather(*inside)
+        await asyncio.gather(*under_way)
         return seconds
 
-    async def _inside(self, messages: Sequence[Message]) -> list[asyncio.Task[Reply]]:
+    async def _under_way(self, messages: Sequence[Message]) -> list[asyncio.Task[Reply]]:
         """Sends them all, and returns when the server works on them or has them in its queue."""
         tasks = [asyncio.create_task(self.client.exchange(message)) for message in messages]
         await self._until_load(len(tasks), tasks)
         return tasks
 
-    async def _until_load(self, count: int, inside: Sequence[asyncio.Task[Reply]] = ()) -> None:
+    async def _until_load(self, count: int, under_way: Sequence[asyncio.Task[Reply]] = ()) -> None:
         begun = asyncio.get_running_loop().time()
         while await self._load() != count:
-            if ended := [task.result().status for task in inside if task.done()]:
+            if ended := [task.result().status for task in under_way if task.done()]:
                 raise StillNotError(f"{count} requests inside: some have ended already, with {ended}")
             self._give_up(begun, f"{count} requests inside")
             await asyncio.sleep(_EVERY_S)
@@ -189,16 +189,16 @@ class Faults:
         load = json.loads(reply.body or b"{}")
         return int(load.get("running", -1)) + int(load.get("waiting", 0))
 
-    def _picture(self, evaluations: int, *, stream: bool = False) -> Message:
+    def _picture(self, steps: int, *, stream: bool = False) -> Message:
         """Each with a seed of its own."""
         self._seed += 1
-        body = {"prompt": "a red circle", "num_inference_steps": evaluations + 1, "seed": self._seed, "stream": stream}
+        body = {"prompt": "a red circle", "num_inference_steps": steps + 1, "seed": self._seed, "stream": stream}
         return Message(path="/v1/generate", body=json.dumps(body).encode())
 
     @staticmethod
     def _give_up(begun: float, what: str) -> None:
-        if asyncio.get_running_loop().time() > begun + _PATIENCE_S:
-            raise StillNotError(f"{what}: not seen within {_PATIENCE_S:g} s")
+        if asyncio.get_running_loop().time() > begun + _TIMEOUT_S:
+            raise StillNotError(f"{what}: not seen within {_TIMEOUT_S:g} s")
 
 
 def _whole(reply: Reply) -> bool:

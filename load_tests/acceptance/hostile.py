@@ -59,7 +59,7 @@ def pictures() -> dict[str, Message]:
         "10,000 frames": gif(10_000),
         "100,000 frames": gif(100_000),
     }
-    return {name: _asking(base64.b64encode(file).decode()) for name, file in made.items()}
+    return {name: _understanding(base64.b64encode(file).decode()) for name, file in made.items()}
 
 
 def numbers() -> dict[str, Message]:
@@ -112,7 +112,7 @@ def form(image: bytes) -> bytes:
     return question + _FILE + image + b"\r\n--a--\r\n"
 
 
-def _asking(image: str) -> Message:
+def _understanding(image: str) -> Message:
     return Message(path="/v1/vqa", body=json.dumps({"question": "what?", "image": image}).encode())
 
 

@@ -96,7 +96,7 @@ class Phases:
     driver: Driver
     plan: Plan
     concurrency: int
-    tell: Callable[[str], None]
+    publish: Callable[[str], None]
     found: Found = field(default_factory=Found)
 
     async def run(self, *, slow_clients: int = 0) -> Found:
@@ -162,7 +162,7 @@ class Phases:
         await self._take(segments[0].phase, self.driver.open_loop(segments, again=again))
 
     async def _take(self, phase: str, outcomes: Awaitable[Outcomes]) -> None:
-        self.tell(phase)
+        self.publish(phase)
         before = await scrape(self.driver.client)
         self.found.take(await outcomes)
         self.found.scraped[phase] = (before, await scrape(self.driver.client))

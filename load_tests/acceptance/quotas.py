@@ -45,7 +45,7 @@ class Work:
     """
 
     statuses: Counter[int | None]
-    evaluations: float
+    steps: float
 
 
 def two_keys() -> dict[str, str]:
@@ -65,17 +65,17 @@ async def share(base_url: str, keys: dict[str, str], *, per_s: float, seconds: f
     async def ask(name: str, client: Client) -> None:
         statuses[name][(await client.exchange(bodies.next("vqa"))).status] += 1
 
-    async def keep_asking(name: str, rate: float) -> None:
+    async def keep_sending(name: str, rate: float) -> None:
         client = Client(base_url, api_key=keys[name])
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        asked = []
+        requested = []
         for index in range(round(rate * seconds)):
             await asyncio.sleep(max(begun + index / rate - loop.time(), 0.0))
-            asked.append(asyncio.create_task(ask(name, client)))
-        await asyncio.gather(*asked)
+            requested.append(asyncio.create_task(ask(name, client)))
+        await asyncio.gather(*requested)
 
-    await asyncio.gather(keep_asking("greedy", GREEDY_RATE * per_s), keep_asking("modest", 0.9 * per_s))
+    await asyncio.gather(keep_sending("greedy", GREEDY_RATE * per_s), keep_sending("modest", 0.9 * per_s))
     return Share(greedy=statuses["greedy"], modest=statuses["modest"])
 
 
@@ -98,7 +98,7 @@ async def parallel_work(base_url: str, key: str) -> Work:
         await asyncio.gather(*(draw(first + number) for number in range(_TOGETHER)))
     await asyncio.sleep(_REST_S)  # what is left ends at the next unit
     rows = _rows(await scrape(client)) - _rows(before)
-    return Work(statuses=statuses, evaluations=rows - _OTHER_ROWS * statuses[200])
+    return Work(statuses=statuses, steps=rows - _OTHER_ROWS * statuses[200])
 
 
 def _rows(samples: Samples) -> float:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from flashu_core.cli.console import print_table
 from load_tests.acceptance.phases import Found
-from load_tests.acceptance.summary import evaluation, front_end, phase_summary
+from load_tests.acceptance.summary import front_end, phase_summary, step
 from load_tests.acceptance.target import Target, Verdict
 
 HEADER = ("promise", "target", "measured", "verdict", "of")
@@ -23,7 +23,7 @@ def summarise(found: Found) -> dict[str, Any]:
     slow = found.slow
     return {
         "capacity_per_s": {**capacity.alone, "mix": capacity.mix, "work": capacity.work},
-        "evaluation_s": evaluation(found, "mixed"),
+        "evaluation_s": step(found, "mixed"),
         "front_end_s": front_end(found),
         "phases": {phase: phase_summary(found, phase) for phase in found.windows},
         **({"slow_clients": {"cut": slow.cut, "longest_s": slow.longest_s, "readers": slow.readers}} if slow else {}),

@@ -16,7 +16,7 @@ from load_tests.bench.statistics import by_chance, quantile
 
 NAMES: Mapping[Task, str] = {"generate": "pictures", "vqa": "answers"}
 _GOODPUT = 0.8  # of the share, less what chance explains
-_MOST_BY_CHANCE = 0.1
+_MAX_BY_CHANCE = 0.1
 _WAITS = 1.25  # times the limit: a prediction errs
 _WAITS_AT = 0.95
 
@@ -66,7 +66,7 @@ def share_targets(
                 Target(
                     name=f"goodput of {NAMES[task]}, {phase}, of their share",
                     unit="",
-                    limit=_GOODPUT - min(chance, _MOST_BY_CHANCE),
+                    limit=_GOODPUT - min(chance, _MAX_BY_CHANCE),
                     at_least=True,
                     measured=done(window) / fair[task] if offered else None,
                     vacuous=not offered,

@@ -108,7 +108,7 @@ async def soak(
     """
     found = Soak(held={name: [] for name in processes})
     ends = asyncio.get_running_loop().time() + seconds
-    watching = asyncio.create_task(_watch(found, processes))
+    watching = asyncio.create_task(_watchdog(found, processes))
     try:
         await asyncio.gather(
             *(_one_client(found, client, repertoire, ends, f"{seed}/{one}") for one in range(_CLIENTS))
@@ -119,7 +119,7 @@ async def soak(
     return found
 
 
-async def _watch(found: Soak, processes: dict[str, psutil.Process]) -> None:
+async def _watchdog(found: Soak, processes: dict[str, psutil.Process]) -> None:
     while True:
         await asyncio.sleep(_EVERY_S)
         for name, process in processes.items():

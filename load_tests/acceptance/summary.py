@@ -10,10 +10,10 @@ from load_tests.acceptance.phases import Found
 from load_tests.acceptance.plan import TASKS, recovery
 from load_tests.bench.outcomes import outcomes, task_summary
 from load_tests.bench.record import Record
-from load_tests.bench.scrape import EVALUATION, grown, histogram_quantile
+from load_tests.bench.scrape import STEP, grown, histogram_quantile
 from load_tests.bench.statistics import quantile, quantiles, throughput
 
-EVALUATIONS = 2  # that pictures may add to the p99 of answers
+STEPS = 2  # that pictures may add to the p99 of answers
 _NORMAL = 2.0  # times slower, and still normal after an overload
 
 
@@ -39,12 +39,12 @@ def phase_summary(found: Found, phase: str) -> dict[str, Any]:
     }
 
 
-def evaluation(found: Found, phase: str) -> dict[str, Any]:
+def step(found: Found, phase: str) -> dict[str, Any]:
     """Seconds of one evaluation as batches ran in a phase: by the server's histogram where it has one, and by the
     timings of its answers, where each picture gives the mean of its own."""
     before, after = found.scraped[phase]
-    of_metric = {f"p{share:.0%}"[:-1]: histogram_quantile(before, after, EVALUATION, share) for share in (0.5, 0.99)}
-    seconds = [one for record in found.of(phase, "generate") if (one := record.evaluation_s) is not None]
+    of_metric = {f"p{share:.0%}"[:-1]: histogram_quantile(before, after, STEP, share) for share in (0.5, 0.99)}
+    seconds = [one for record in found.of(phase, "generate") if (one := record.step_s) is not None]
     of_answers = {"p50": quantile(seconds, 0.5), "p99": quantile(seconds, 0.99)}
     has_metric = of_metric["p99"] is not None
     return {
@@ -71,8 +71,8 @@ def front_end(found: Found) -> dict[str, Any]:
 
 def promised_beside_pictures(found: Found) -> float | None:
     """Seconds that the p99 of answers may be beside pictures; None where none of either was completed."""
-    alone, longest = _p99(found, "alone", "vqa"), evaluation(found, "mixed")["p99"]
-    return None if alone is None or longest is None else float(alone + EVALUATIONS * longest)
+    alone, longest = _p99(found, "alone", "vqa"), step(found, "mixed")["p99"]
+    return None if alone is None or longest is None else float(alone + STEPS * longest)
 
 
 def abnormal_after(found: Found, factor: float) -> list[tuple[float, bool]]:

@@ -14,7 +14,7 @@ from load_tests.acceptance.plan import TASKS, overload, recovery
 from load_tests.acceptance.processor import Cores, FrontEndCosts, front_end_costs, left_for_work
 from load_tests.acceptance.shares import fair_shares, share_targets
 from load_tests.acceptance.slow import CUT_READER
-from load_tests.acceptance.summary import EVALUATIONS, abnormal_after, promised_beside_pictures
+from load_tests.acceptance.summary import STEPS, abnormal_after, promised_beside_pictures
 from load_tests.acceptance.target import Target
 from load_tests.bench.statistics import by_chance, least_ratio, quantile, settled_after
 
@@ -27,7 +27,7 @@ _RECOVERY_S = 5.0
 _FRONT_END_S = 0.008
 _SLOWER = 1.2
 _ENOUGH = 100  # answers, below which a p99 says nothing
-MOST_SLOW = 2.0  # times the server's own limits, at which a slow client must have been cut off
+MAX_SLOW = 2.0  # times the server's own limits, at which a slow client must have been cut off
 
 
 def judge(
@@ -78,14 +78,14 @@ def _p99(phases: Mapping[str, Any], phase: str, task: str = "vqa") -> float | No
     return found
 
 
-def _answers(found: Found, phases: Mapping[str, Any], evaluation: Mapping[str, Any]) -> Target:
+def _answers(found: Found, phases: Mapping[str, Any], step: Mapping[str, Any]) -> Target:
     name, unit, measured = "answers beside pictures, p99", "s", _p99(phases, "mixed")
     limit = promised_beside_pictures(found)
     if limit is None:
         return Target(name=name, unit=unit, limit=None, measured=measured)
     note = (
-        f"alone {_p99(phases, 'alone'):.3f} s, {EVALUATIONS} evaluations of {evaluation['p99']:.3f} s at p99 "
-        f"({evaluation['source']}); {phases['mixed']['tasks']['vqa']['completed']} answers"
+        f"alone {_p99(phases, 'alone'):.3f} s, {STEPS} evaluations of {step['p99']:.3f} s at p99 "
+        f"({step['source']}); {phases['mixed']['tasks']['vqa']['completed']} answers"
     )
     return Target(name=name, unit=unit, limit=limit, measured=measured, note=note)
 
@@ -94,15 +94,15 @@ def _saturation(
     found: Found, phases: Mapping[str, Any], left: float, answer_weight: float, max_queue_s: float | None
 ) -> Target:
     """Compared with what a queue of that length keeps of Poisson arrivals, by theory; with C where it is not known."""
-    most = 1.0 if max_queue_s is None else _kept(found, answer_weight, max_queue_s)
+    maximum = 1.0 if max_queue_s is None else _kept(found, answer_weight, max_queue_s)
     chance = _chance(found, "saturation")
     return Target(
         name="goodput, saturation",
         unit="C",
-        limit=_SATURATED * left * most - chance,
+        limit=_SATURATED * left * maximum - chance,
         measured=phases["saturation"]["share_of_capacity"],
         at_least=True,
-        note=f"{_per_second(phases['saturation'])}; by theory a queue of that length keeps {most:.2f} C; "
+        note=f"{_per_second(phases['saturation'])}; by theory a queue of that length keeps {maximum:.2f} C; "
         f"{chance:.2f} C by chance",
     )
 
@@ -116,13 +116,13 @@ def _kept(found: Found, answer_weight: float, max_queue_s: float) -> float:
         task: len(found.of("saturation", task)) / window.seconds / capacity.alone[task] / capacity.work
         for task in TASKS
     }
-    most = 0.0
+    maximum = 0.0
     for task in TASKS:
         others = sum(demand[other] for other in TASKS if other != task)
         share = max(1.0 - others, fair_shares(dict.fromkeys(TASKS, 1.0), weights, 1.0)[task])
         alone_s = _alone_s(found, task)
         if alone_s is None or demand[task] == 0.0:
-            most += demand[task]
+            maximum += demand[task]
             continue
         rates = batch_rates(
             alone_s=alone_s / share,
@@ -130,8 +130,8 @@ def _kept(found: Found, answer_weight: float, max_queue_s: float) -> float:
             batch=EngineConfig().max_batch,
             stay_s=max_queue_s + alone_s,
         )
-        most += demand[task] * kept(demand[task] * capacity.alone[task] * capacity.work, rates)
-    return min(most, 1.0)
+        maximum += demand[task] * kept(demand[task] * capacity.alone[task] * capacity.work, rates)
+    return min(maximum, 1.0)
 
 
 def _alone_s(found: Found, task: Task) -> float | None:
@@ -244,7 +244,7 @@ def _slow(found: Found, phases: Mapping[str, Any], limit_s: float | None) -> lis
             Target(
                 name=f"slow {kind} cut off within",
                 unit="s",
-                limit=None if limit_s is None else MOST_SLOW * limit_s,
+                limit=None if limit_s is None else MAX_SLOW * limit_s,
                 measured=longest if limit_s is not None else None,
                 vacuous=limit_s is None,
                 note=f"{found.slow.cut[kind]} cut off",

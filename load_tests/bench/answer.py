@@ -27,7 +27,7 @@ class Answer:
     """
 
     timings_ms: Mapping[str, float] = field(default_factory=dict)
-    evaluations: int = 0
+    steps: int = 0
     pictures: Sequence[str] = ()
     text: str | None = None
     first_event: float | None = None
@@ -81,7 +81,7 @@ def _events(body: bytes) -> Iterator[tuple[str, Any, int]]:
 def _answer(body: Mapping[str, Any], pictures: Sequence[str], first_event: float | None = None) -> Answer:
     return Answer(
         timings_ms=dict(body["timings_ms"]),
-        evaluations=int(body["schedule"].get("evaluations", 0)),
+        steps=int(body["schedule"].get("evaluations", 0)),
         pictures=tuple(pictures),
         text=body.get("answer"),
         first_event=first_event,

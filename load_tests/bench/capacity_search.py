@@ -46,7 +46,7 @@ class Search:
     lowest: float = 0.01
     highest: float = 10_000.0
     precision: float = 0.1
-    most: int = 16
+    maximum: int = 16
 
     def __post_init__(self) -> None:
         if not 0.0 < self.lowest <= self.start <= self.highest < math.inf:
@@ -56,14 +56,14 @@ class Search:
             )
         if not 0.001 <= self.precision <= 1.0:
             raise ValueError(f"the precision is {self.precision:g}; it must be from 0.001 to 1")
-        if self.most < 1:
-            raise ValueError(f"probes are {self.most}; there must be at least 1")
+        if self.maximum < 1:
+            raise ValueError(f"probes are {self.maximum}; there must be at least 1")
 
     async def run(self, probe: Callable[[float], Awaitable[Probe]]) -> Found:
         """Probes until the limit is known well enough, or the probes are used up."""
         probes: list[Probe] = []
         met, missed, rate = 0.0, math.inf, self.start
-        while len(probes) < self.most:
+        while len(probes) < self.maximum:
             tried = await probe(rate)
             probes.append(tried)
             if tried.met:

@@ -76,7 +76,7 @@ def serve(
     prompts: Prompts = None,
     images: Images = None,
     questions: Questions = None,
-    steps: Steps = None,
+    num_inference_steps: Steps = None,
     size: Size = None,
     max_new_tokens: Tokens = 16,
     acceleration: Acceleration = None,
@@ -98,7 +98,13 @@ def serve(
     with _explained():
         objectives = _objectives(slo, parse_mix(mix), stream=stream)
         offer = Offer(rate=request_rate, seconds=duration, mix=parse_mix(mix), warmup=warmup, spacing=arrivals)
-        wishes = Wishes(acceleration=acceleration, steps=steps, size=size, max_new_tokens=max_new_tokens, stream=stream)
+        wishes = Wishes(
+            acceleration=acceleration,
+            num_inference_steps=num_inference_steps,
+            size=size,
+            max_new_tokens=max_new_tokens,
+            stream=stream,
+        )
         workload = Workload(seed, wishes, prompts=prompts, images=images, questions=questions)
         client = Client(base_url, api_key=api_key, timeout_s=timeout)
         place = _place(save, output)
@@ -142,7 +148,7 @@ def serve(
     show_serving(summary, beware, shown)
     if compared is not None:
         show_hashes(compared, shown)
-    _tell_place(place, shown)
+    _print_location(place, shown)
     failed = not summary["met"] or not summary["completed"] or (compared is not None and compared.failed)
     raise typer.Exit(int(failed))
 
@@ -169,7 +175,7 @@ def capacity(
     prompts: Prompts = None,
     images: Images = None,
     questions: Questions = None,
-    steps: Steps = None,
+    num_inference_steps: Steps = None,
     size: Size = None,
     max_new_tokens: Tokens = 16,
     acceleration: Acceleration = None,
@@ -183,8 +189,14 @@ def capacity(
         objectives = _objectives(slo, shares, stream=stream)
         if not objectives:
             raise ValueError("a capacity is one for objectives; give some with --slo, as vqa:p99=0.5,generate:p95=3")
-        search = Search(start=start, lowest=lowest, highest=highest, precision=precision, most=probes)
-        wishes = Wishes(acceleration=acceleration, steps=steps, size=size, max_new_tokens=max_new_tokens, stream=stream)
+        search = Search(start=start, lowest=lowest, highest=highest, precision=precision, maximum=probes)
+        wishes = Wishes(
+            acceleration=acceleration,
+            num_inference_steps=num_inference_steps,
+            size=size,
+            max_new_tokens=max_new_tokens,
+            stream=stream,
+        )
         workload = Workload(seed, wishes, prompts=prompts, images=images, questions=questions)
         client = Client(base_url, api_key=api_key, timeout_s=timeout)
         place = _place(save, output)
@@ -215,7 +227,7 @@ def capacity(
         _write(place, {"settings": settings, "models": models, **found.to_json()})
         draw_search(found, place.with_suffix(".png"))
     show_search(found, shown)
-    _tell_place(place, shown)
+    _print_location(place, shown)
     raise typer.Exit(int(found.capacity is None))
 
 
@@ -284,7 +296,7 @@ def _write(place: Path, content: Mapping[str, Any]) -> None:
     place.write_text(json.dumps({"format": 1, **content, "machine": describe_machine()}, indent=2) + "\n")
 
 
-def _tell_place(place: Path | None, console: Console) -> None:
+def _print_location(place: Path | None, console: Console) -> None:
     if place is not None:
         console.print(f"{place} and {place.with_suffix('.png').name}", soft_wrap=True)
 

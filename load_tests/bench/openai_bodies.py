@@ -29,12 +29,12 @@ def openai_bodies(model: str, seed: int) -> Callable[[random.Random], Message]:
         messages.append(_message("completions", model, prompt=prompt.text, max_tokens=_TOKENS))
     for scene, question in grading_questions(_KINDS, seed):
         url = f"data:image/png;base64,{png_base64(render(scene, PIXELS))}"
-        asked: list[Mapping[str, Any]] = [
+        requested: list[Mapping[str, Any]] = [
             {"type": "text", "text": question.text},
             {"type": "image_url", "image_url": {"url": url}},
         ]
         for stream in (False, True):
-            turns = _said(asked)
+            turns = _said(requested)
             messages.append(_message("chat/completions", model, messages=turns, stream=stream, max_tokens=_TOKENS))
         messages.append(_message("responses", model, input=question.text, max_output_tokens=_TOKENS))
     return lambda drawn: drawn.choice(messages)

@@ -16,7 +16,7 @@ from load_tests.bench.client import BrokenBy, Reply
 
 Outcome = Literal["completed", "refused", "failed", "broken"]
 _REFUSALS = frozenset({429, 503})
-_EVALUATION = ("features", "backbone", "head", "guidance")
+_STEP = ("features", "backbone", "head", "guidance")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +48,7 @@ class Record:
     retry_after: float | None = None
     error: BrokenBy | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
-    evaluations: int = 0
+    steps: int = 0
     key: str = ""
     first_event: float | None = None
     failure: str | None = None
@@ -79,11 +79,11 @@ class Record:
         return "refused" if self.status in _REFUSALS else "failed"
 
     @property
-    def evaluation_s(self) -> float | None:
+    def step_s(self) -> float | None:
         """Seconds of one evaluation, the mean over the request's; None where it has none."""
-        if self.evaluations == 0:
+        if self.steps == 0:
             return None
-        return sum(self.timings_ms.get(name, 0.0) for name in _EVALUATION) / 1000 / self.evaluations
+        return sum(self.timings_ms.get(name, 0.0) for name in _STEP) / 1000 / self.steps
 
 
 def record(
@@ -104,7 +104,7 @@ def record(
         retry_after=_seconds(reply.headers.get("retry-after")),
         error=reply.error,
         timings_ms={} if answer is None else answer.timings_ms,
-        evaluations=0 if answer is None else answer.evaluations,
+        steps=0 if answer is None else answer.steps,
         key=key,
         first_event=None if answer is None or answer.first_event is None else answer.first_event - began,
         failure=failure_of(reply) if answer is None else answer.failure,

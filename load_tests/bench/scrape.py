@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from load_tests.bench.client import Client, Message
 
 Samples = Mapping[tuple[str, tuple[tuple[str, str], ...]], float]
-EVALUATION = "flashu_evaluation_seconds"
+STEP = "flashu_evaluation_seconds"
 BATCH_SIZE = "flashu_batch_size"
 RESTARTS = "flashu_worker_restarts_total"
 

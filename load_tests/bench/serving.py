@@ -37,7 +37,7 @@ from load_tests.bench.outcomes import outcomes, task_summary
 from load_tests.bench.record import Record
 from load_tests.bench.scrape import Samples, grown, scrape
 from load_tests.bench.slo import Allowance, Objective, attained, is_good
-from load_tests.bench.statistics import most_at_once, quantiles, throughput
+from load_tests.bench.statistics import max_concurrent, quantiles, throughput
 
 PHASE = "serve"
 _BUSY = 0.8  # of a processor, from which on the client itself may be what is slow
@@ -63,9 +63,9 @@ class Offer:
     spacing: Spacing = "poisson"
 
     def __post_init__(self) -> None:
-        for name, value, most in (("rate", self.rate, 1e5), ("duration", self.seconds, 1e6)):
-            if not 0.0 < value <= most:
-                raise ValueError(f"the {name} is {value:g}; it must be above 0 and at most {most:g}")
+        for name, value, maximum in (("rate", self.rate, 1e5), ("duration", self.seconds, 1e6)):
+            if not 0.0 < value <= maximum:
+                raise ValueError(f"the {name} is {value:g}; it must be above 0 and at most {maximum:g}")
         if not 0.0 <= self.warmup <= 1e5:
             raise ValueError(f"the warm-up is {self.warmup:g} s; it must be at least 0 and at most 100000")
         if not any(self.counts.values()):
@@ -179,7 +179,7 @@ def summarise_serving(served: Served, objectives: Sequence[Objective]) -> dict[s
         "client": {
             "late_s": quantiles([one.late for one in records]),
             "limited": served.limited,
-            "most_under_way": most_at_once([(one.sent, one.end) for one in served.records]),
+            "most_under_way": max_concurrent([(one.sent, one.end) for one in served.records]),
             "processor": served.busy,
             "ended_early": served.ended_early,
         },

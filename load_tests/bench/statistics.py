@@ -12,7 +12,7 @@ from load_tests.bench.arrivals import Window
 Span = tuple[float, float]
 _PART_S = 3.0  # longer than most requests take, so that parts are nearly independent
 _STUDENT = 2.0  # 95 %, one-sided, of about six parts
-_MOST_BY_CHANCE = 0.1  # what fluctuates by more than that is not steady, and not to be excused for it
+_MAX_BY_CHANCE = 0.1  # what fluctuates by more than that is not steady, and not to be excused for it
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -64,7 +64,7 @@ def throughput(spans: Sequence[Span], window: Window, weights: Sequence[float] |
         weights: of each; 1 where there are none.
     """
     given = weights if weights is not None else [1.0] * len(spans)
-    done = sum(weight * _inside(span, window) for span, weight in zip(spans, given, strict=True))
+    done = sum(weight * _under_way(span, window) for span, weight in zip(spans, given, strict=True))
     return done / window.seconds
 
 
@@ -81,10 +81,10 @@ def by_chance(rate: Callable[[Window], float], window: Window) -> float:
     length = window.seconds / count
     starts = [window.start + length * index for index in range(count)]
     spread = statistics.stdev(rate(Window(start, start + length)) for start in starts)
-    return min(_STUDENT * spread / math.sqrt(count), _MOST_BY_CHANCE)
+    return min(_STUDENT * spread / math.sqrt(count), _MAX_BY_CHANCE)
 
 
-def _inside(span: Span, window: Window) -> float:
+def _under_way(span: Span, window: Window) -> float:
     """The share of the span that lies in the window."""
     start, end = span
     if end <= start:
@@ -92,14 +92,14 @@ def _inside(span: Span, window: Window) -> float:
     return max(min(end, window.end) - max(start, window.start), 0.0) / (end - start)
 
 
-def most_at_once(spans: Sequence[Span]) -> int:
+def max_concurrent(spans: Sequence[Span]) -> int:
     """How many spans overlap at most; one that ends where another begins does not overlap it."""
     changes = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
-    most = now = 0
+    maximum = now = 0
     for _, change in changes:
         now += change
-        most = max(most, now)
-    return most
+        maximum = max(maximum, now)
+    return maximum
 
 
 def settled_after(abnormal: Sequence[tuple[float, bool]], *, tolerated: float = 0.05) -> float | None:

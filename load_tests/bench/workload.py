@@ -36,14 +36,14 @@ class Wishes:
     """What all requests have in common; None and "" leave it to the server.
 
     Attributes:
-        steps: points of a picture's time grid.
+        num_inference_steps: points of a picture's time grid.
         size: WIDTHxHEIGHT of a picture.
         max_new_tokens: of an answer.
         stream: results come as server-sent events.
     """
 
     acceleration: str | None = None
-    steps: int | None = None
+    num_inference_steps: int | None = None
     size: str | None = None
     max_new_tokens: int | None = 16
     stream: bool = False
@@ -51,7 +51,7 @@ class Wishes:
     def fields(self, task: Task) -> dict[str, Any]:
         own: dict[str, Any] = {"acceleration": self.acceleration, "stream": self.stream or None}
         if task == "generate":
-            own |= {"num_inference_steps": self.steps, "size": self.size}
+            own |= {"num_inference_steps": self.num_inference_steps, "size": self.size}
         else:
             own |= {"max_new_tokens": self.max_new_tokens}
         return {name: value for name, value in own.items() if value is not None}
@@ -82,14 +82,14 @@ class Workload:
         self._sent: Counter[Task] = Counter()
         texts = [prompt.text for prompt in grading_prompts(_KINDS, seed)] if prompts is None else _lines(prompts)
         own = grading_questions(_KINDS, seed)
-        asked = None if questions is None else _lines(questions)
+        requested = None if questions is None else _lines(questions)
         if images is None:
             pairs = [
-                (png_base64(render(scene, _PIXELS)), [question.text] if asked is None else asked)
+                (png_base64(render(scene, _PIXELS)), [question.text] if requested is None else requested)
                 for scene, question in own
             ]
         else:
-            pairs = [(picture, asked or list(_QUESTIONS)) for picture in _pictures(images)]
+            pairs = [(picture, requested or list(_QUESTIONS)) for picture in _pictures(images)]
         # Everything but the seed is encoded here, so that sending costs nothing but sending.
         self._bodies: dict[Task, list[list[bytes]]] = {
             "generate": [[_encoded({"prompt": text, **wishes.fields("generate")})] for text in texts],

@@ -73,7 +73,9 @@ class _Completion:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": logprobs}
         return self._chunk([choice], **({"usage": None} if self.counts else {}), **more)
 
-    def done(self, request: GenerateRequest | UnderstandRequest, done: work.Drawn | work.Answered) -> dict[str, Any]:
+    def done(
+        self, request: GenerateRequest | UnderstandRequest, done: work.Generated | work.Answered
+    ) -> dict[str, Any]:
         return work_done(request, done, self.warnings)
 
     def ending(self, finish: str, usage: dict[str, int], done: dict[str, Any]) -> bytes:
@@ -119,63 +121,65 @@ def chat_routes(services: Services) -> APIRouter:
 
 async def _draw(services: Services, request: Request, body: ChatBody, completion: _Completion) -> Response:
     record = record_of(request.scope)
-    drawing = turns.drawing(services, record, body)
+    generation = turns.generation(services, record, body)
     if body.stream:
-        return completion.stream(_drawing_chunks(services, record, drawing, completion))
-    drawn = await unless_gone(request, work.draw(services, record, drawing, _ENCODING))
-    message = {"content": None, "images": _images(drawn)}
-    return completion.whole({"message": message}, "stop", _drawn_usage(drawn), completion.done(drawing, drawn))
+        return completion.stream(_generation_chunks(services, record, generation, completion))
+    generated = await unless_gone(request, work.draw(services, record, generation, _ENCODING))
+    message = {"content": None, "images": _images(generated)}
+    return completion.whole(
+        {"message": message}, "stop", _generation_usage(generated), completion.done(generation, generated)
+    )
 
 
-async def _drawing_chunks(
-    services: Services, record: Record, drawing: GenerateRequest, completion: _Completion
+async def _generation_chunks(
+    services: Services, record: Record, generation: GenerateRequest, completion: _Completion
 ) -> AsyncGenerator[bytes, None]:
     begun = False
-    async with contextlib.aclosing(work.draw_events(services, record, drawing, _ENCODING)) as events:
+    async with contextlib.aclosing(work.generation_events(services, record, generation, _ENCODING)) as events:
         async for event in events:
             if not begun:
                 yield completion.chunk({"role": "assistant", "content": ""})
                 begun = True
-            if isinstance(event, work.Drawn):
+            if isinstance(event, work.Generated):
                 yield completion.chunk({"images": _images(event)})
-                yield completion.ending("stop", _drawn_usage(event), completion.done(drawing, event))
+                yield completion.ending("stop", _generation_usage(event), completion.done(generation, event))
     yield DONE
 
 
 async def _answer(services: Services, request: Request, body: ChatBody, completion: _Completion) -> Response:
     question = await turns.question(services, request, body, completion.warnings)
-    asking, decoded_ms = question.request, question.decoded_ms
+    understand, decoded_ms = question.request, question.decoded_ms
     if body.stream:
-        return completion.stream(_answer_chunks(services, record_of(request.scope), asking, decoded_ms, completion))
-    answered = await unless_gone(request, work.answer(services, record_of(request.scope), asking, decoded_ms))
+        return completion.stream(_answer_chunks(services, record_of(request.scope), understand, decoded_ms, completion))
+    answered = await unless_gone(request, work.answer(services, record_of(request.scope), understand, decoded_ms))
     result = answered.result
-    choice = {"message": {"content": result.answer}, "logprobs": _logprobs(asking, result.logprobs)}
-    return completion.whole(choice, result.finish_reason, _usage(answered), completion.done(asking, answered))
+    choice = {"message": {"content": result.answer}, "logprobs": _logprobs(understand, result.logprobs)}
+    return completion.whole(choice, result.finish_reason, _usage(answered), completion.done(understand, answered))
 
 
 async def _answer_chunks(
     services: Services,
     record: Record,
-    asking: UnderstandRequest,
+    question: UnderstandRequest,
     decoded_ms: float | None,
     completion: _Completion,
 ) -> AsyncGenerator[bytes, None]:
     begun = False
-    async with contextlib.aclosing(work.answer_events(services, record, asking, decoded_ms)) as events:
+    async with contextlib.aclosing(work.answer_events(services, record, question, decoded_ms)) as events:
         async for event in events:
             if not begun:
                 yield completion.chunk({"role": "assistant", "content": ""})
                 begun = True
             if isinstance(event, Text):
-                yield completion.chunk({"content": event.text}, logprobs=_logprobs(asking, event.logprobs))
+                yield completion.chunk({"content": event.text}, logprobs=_logprobs(question, event.logprobs))
             else:
-                done = completion.done(asking, event)
+                done = completion.done(question, event)
                 yield completion.ending(event.result.finish_reason, _usage(event), done)
     yield DONE
 
 
-def _logprobs(asking: UnderstandRequest, tokens: Sequence[TokenLogprobs]) -> dict[str, Any] | None:
-    return None if asking.logprobs is None else {"content": turns.logprobs(tokens), "refusal": None}
+def _logprobs(question: UnderstandRequest, tokens: Sequence[TokenLogprobs]) -> dict[str, Any] | None:
+    return None if question.logprobs is None else {"content": turns.logprobs(tokens), "refusal": None}
 
 
 def _names(body: ChatBody, picture: Picture | None) -> dict[str, str]:
@@ -187,16 +191,16 @@ def _names(body: ChatBody, picture: Picture | None) -> dict[str, str]:
     return names
 
 
-def _images(drawn: work.Drawn) -> list[dict[str, Any]]:
+def _images(generated: work.Generated) -> list[dict[str, Any]]:
     url = f"data:image/{_ENCODING.output_format};base64,"
     return [
         {"type": "image_url", "index": index, "image_url": {"url": url + file}}
-        for index, file in enumerate(drawn.base64())
+        for index, file in enumerate(generated.base64())
     ]
 
 
-def _drawn_usage(drawn: work.Drawn) -> dict[str, int]:
-    read = drawn.result.prompt_tokens
+def _generation_usage(generated: work.Generated) -> dict[str, int]:
+    read = generated.result.prompt_tokens
     return {"prompt_tokens": read, "completion_tokens": 0, "total_tokens": read}
 
 

@@ -41,7 +41,7 @@ class _Completion:
     id: str
     created: int
     body: CompletionBody
-    askings: Sequence[UnderstandRequest]
+    questions: Sequence[UnderstandRequest]
     warnings: Warnings
 
     def whole(self, answered: Sequence[work.Answered]) -> Response:
@@ -49,8 +49,8 @@ class _Completion:
             self.choice(index, one.result.answer, one.result.logprobs, finish=one.result.finish_reason, begins=True)
             for index, one in enumerate(answered)
         ]
-        told = {**self._head(), "choices": choices, "usage": _usage(answered), **self.done(answered)}
-        return JSONResponse(told, headers=self.warnings.headers())
+        shown = {**self._head(), "choices": choices, "usage": _usage(answered), **self.done(answered)}
+        return JSONResponse(shown, headers=self.warnings.headers())
 
     def chunk(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
         # A client that asked for the counts reads `usage` in every chunk; it is null in all but the last.
@@ -74,9 +74,9 @@ class _Completion:
             place: characters of the answer before it.
         """
         echoed = self.body.prompts[index] if self.body.echo else ""
-        told = None if self.body.logprobs is None else _logprobs(tokens, len(echoed) + place)
+        shown = None if self.body.logprobs is None else _logprobs(tokens, len(echoed) + place)
         whole = echoed + text if begins else text
-        return {"text": whole, "index": index, "logprobs": told, "finish_reason": finish}
+        return {"text": whole, "index": index, "logprobs": shown, "finish_reason": finish}
 
     def done(self, answered: Sequence[work.Answered]) -> dict[str, Any]:
         timings: Counter[str] = Counter()
@@ -85,7 +85,7 @@ class _Completion:
             timings.update(one.timings)
             schedule.update(one.result.schedule)
         added = {
-            "acceleration": work.applied_policy(self.askings[0]),
+            "acceleration": work.applied_policy(self.questions[0]),
             "timings_ms": dict(timings),
             "schedule": dict(schedule),
         }
@@ -111,46 +111,46 @@ def completion_routes(services: Services) -> APIRouter:
         record = record_of(request.scope)
         record.names = _NAMES
         ends, default = work.deadline(services, body.timeout_s), services.settings.acceleration
-        askings = [
+        questions = [
             question.to_request(None, ends, default, stop=body.stops, logprobs=body.logprobs)
             for question in body.questions()
         ]
-        work.admit(services, record, "vqa", askings[0].policy, priority=askings[0].priority)
+        work.admit(services, record, "vqa", questions[0].acceleration, priority=questions[0].priority)
         check_model(services, body.model)
         # A stream tells one answer after another, so they share the time that it has.
         timeout_s = services.settings.request_timeout_s if body.timeout_s is None else body.timeout_s
-        share_s = timeout_s / len(askings) if body.stream else timeout_s
-        askings = [work.fit_answer(services, record, asking, warnings, share_s) for asking in askings]
+        share_s = timeout_s / len(questions) if body.stream else timeout_s
+        questions = [work.fit_answer(services, record, question, warnings, share_s) for question in questions]
         completion = _Completion(
-            id=f"cmpl-{uuid.uuid4().hex}", created=int(time.time()), body=body, askings=askings, warnings=warnings
+            id=f"cmpl-{uuid.uuid4().hex}", created=int(time.time()), body=body, questions=questions, warnings=warnings
         )
         if body.stream:
             return EventStream(_chunks(services, record, completion), headers=warnings.headers())
-        return completion.whole(await unless_gone(request, _answer_all(services, record, askings)))
+        return completion.whole(await unless_gone(request, _answer_all(services, record, questions)))
 
     return router
 
 
 async def _answer_all(
-    services: Services, record: Record, askings: Sequence[UnderstandRequest]
+    services: Services, record: Record, questions: Sequence[UnderstandRequest]
 ) -> Sequence[work.Answered]:
     """All answers, computed together."""
 
     async def answer(index: int) -> work.Answered:
-        with _naming(record, index, len(askings)):
-            return await work.answer(services, record, askings[index], None)
+        with _naming(record, index, len(questions)):
+            return await work.answer(services, record, questions[index], None)
 
-    return await _together(answer(index) for index in range(len(askings)))
+    return await _together(answer(index) for index in range(len(questions)))
 
 
-async def _validate_all(services: Services, record: Record, askings: Sequence[UnderstandRequest]) -> None:
+async def _validate_all(services: Services, record: Record, questions: Sequence[UnderstandRequest]) -> None:
     """Raises what one of the prompts would be refused with for what it is."""
 
     async def validate(index: int) -> None:
-        with _naming(record, index, len(askings)):
-            await services.worker.validate(askings[index])
+        with _naming(record, index, len(questions)):
+            await services.worker.validate(questions[index])
 
-    await _together(validate(index) for index in range(len(askings)))
+    await _together(validate(index) for index in range(len(questions)))
 
 
 async def _together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -177,11 +177,11 @@ def _naming(record: Record, index: int, prompts: int) -> Iterator[None]:
 
 async def _chunks(services: Services, record: Record, completion: _Completion) -> AsyncGenerator[bytes, None]:
     """One choice after another. What is wrong with a later prompt is told before the stream begins."""
-    await _validate_all(services, record, completion.askings)
+    await _validate_all(services, record, completion.questions)
     answered: list[work.Answered] = []
-    for index, asking in enumerate(completion.askings):
+    for index, question in enumerate(completion.questions):
         place = -1
-        async with contextlib.aclosing(work.answer_events(services, record, asking, None)) as events:
+        async with contextlib.aclosing(work.answer_events(services, record, question, None)) as events:
             async for event in events:
                 begins, place = place < 0, max(place, 0)
                 if isinstance(event, Text):
@@ -190,7 +190,7 @@ async def _chunks(services: Services, record: Record, completion: _Completion) -
                     place += len(event.text)
                     continue
                 answered.append(event)
-                last = index == len(completion.askings) - 1
+                last = index == len(completion.questions) - 1
                 more = completion.done(answered) if last else {}
                 ending = completion.choice(index, "", finish=event.result.finish_reason, begins=begins)
                 yield completion.chunk([ending], **more)

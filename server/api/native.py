@@ -18,8 +18,8 @@ from starlette.requests import Request
 from flashu_core import GenerateRequest, Progress, Text, UnderstandRequest
 from server.api import work
 from server.api.answers.native import (
+    DenoisingStepOut,
     EitherDone,
-    EvaluationOut,
     GenerateAnswer,
     GenerateDone,
     ImageEvent,
@@ -42,14 +42,14 @@ from server.api.sse import EventStream, server_event
 from server.intent.classify import Unrouted
 from server.request_record import Record, record_of
 
-_DRAWING_EVENTS: Mapping[str | None, type[BaseModel]] = {
+_GENERATION_EVENTS: Mapping[str | None, type[BaseModel]] = {
     "progress": ProgressEvent,
     "partial_image": PartialImageEvent,
     "image": ImageEvent,
     "done": GenerateDone,
 }
 _ANSWER_EVENTS: Mapping[str | None, type[BaseModel]] = {"text": TextEvent, "done": VqaAnswer}
-_ANY_EVENTS: Mapping[str | None, type[BaseModel]] = {**_DRAWING_EVENTS, **_ANSWER_EVENTS, "done": EitherDone}
+_ANY_EVENTS: Mapping[str | None, type[BaseModel]] = {**_GENERATION_EVENTS, **_ANSWER_EVENTS, "done": EitherDone}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def native_routes(services: Services) -> APIRouter:
     @router.post(
         "/generate",
         response_model=GenerateAnswer,
-        responses=answers(_DRAWING_EVENTS, files=True),
+        responses=answers(_GENERATION_EVENTS, files=True),
         openapi_extra=takes({JSON: body_schema(GenerateBody)}),
     )
     async def generate(request: Request) -> Response:
@@ -124,61 +124,66 @@ def native_routes(services: Services) -> APIRouter:
 
 
 async def _generate(services: Services, request: Request, body: GenerateBody, routed: _Routed | None) -> Response:
-    drawing = body.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
+    generation = body.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
     record = record_of(request.scope)
-    work.admit(services, record, "generate", drawing.policy, priority=drawing.priority, size=body.pixels())
+    work.admit(services, record, "generate", generation.acceleration, priority=generation.priority, size=body.pixels())
     identity = f"gen-{uuid.uuid4().hex}"
     encoding = work.Encoding(body.output_format, body.output_compression)
     if body.stream:
-        events = _drawing_events(services, record, drawing, encoding, identity, routed)
+        events = _generation_events(services, record, generation, encoding, identity, routed)
         return EventStream(events, headers=_headers(routed))
-    drawn = await unless_gone(request, work.draw(services, record, drawing, encoding))
+    generated = await unless_gone(request, work.draw(services, record, generation, encoding))
     if body.response_format == "binary":
-        headers = {"X-Flashu-Id": identity, "X-Flashu-Seed": str(drawn.result.seeds[0]), **_headers(routed)}
-        return Response(drawn.files[0], media_type=f"image/{body.output_format}", headers=headers)
-    done = _drawing_done(drawing, drawn, encoding, identity, routed)
+        headers = {"X-Flashu-Id": identity, "X-Flashu-Seed": str(generated.result.seeds[0]), **_headers(routed)}
+        return Response(generated.files[0], media_type=f"image/{body.output_format}", headers=headers)
+    done = _generation_done(generation, generated, encoding, identity, routed)
     images = [
-        PictureOut(b64_json=file, seed=seed) for file, seed in zip(drawn.base64(), drawn.result.seeds, strict=True)
+        PictureOut(b64_json=file, seed=seed)
+        for file, seed in zip(generated.base64(), generated.result.seeds, strict=True)
     ]
     return _json(GenerateAnswer(**dict(done), images=images), routed)
 
 
-async def _drawing_events(
+async def _generation_events(
     services: Services,
     record: Record,
-    drawing: GenerateRequest,
+    generation: GenerateRequest,
     encoding: work.Encoding,
     identity: str,
     routed: _Routed | None,
 ) -> AsyncGenerator[bytes, None]:
     first: tuple[float, int] | None = None  # when the first evaluation seen ended, and which one it was
-    async with contextlib.aclosing(work.draw_events(services, record, drawing, encoding)) as events:
+    async with contextlib.aclosing(work.generation_events(services, record, generation, encoding)) as events:
         async for event in events:
             match event:
-                case Progress(evaluation=evaluation, of=of):
+                case Progress(step=step, of=of):
                     now = time.perf_counter()
-                    first = first or (now, evaluation)
-                    ran = evaluation - first[1]
-                    eta = (now - first[0]) / ran * (of - evaluation) if ran else None
-                    yield _event("progress", ProgressEvent(evaluation=evaluation, of=of, eta_s=eta))
+                    first = first or (now, step)
+                    ran = step - first[1]
+                    eta = (now - first[0]) / ran * (of - step) if ran else None
+                    yield _event("progress", ProgressEvent(evaluation=step, of=of, eta_s=eta))
                 case work.Partial(index=index, b64_json=file):
                     yield _event("partial_image", PartialImageEvent(index=index, b64_json=file))
-                case work.Drawn():
+                case work.Generated():
                     for index, (file, seed) in enumerate(zip(event.base64(), event.result.seeds, strict=True)):
                         yield _event("image", ImageEvent(index=index, b64_json=file, seed=seed))
-                    yield _event("done", _drawing_done(drawing, event, encoding, identity, routed))
+                    yield _event("done", _generation_done(generation, event, encoding, identity, routed))
 
 
-def _drawing_done(
-    drawing: GenerateRequest, drawn: work.Drawn, encoding: work.Encoding, identity: str, routed: _Routed | None
+def _generation_done(
+    generation: GenerateRequest,
+    generated: work.Generated,
+    encoding: work.Encoding,
+    identity: str,
+    routed: _Routed | None,
 ) -> GenerateDone:
     return GenerateDone(
         id=identity,
-        acceleration=work.applied_policy(drawing),
-        timings_ms=drawn.timings,
-        schedule=dict(drawn.result.schedule),
-        evaluations=[EvaluationOut(**asdict(evaluation)) for evaluation in drawn.result.evaluations],
-        size=drawn.size,
+        acceleration=work.applied_policy(generation),
+        timings_ms=generated.timings,
+        schedule=dict(generated.result.schedule),
+        evaluations=[DenoisingStepOut(**asdict(step)) for step in generated.result.steps],
+        size=generated.size,
         output_format=encoding.output_format,
         routing=None if routed is None else routed.routing,
         warnings=None if routed is None else routed.listed,
@@ -195,36 +200,36 @@ async def _vqa(
     image, decoded_ms = None, None
     if picture is not None:
         image, decoded_ms = await unless_gone(request, work.decode(services, record, picture, ends))
-    asking = body.to_request(image, ends, default)
+    question = body.to_request(image, ends, default)
     identity = f"vqa-{uuid.uuid4().hex}"
     if body.stream:
-        events = _answer_events(services, record, asking, decoded_ms, identity, routed)
+        events = _answer_events(services, record, question, decoded_ms, identity, routed)
         return EventStream(events, headers=_headers(routed))
-    answered = await unless_gone(request, work.answer(services, record, asking, decoded_ms))
-    return _json(_answer(asking, answered, identity, routed), routed)
+    answered = await unless_gone(request, work.answer(services, record, question, decoded_ms))
+    return _json(_answer(question, answered, identity, routed), routed)
 
 
 async def _answer_events(
     services: Services,
     record: Record,
-    asking: UnderstandRequest,
+    question: UnderstandRequest,
     decoded_ms: float | None,
     identity: str,
     routed: _Routed | None,
 ) -> AsyncGenerator[bytes, None]:
-    async with contextlib.aclosing(work.answer_events(services, record, asking, decoded_ms)) as events:
+    async with contextlib.aclosing(work.answer_events(services, record, question, decoded_ms)) as events:
         async for event in events:
             if isinstance(event, Text):
                 yield _event("text", TextEvent(text=event.text))
             else:
-                yield _event("done", _answer(asking, event, identity, routed))
+                yield _event("done", _answer(question, event, identity, routed))
 
 
-def _answer(asking: UnderstandRequest, answered: work.Answered, identity: str, routed: _Routed | None) -> VqaAnswer:
+def _answer(question: UnderstandRequest, answered: work.Answered, identity: str, routed: _Routed | None) -> VqaAnswer:
     result = answered.result
     return VqaAnswer(
         id=identity,
-        acceleration=work.applied_policy(asking),
+        acceleration=work.applied_policy(question),
         timings_ms=answered.timings,
         schedule=dict(result.schedule),
         answer=result.answer,

@@ -46,22 +46,24 @@ def openai_routes(services: Services) -> APIRouter:
         media_type(request, JSON)
         sent, warnings = await read_open_json(request, ImagesBody)
         body = sent.as_native()
-        drawing = body.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
+        generation = body.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
         record = record_of(request.scope)
-        work.admit(services, record, "generate", drawing.policy, priority=drawing.priority, size=body.pixels())
+        work.admit(
+            services, record, "generate", generation.acceleration, priority=generation.priority, size=body.pixels()
+        )
         check_model(services, sent.model)
         encoding = work.Encoding(body.output_format, body.output_compression)
         if sent.response_format == "url":
             _check_store(services, warnings, stream=body.stream)
         if body.stream:
-            events = _events(services, record, drawing, encoding, warnings)
+            events = _events(services, record, generation, encoding, warnings)
             return EventStream(events, headers=warnings.headers())
-        drawn = await unless_gone(request, work.draw(services, record, drawing, encoding))
-        data = _data(services, request, sent, drawn)
-        about = _about(encoding, drawn.size)
+        generated = await unless_gone(request, work.draw(services, record, generation, encoding))
+        data = _data(services, request, sent, generated)
+        about = _about(encoding, generated.size)
         about["created"] = about.pop("created_at")
-        done = work_done(drawing, drawn, warnings)
-        usage = _usage(drawn)
+        done = work_done(generation, generated, warnings)
+        usage = _usage(generated)
         return JSONResponse({**about, "data": data, "usage": usage, **done}, headers=warnings.headers())
 
     unready: dict[int | str, dict[str, Any]] = {503: ERRORS[503]}
@@ -92,7 +94,7 @@ def check_model(services: Services, name: str | None) -> None:
 
 
 def work_done(
-    request: GenerateRequest | UnderstandRequest, done: work.Drawn | work.Answered, warnings: Warnings
+    request: GenerateRequest | UnderstandRequest, done: work.Generated | work.Answered, warnings: Warnings
 ) -> dict[str, Any]:
     """What this server adds to OpenAI's answers."""
     added = {
@@ -112,12 +114,12 @@ def _check_store(services: Services, warnings: Warnings, *, stream: bool) -> Non
         warnings.add("response_format", "ignored: streams carry pictures as base64")
 
 
-def _data(services: Services, request: Request, sent: ImagesBody, drawn: work.Drawn) -> list[dict[str, Any]]:
+def _data(services: Services, request: Request, sent: ImagesBody, generated: work.Generated) -> list[dict[str, Any]]:
     if sent.response_format != "url" or services.store is None:
-        files = zip(drawn.base64(), drawn.result.seeds, strict=True)
+        files = zip(generated.base64(), generated.result.seeds, strict=True)
         return [{"b64_json": file, "seed": seed} for file, seed in files]
     store = services.store
-    if not store.fits(sum(map(len, drawn.files))):
+    if not store.fits(sum(map(len, generated.files))):
         raise InvalidRequestError(
             "the pictures have more bytes than the server keeps; send response_format b64_json",
             parameter="response_format",
@@ -125,30 +127,30 @@ def _data(services: Services, request: Request, sent: ImagesBody, drawn: work.Dr
     kind = f"image/{sent.output_format or 'png'}"
     return [
         {"url": file_address(services, request, store.put(file, kind)), "seed": seed}
-        for file, seed in zip(drawn.files, drawn.result.seeds, strict=True)
+        for file, seed in zip(generated.files, generated.result.seeds, strict=True)
     ]
 
 
-def _usage(drawn: work.Drawn) -> dict[str, Any]:
-    read = drawn.result.prompt_tokens
+def _usage(generated: work.Generated) -> dict[str, Any]:
+    read = generated.result.prompt_tokens
     details = {"text_tokens": read, "image_tokens": 0}
     return {"input_tokens": read, "input_tokens_details": details, "output_tokens": 0, "total_tokens": read}
 
 
 async def _events(
-    services: Services, record: Record, drawing: GenerateRequest, encoding: work.Encoding, warnings: Warnings
+    services: Services, record: Record, generation: GenerateRequest, encoding: work.Encoding, warnings: Warnings
 ) -> AsyncGenerator[bytes, None]:
-    width, height = drawing.width, drawing.height
+    width, height = generation.width, generation.height
     default = services.worker.info().sizes[0]
     size = f"{width or default[0]}x{height or default[1]}"
-    async with contextlib.aclosing(work.draw_events(services, record, drawing, encoding)) as events:
+    async with contextlib.aclosing(work.generation_events(services, record, generation, encoding)) as events:
         async for event in events:
             about = _about(encoding, size)
             match event:
                 case work.Partial(index=index, b64_json=file):
                     yield _event("partial_image", {**about, "b64_json": file, "partial_image_index": index})
-                case work.Drawn():
-                    done, usage = work_done(drawing, event, warnings), _usage(event)
+                case work.Generated():
+                    done, usage = work_done(generation, event, warnings), _usage(event)
                     for file, seed in zip(event.base64(), event.result.seeds, strict=True):
                         yield _event("completed", {**about, "b64_json": file, "usage": usage, "seed": seed, **done})
                 case _:
@@ -181,8 +183,8 @@ def _model(services: Services, name: str, created: int) -> Model:
         dtype=info.dtype,
         device=info.device,
         sizes=[f"{width}x{height}" for width, height in info.sizes],
-        num_inference_steps=info.points,
-        guidance_scale=info.guidance,
+        num_inference_steps=info.num_inference_steps,
+        guidance_scale=info.guidance_scale,
         policies=list(info.policies),
         max_prompt_tokens=info.max_prompt_tokens,
     )

@@ -82,13 +82,13 @@ class _Response:
             "metadata": {},
         }
 
-    def drawn(self, request: GenerateRequest, drawn: work.Drawn, item: _Item) -> dict[str, Any]:
+    def generated(self, request: GenerateRequest, generated: work.Generated, item: _Item) -> dict[str, Any]:
         """The response with its picture."""
         return {
             **self._done("completed"),
             "output": [item],
-            "usage": _usage(drawn.result.prompt_tokens, 0),
-            **work_done(request, drawn, self.warnings),
+            "usage": _usage(generated.result.prompt_tokens, 0),
+            **work_done(request, generated, self.warnings),
         }
 
     def answered(self, request: UnderstandRequest, answered: work.Answered, item: _Item) -> dict[str, Any]:
@@ -102,8 +102,8 @@ class _Response:
             **work_done(request, answered, self.warnings),
         }
 
-    def whole(self, told: dict[str, Any]) -> Response:
-        return JSONResponse(told, headers=self.warnings.headers())
+    def whole(self, shown: dict[str, Any]) -> Response:
+        return JSONResponse(shown, headers=self.warnings.headers())
 
     def stream(self, events: AsyncGenerator[bytes, None]) -> Response:
         return EventStream(events, headers=self.warnings.headers(), failure=self._failure)
@@ -129,10 +129,10 @@ class _Response:
 
     def _failure(self, problem: Problem) -> bytes:
         # OpenAI's own event is flat; its clients, and others', also read the body that all errors have.
-        told = problem.body()
-        error = told["error"]
+        shown = problem.body()
+        error = shown["error"]
         return self._event(
-            "error", {"code": error["code"], "message": error["message"], "param": error["param"], **told}
+            "error", {"code": error["code"], "message": error["message"], "param": error["param"], **shown}
         )
 
 
@@ -171,20 +171,20 @@ def responses_routes(services: Services) -> APIRouter:
 
 async def _draw(services: Services, request: Request, response: _Response) -> Response:
     record = record_of(request.scope)
-    drawing = turns.drawing(services, record, response.body)
+    generation = turns.generation(services, record, response.body)
     native = response.body.as_generate()
     encoding = work.Encoding(native.output_format, native.output_compression)
     if response.body.stream:
-        return response.stream(_drawing_events(services, record, drawing, encoding, response))
-    drawn = await unless_gone(request, work.draw(services, record, drawing, encoding))
-    return response.whole(response.drawn(drawing, drawn, _picture(response.item_id, drawn, encoding)))
+        return response.stream(_generation_events(services, record, generation, encoding, response))
+    generated = await unless_gone(request, work.draw(services, record, generation, encoding))
+    return response.whole(response.generated(generation, generated, _picture(response.item_id, generated, encoding)))
 
 
-async def _drawing_events(
-    services: Services, record: Record, drawing: GenerateRequest, encoding: work.Encoding, response: _Response
+async def _generation_events(
+    services: Services, record: Record, generation: GenerateRequest, encoding: work.Encoding, response: _Response
 ) -> AsyncGenerator[bytes, None]:
     call, begun = "image_generation_call", False
-    async with contextlib.aclosing(work.draw_events(services, record, drawing, encoding)) as events:
+    async with contextlib.aclosing(work.generation_events(services, record, generation, encoding)) as events:
         async for event in events:
             if not begun:
                 for one in response.begun():
@@ -197,11 +197,11 @@ async def _drawing_events(
             if isinstance(event, work.Partial):
                 shown = {"partial_image_index": event.index, "partial_image_b64": event.b64_json}
                 yield response.of_item(f"{call}.partial_image", **shown, **_about(encoding))
-            if isinstance(event, work.Drawn):
+            if isinstance(event, work.Generated):
                 item = _picture(response.item_id, event, encoding)
                 yield response.of_item(f"{call}.completed")
                 yield response.event("output_item.done", output_index=0, item=item)
-                yield response.event("completed", response=response.drawn(drawing, event, item))
+                yield response.event("completed", response=response.generated(generation, event, item))
 
 
 async def _answer(services: Services, request: Request, response: _Response) -> Response:
@@ -216,8 +216,8 @@ async def _answer(services: Services, request: Request, response: _Response) -> 
 async def _answer_events(
     services: Services, record: Record, question: turns.Question, response: _Response
 ) -> AsyncGenerator[bytes, None]:
-    asking, begun = question.request, False
-    async with contextlib.aclosing(work.answer_events(services, record, asking, question.decoded_ms)) as events:
+    understand, begun = question.request, False
+    async with contextlib.aclosing(work.answer_events(services, record, understand, question.decoded_ms)) as events:
         async for event in events:
             if not begun:
                 for one in response.begun():
@@ -232,11 +232,11 @@ async def _answer_events(
                 continue
             done = _message(response.item_id, event)
             (part,) = done["content"]
-            told = response.answered(asking, event, done)
+            shown = response.answered(understand, event, done)
             yield response.of_item("output_text.done", content_index=0, text=part["text"], logprobs=part["logprobs"])
             yield response.of_item("content_part.done", content_index=0, part=part)
             yield response.event("output_item.done", output_index=0, item=done)
-            yield response.event(told["status"], response=told)
+            yield response.event(shown["status"], response=shown)
 
 
 def _names(body: ResponsesBody, picture: Picture | None) -> dict[str, str]:
@@ -264,15 +264,15 @@ def _message(item_id: str, answered: work.Answered) -> _Item:
     }
 
 
-def _picture(item_id: str, drawn: work.Drawn, encoding: work.Encoding) -> _Item:
+def _picture(item_id: str, generated: work.Generated, encoding: work.Encoding) -> _Item:
     return {
         "id": item_id,
         "type": "image_generation_call",
         "status": "completed",
-        "result": drawn.base64()[0],
+        "result": generated.base64()[0],
         "action": "generate",
-        "size": drawn.size,
-        "seed": drawn.result.seeds[0],
+        "size": generated.size,
+        "seed": generated.result.seeds[0],
         **_about(encoding),
     }
 

@@ -71,7 +71,7 @@ def routed(turn: Turn, warnings: Warnings, *, text: str) -> Route:
     return route
 
 
-def drawing(services: Services, record: Record, turn: Turn) -> GenerateRequest:
+def generation(services: Services, record: Record, turn: Turn) -> GenerateRequest:
     """The engine's request of a turn that is drawn.
 
     Raises:
@@ -79,7 +79,7 @@ def drawing(services: Services, record: Record, turn: Turn) -> GenerateRequest:
     """
     native = turn.as_generate()
     request = native.to_request(work.deadline(services, turn.timeout_s), services.settings.acceleration)
-    work.admit(services, record, "generate", request.policy, priority=request.priority, size=native.pixels())
+    work.admit(services, record, "generate", request.acceleration, priority=request.priority, size=native.pixels())
     check_model(services, turn.model)
     return request
 
@@ -93,16 +93,16 @@ async def question(services: Services, request: Request, turn: Turn, warnings: W
     native = turn.as_vqa()
     ends, default = work.deadline(services, turn.timeout_s), services.settings.acceleration
     # Made without the picture first, for it may be refused before that is decoded.
-    asking = native.to_request(None, ends, default, stop=turn.stops, logprobs=turn.wanted_logprobs)
+    question = native.to_request(None, ends, default, stop=turn.stops, logprobs=turn.wanted_logprobs)
     record = record_of(request.scope)
-    work.admit(services, record, "vqa", asking.policy, priority=asking.priority)
+    work.admit(services, record, "vqa", question.acceleration, priority=question.priority)
     check_model(services, turn.model)
-    asking = work.fit_answer(services, record, asking, warnings, turn.timeout_s)
+    question = work.fit_answer(services, record, question, warnings, turn.timeout_s)
     picture = turn.picture
     if picture is None:
-        return Question(asking, None)
+        return Question(question, None)
     image, decoded_ms = await unless_gone(request, work.decode(services, record, picture.address, ends))
-    return Question(replace(asking, image=image), decoded_ms)
+    return Question(replace(question, image=image), decoded_ms)
 
 
 def routing(route: Route, picture: Picture | None) -> dict[str, Any]:

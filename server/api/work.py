@@ -54,7 +54,7 @@ class Partial:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
+class Generated:
     """Finished pictures as files, and milliseconds per component."""
 
     result: GenerateResult
@@ -135,7 +135,7 @@ def admit(
 
 
 def fit_answer(
-    services: Services, record: Record, asking: UnderstandRequest, warnings: Warnings, timeout_s: float | None
+    services: Services, record: Record, question: UnderstandRequest, warnings: Warnings, timeout_s: float | None
 ) -> UnderstandRequest:
     """The request with as many tokens as can be ready in time, by the forecast for one that runs alone; warns where
     that is less than it asks for. OpenAI's clients send a length as a bound, and read in `finish_reason` that an
@@ -149,13 +149,13 @@ def fit_answer(
         InvalidRequestError: nobody can price it.
     """
     seconds = _IN_TIME * (services.settings.request_timeout_s if timeout_s is None else timeout_s)
-    fitting = services.worker.longest_answer(asking, seconds)
-    if fitting == asking.max_new_tokens:
-        return asking
+    fitting = services.worker.longest_answer(question, seconds)
+    if fitting == question.max_new_tokens:
+        return question
     limit = services.settings.max_request_seconds
     reason = f"it has {seconds:g} s of timeout_s" if seconds < limit else f"a request may take {limit:g} s"
     warnings.replace(record.names["max_new_tokens"], f"cut to {fitting}, which can be ready in time: {reason}")
-    return replace(asking, max_new_tokens=fitting)
+    return replace(question, max_new_tokens=fitting)
 
 
 async def decode(services: Services, record: Record, picture: str | bytes, deadline: float) -> tuple[Pixels, float]:
@@ -180,7 +180,7 @@ async def decode(services: Services, record: Record, picture: str | bytes, deadl
     return pixels, _since(begun)
 
 
-async def draw(services: Services, record: Record, request: GenerateRequest, encoding: Encoding) -> Drawn:
+async def draw(services: Services, record: Record, request: GenerateRequest, encoding: Encoding) -> Generated:
     """The pictures of a request.
 
     Raises:
@@ -191,10 +191,10 @@ async def draw(services: Services, record: Record, request: GenerateRequest, enc
     return await _drawn(services, record, request, result, encoding)
 
 
-async def draw_events(
+async def generation_events(
     services: Services, record: Record, request: GenerateRequest, encoding: Encoding
-) -> AsyncGenerator[Progress | Partial | Drawn, None]:
-    """As `draw`, told as it happens; the last one is `Drawn`. Closing the generator cancels the request."""
+) -> AsyncGenerator[Progress | Partial | Generated, None]:
+    """As `draw`, told as it happens; the last one is `Generated`. Closing the generator cancels the request."""
     with _accounted(services, record, request) as on_work:
         async with contextlib.aclosing(services.worker.events(request, on_work)) as events:
             async for event in events:
@@ -257,7 +257,7 @@ def _accounted(services: Services, record: Record, request: Request) -> Iterator
 
 def applied_policy(request: Request) -> str | dict[str, str | float]:
     """The policy as a client may name it: by name, or an object where parameters were changed."""
-    return {"policy": request.policy, **request.overrides} if request.overrides else request.policy
+    return {"policy": request.acceleration, **request.overrides} if request.overrides else request.acceleration
 
 
 def as_base64(file: bytes) -> str:
@@ -267,7 +267,7 @@ def as_base64(file: bytes) -> str:
 
 async def _drawn(
     services: Services, record: Record, request: GenerateRequest, result: Result, encoding: Encoding
-) -> Drawn:
+) -> Generated:
     if not isinstance(result, GenerateResult):
         raise TypeError(f"the engine answered a drawing with {type(result).__name__}")
     begun = time.perf_counter()
@@ -277,7 +277,7 @@ async def _drawn(
     timings = {**result.timings, "image_encode": _since(begun)}
     services.metrics.work_done(result, timings)
     record.take("generate", result, timings)
-    return Drawn(result, files, timings)
+    return Generated(result, files, timings)
 
 
 def _answered(services: Services, record: Record, result: Result, decoded_ms: float | None) -> Answered:

@@ -39,7 +39,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
         except OSError as error:
             # A free port of one family may be taken in the other.
             if not (port == 0 and error.errno == errno.EADDRINUSE and tries_left):
-                raise ListenError(_told(host, port, error)) from error
+                raise ListenError(_described(host, port, error)) from error
     raise AssertionError("unreachable")
 
 
@@ -82,7 +82,7 @@ def _bind(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.s
     return one
 
 
-def _told(host: str, port: int, error: OSError) -> str:
+def _described(host: str, port: int, error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return f"host is {host!r}, which is no address of this machine and no name that is known; use 127.0.0.1 or ::"
     match error.errno:

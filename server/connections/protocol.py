@@ -48,7 +48,7 @@ class ConnectionLimits:
         head_bytes: of a request's headers.
     """
 
-    most: int = 512
+    maximum: int = 512
     per_client: int | None = None
     probes: frozenset[str] = frozenset()
     head_s: float = 10.0
@@ -90,7 +90,7 @@ class _Shared:
     def __init__(self, limits: ConnectionLimits, count_cut: Callable[[str], None]) -> None:
         self.limits = limits
         self.count_cut = count_cut
-        self.places = Places(PlaceLimits(total=limits.most, per_client=limits.per_client))
+        self.places = Places(PlaceLimits(total=limits.maximum, per_client=limits.per_client))
         self.turns = Turns()
         self.hangups = Hangups()
 
@@ -109,7 +109,7 @@ class GuardedProtocol(H11Protocol):
     client_group: str | None = None
     _head_since: float | None  # the head of a request has been coming since then
     _unread: tuple[float, int] | None = None  # when the answer last moved on, and the bytes left of it then
-    _watch: asyncio.TimerHandle | None = None
+    _watchdog: asyncio.TimerHandle | None = None
 
     def __init__(self, shared: _Shared, **options: Any) -> None:
         super().__init__(**options)
@@ -123,7 +123,7 @@ class GuardedProtocol(H11Protocol):
         self._fd: int = transport.get_extra_info("socket").fileno()
         self.client_group = client_group(self.client[0] if self.client else None)
         self.opened_at = self.idle_since = self._head_since = self.loop.time()
-        self._watch = self.loop.call_later(self.limits.look_s, self._look)
+        self._watchdog = self.loop.call_later(self.limits.look_s, self._look)
         self._set_read_size()
         if not self._shared.places.enter(self):
             self._enter_as_probe()
@@ -133,13 +133,13 @@ class GuardedProtocol(H11Protocol):
         yet may wait for a moment."""
         with socket.socket(fileno=os.dup(self._fd)) as peer:
             try:
-                asked = _PROBE.match(peer.recv(_LONGEST_PROBE, socket.MSG_PEEK))
+                requested = _PROBE.match(peer.recv(_LONGEST_PROBE, socket.MSG_PEEK))
             except BlockingIOError:
                 welcome = self._shared.places.reserve(self)
             except OSError:
                 welcome = False
             else:
-                welcome = asked is not None and asked[1].decode() in self.limits.probes
+                welcome = requested is not None and requested[1].decode() in self.limits.probes
                 if not welcome:
                     with contextlib.suppress(OSError):
                         peer.recv(_READ)  # a socket that is closed with something unread would lose the answer
@@ -150,8 +150,8 @@ class GuardedProtocol(H11Protocol):
             self._answer(self._too_many())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
         self._shared.places.leave(self)
         self._shared.hangups.forget(self._fd)
         super().connection_lost(exc)
@@ -225,7 +225,7 @@ class GuardedProtocol(H11Protocol):
             self._cut("body_unread")
         elif self._stalled(now):
             self._cut("answer_unread")
-        self._watch = self.loop.call_later(self.limits.look_s, self._look)
+        self._watchdog = self.loop.call_later(self.limits.look_s, self._look)
 
     def _stalled(self, now: float) -> bool:
         left = self.transport.get_write_buffer_size()
@@ -248,8 +248,10 @@ class GuardedProtocol(H11Protocol):
 
     def _too_many(self) -> Problem:
         self._shared.count_cut("too_many_connections")
-        most = self.limits.most if self.limits.per_client is None else min(self.limits.most, self.limits.per_client)
-        message = f"{self.limits.most} connections may be open, {most} of one client; close some, or retry later"
+        maximum = (
+            self.limits.maximum if self.limits.per_client is None else min(self.limits.maximum, self.limits.per_client)
+        )
+        message = f"{self.limits.maximum} connections may be open, {maximum} of one client; close some, or retry later"
         return Problem(503, "too_many_connections", message, headers={"Retry-After": "1"})
 
     def _cut(self, reason: str) -> None:

@@ -75,8 +75,8 @@ class Places:
         """Whether there is a place to wait for what it asks, for a connection that got none; at the cost of whoever
         has waited there for longest."""
         own = [one for one in self._reserved if one.client_group == new.client_group]
-        for held, most in ((own, _RESERVED // 2), (list(self._reserved), _RESERVED)):
-            if len(held) >= most and (new.opened_at - held[0].opened_at < _SETTLED_S or not self._drop(held[0])):
+        for held, maximum in ((own, _RESERVED // 2), (list(self._reserved), _RESERVED)):
+            if len(held) >= maximum and (new.opened_at - held[0].opened_at < _SETTLED_S or not self._drop(held[0])):
                 return False
         self._reserved[new] = None
         return True

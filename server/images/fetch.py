@@ -24,8 +24,8 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 _URL = re.compile(r"https?://[!-~]{1,2048}", re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}")  # a name or an IPv6 address; no zone
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MOST_HEAD_BYTES = 32 * 1024
-_MOST_TRIES = 3  # of a host's addresses
+_MAX_HEAD_BYTES = 32 * 1024
+_MAX_TRIES = 3  # of a host's addresses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +149,7 @@ class RemoteImages:
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         tls = self._tls if target.secure else None
         name = target.host if target.secure else None  # whom the certificate must name, wherever it was found
-        for address in addresses[:_MOST_TRIES]:
+        for address in addresses[:_MAX_TRIES]:
             try:
                 reader, writer = await asyncio.open_connection(address, target.port, ssl=tls, server_hostname=name)
             except (OSError, ValueError):  # ValueError: a name that no certificate can have
@@ -160,7 +160,7 @@ class RemoteImages:
     async def _exchange(
         self, target: _Target, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bytes | str:
-        http = h11.Connection(h11.CLIENT, _MOST_HEAD_BYTES)
+        http = h11.Connection(h11.CLIENT, _MAX_HEAD_BYTES)
         headers = [
             ("Host", target.authority),
             ("User-Agent", "flashu-server"),

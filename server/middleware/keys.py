@@ -27,7 +27,7 @@ PAGE = frozenset({"/", "/playground.css", "/playground.js", "/calls.js", "/cards
 _KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # what RFC 6750 lets a Bearer token be
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _LEAST_CHARACTERS = 8
-_MOST_CHARACTERS = 512
+_MAX_CHARACTERS = 512
 _LOOK_EVERY_S = 1.0
 
 
@@ -147,7 +147,7 @@ def open_to_all(host: str) -> bool:
 def _bearer(header: bytes) -> bytes | None:
     scheme, _, key = header.partition(b" ")
     key = key.strip(b" ")
-    return key if scheme.lower() == b"bearer" and 0 < len(key) <= _MOST_CHARACTERS else None
+    return key if scheme.lower() == b"bearer" and 0 < len(key) <= _MAX_CHARACTERS else None
 
 
 def _version(file: Path) -> tuple[int, int, int] | None:
@@ -187,9 +187,9 @@ def _parse(text: str, source: str) -> tuple[_Key, ...]:
             raise ConfigurationError(f"{where} names a key badly; use up to 64 letters, digits, and ._-")
         if not _KEY.fullmatch(key):
             raise ConfigurationError(f"{where} holds no key; use letters, digits, and ._~+/-, with = at the end only")
-        if not _LEAST_CHARACTERS <= len(key) <= _MOST_CHARACTERS:
+        if not _LEAST_CHARACTERS <= len(key) <= _MAX_CHARACTERS:
             raise ConfigurationError(
-                f"{where} holds a key of {len(key)} characters; use {_LEAST_CHARACTERS} to {_MOST_CHARACTERS}, "
+                f"{where} holds a key of {len(key)} characters; use {_LEAST_CHARACTERS} to {_MAX_CHARACTERS}, "
                 "for example of: python -c 'import secrets; print(secrets.token_urlsafe())'"
             )
         keys.append(_Key(name=name, digest=hashlib.sha256(key.encode()).digest()))

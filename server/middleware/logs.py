@@ -166,14 +166,14 @@ class BackgroundHandler(logging.Handler):
         super().close()
 
     def _write_all(self) -> None:
-        told = 0
+        described = 0
         while (line := self._lines.get()) is not None:
             if isinstance(line, threading.Event):
                 line.set()
                 continue
             self._write(line)
-            if self.dropped > told and self._lines.empty():
-                lost, told = self.dropped - told, self.dropped
+            if self.dropped > described and self._lines.empty():
+                lost, described = self.dropped - described, self.dropped
                 text = f"{lost} lines of the log were dropped: stderr was not read in time"
                 self._write(self.format(_request_log.makeRecord("flashu.log", logging.WARNING, "", 0, text, (), None)))
 
@@ -251,7 +251,7 @@ def _fields(scope: Scope, route: str | None, status: int | None, seconds: float)
         "task": record.task,
         "policy": record.policy,
         "queue_ms": None if queue is None else round(queue, 2),
-        "evaluations": record.evaluations,
+        "evaluations": record.steps,
         "tokens": record.tokens,
         "trace_id": record.trace,
     }

@@ -63,7 +63,7 @@ class Overload:
         reasons: list[OverloadedError | UnavailableError] = []
         for task in tasks:
             try:
-                self._gate.check_open(task, self._priorities.least(key))
+                self._gate.check_open(task, self._priorities.minimum(key))
             except (OverloadedError, UnavailableError) as error:
                 reasons.append(error)
             else:

@@ -21,11 +21,11 @@ class Priorities:
         ConfigurationError: it cannot be read, or a priority is out of range.
     """
 
-    def __init__(self, least: int = 0, keys: str = "") -> None:
-        self._least = least
+    def __init__(self, minimum: int = 0, keys: str = "") -> None:
+        self._least = minimum
         self._of_keys = _parse(keys)
 
-    def least(self, key: str | None) -> int:
+    def minimum(self, key: str | None) -> int:
         """The best (lowest) priority of a key by its name; None is a server without keys."""
         return self._least if key is None else self._of_keys.get(key, self._least)
 
@@ -35,10 +35,10 @@ class Priorities:
         Raises:
             InvalidRequestError: it is better than allowed.
         """
-        least = self.least(key)
-        if priority < least:
+        minimum = self.minimum(key)
+        if priority < minimum:
             raise InvalidRequestError(
-                f"priority is {priority}; this key may use {least} to {HIGHEST} (lower runs first): raise it, or ask "
+                f"priority is {priority}; this key may use {minimum} to {HIGHEST} (lower runs first): raise it, or ask "
                 "the operator to allow more",
                 parameter="priority",
             )
@@ -49,13 +49,13 @@ def _parse(text: str) -> Mapping[str, int]:
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, _, value = entry.rpartition(":")
         try:
-            least = int(value)
+            minimum = int(value)
         except ValueError:
-            least = HIGHEST + 1
-        if not name or not LOWEST <= least <= HIGHEST:
+            minimum = HIGHEST + 1
+        if not name or not LOWEST <= minimum <= HIGHEST:
             raise ConfigurationError(
                 f"priority_keys is read as NAME:PRIORITY between commas, priorities from {LOWEST} to {HIGHEST}; "
                 f"entry {len(allowed) + 1} is not"
             )
-        allowed[name.strip()] = least
+        allowed[name.strip()] = minimum
     return allowed

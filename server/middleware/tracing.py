@@ -88,7 +88,7 @@ class Tracing:
             for name, value in (("flashu.task", record.task), ("flashu.policy", record.policy)):
                 if value is not None:
                     span.set_attribute(name, value)
-            for name, count in (("flashu.evaluations", record.evaluations), ("flashu.tokens", record.tokens)):
+            for name, count in (("flashu.evaluations", record.steps), ("flashu.tokens", record.tokens)):
                 if count is not None:
                     span.set_attribute(name, count)
             _add_components(self._tracer, set_span_in_context(span), record.task, record.timings_ms, began)

@@ -44,7 +44,7 @@ class Prices(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Room:
+class QueueLimits:
     """What may wait and run.
 
     Attributes:
@@ -166,13 +166,13 @@ class Admission:
     """
 
     def __init__(
-        self, costs: Prices, room: Room, counts: AdmissionCounts | None = None, *, clock: Callable[[], float]
+        self, costs: Prices, limits: QueueLimits, counts: AdmissionCounts | None = None, *, clock: Callable[[], float]
     ) -> None:
         self._costs = costs
         self._counts = counts or AdmissionCounts()
-        self._room = room
+        self._limits = limits
         self._clock = clock
-        answers = room.answer_weight / (1.0 + room.answer_weight)
+        answers = limits.answer_weight / (1.0 + limits.answer_weight)
         self._loads: Mapping[Task, _Load] = {"generate": _Load(1.0 - answers), "vqa": _Load(answers)}
         self._lengths = Lengths()
         self._since = clock()  # the last unit ended, or the machine began to have work
@@ -185,13 +185,13 @@ class Admission:
             InvalidRequestError: nobody can price it, or it is more than one request may take.
         """
         quote = self._costs.quote(request)
-        limit = self._room.request_seconds
+        limit = self._limits.request_seconds
         if quote.seconds > limit:
             self._counts.refused[task_of(request), "price"] += 1
             what = "num_inference_steps or n" if isinstance(request, GenerateRequest) else "max_new_tokens"
             raise InvalidRequestError(
                 f"the request would take {quote.seconds:.0f} s by itself; at most {limit:g} s may be: lower {what}",
-                parameter="points" if isinstance(request, GenerateRequest) else "max_new_tokens",
+                parameter="num_inference_steps" if isinstance(request, GenerateRequest) else "max_new_tokens",
             )
         return quote
 
@@ -199,7 +199,7 @@ class Admission:
         """Tokens of an answer, at most as many as it asks for, that take no more than `seconds` alone and no more than
         one request may take; at least 1, which may take longer. Raises `InvalidRequestError` as `quote`."""
         quote = self._costs.quote(request)
-        seconds = min(seconds, self._room.request_seconds)
+        seconds = min(seconds, self._limits.request_seconds)
         if quote.seconds <= seconds or not quote.unit:
             return quote.units
         fitting = math.floor((seconds - quote.start) / quote.unit)
@@ -221,7 +221,7 @@ class Admission:
         load = self._loads[task]
         ahead = [other for other in load.tickets if other.priority <= request.priority]
         limit = self._limit(ahead, quote.rows)
-        ticket.predicted = self._wait(task, self._parts(ahead, ticket), self._room.seconds)
+        ticket.predicted = self._wait(task, self._parts(ahead, ticket), self._limits.seconds)
         if ticket.predicted > limit:
             raise self._too_long(task, "wait", ticket.predicted, limit)
         self._check_lengths(ticket, ahead)
@@ -239,13 +239,13 @@ class Admission:
             OverloadedError: as `admit`.
         """
         wait = self.predicted_wait(task, priority)
-        if wait > self._room.seconds:
+        if wait > self._limits.seconds:
             limit = self._limit([one for one in self._loads[task].tickets if one.priority <= priority], 1)
             if wait > limit:
                 raise self._too_long(task, "wait", wait, limit)
         waiting = self.waiting(task)
         # Where nothing is open nobody waits for long, even where no queue is allowed.
-        if waiting >= self._room.requests and self._loads[task].tickets:
+        if waiting >= self._limits.requests and self._loads[task].tickets:
             self._counts.refused[task, "count"] += 1
             raise OverloadedError(
                 f"{waiting} requests are waiting and no more may; retry later",
@@ -272,7 +272,7 @@ class Admission:
         found = self._waits.get((task, priority))
         if found is None:
             ahead = [ticket for ticket in self._loads[task].tickets if ticket.priority <= priority]
-            found = self._waits[task, priority] = self._wait(task, self._parts(ahead), self._room.seconds)
+            found = self._waits[task, priority] = self._wait(task, self._parts(ahead), self._limits.seconds)
         return found
 
     def begin(self, ticket: Ticket) -> None:
@@ -327,21 +327,21 @@ class Admission:
         """Seconds that a newcomer behind `ahead` may wait: more while all of them fit in one batch, for then it keeps
         nobody from starting, and makes the others' work cheaper."""
         together = rows + sum(ticket.quote.rows for ticket in ahead)
-        return self._room.seconds * (_FILLING if together <= self._room.batch else 1.0)
+        return self._limits.seconds * (_FILLING if together <= self._limits.batch else 1.0)
 
     def _check_lengths(self, ticket: Ticket, ahead: Sequence[Ticket]) -> None:
         """Whether all come to their turn and end, if every answer takes its full length."""
         if not ahead:
             return
-        task, limit = ticket.task, self._room.seconds
+        task, limit = ticket.task, self._limits.seconds
         parts = self._parts(ahead, worst=True)
         wait = self._wait(task, parts, _WORST * limit)
         if wait > _WORST * limit:
             raise self._too_long(task, "length", wait, _WORST * limit)
         own = self._parts([ticket], worst=True)
         total = sum(part.left for part in parts + own)
-        if total > self._room.request_seconds:
-            raise self._too_long(task, "length", total, self._room.request_seconds)
+        if total > self._limits.request_seconds:
+            raise self._too_long(task, "length", total, self._limits.request_seconds)
         # The long ones run side by side, and short ones beside them only where they leave places.
         long = sum(part.share for part in parts + own if part.left >= part.share * limit)
         if long > _LONG and own[0].left >= own[0].share * limit:
@@ -376,7 +376,7 @@ class Admission:
         row = 0.0 if own is None else self._left(own, worst=worst) / own.quote.rows
         parts = []
         for ticket in ahead:
-            share = min(ticket.quote.rows / self._room.rows, 1.0)
+            share = min(ticket.quote.rows / self._limits.rows, 1.0)
             left = self._left(ticket, worst=worst)
             # Those who come later run beside the newcomer too: as much as those who run now have had before it came.
             left += (1.0 - share) * self._loads[ticket.task].pace * ticket.ran

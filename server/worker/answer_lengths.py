@@ -23,9 +23,9 @@ class Lengths:
     def __init__(self) -> None:
         self._counts: dict[int, list[float]] = {}
 
-    def share(self, most: int) -> float:
-        """The share of its tokens that an answer of at most `most` takes, in nine of ten cases or more."""
-        counts = self._of(most)
+    def share(self, maximum: int) -> float:
+        """The share of its tokens that an answer of at most `maximum` takes, in nine of ten cases or more."""
+        counts = self._of(maximum)
         needed, seen = _QUANTILE * sum(counts), 0.0
         for share, count in zip(_SHARES, counts, strict=True):
             seen += count
@@ -33,12 +33,12 @@ class Lengths:
                 return share
         return 1.0
 
-    def saw(self, most: int, tokens: int) -> None:
-        """An answer of at most `most` tokens has so many, or at least so many where it still runs."""
-        counts = self._of(most)
+    def saw(self, maximum: int, tokens: int) -> None:
+        """An answer of at most `maximum` tokens has so many, or at least so many where it still runs."""
+        counts = self._of(maximum)
         for index in range(len(counts)):
             counts[index] *= 1.0 - 1.0 / _MEMORY
-        counts[next(index for index, share in enumerate(_SHARES) if tokens <= share * most or share == 1.0)] += 1.0
+        counts[next(index for index, share in enumerate(_SHARES) if tokens <= share * maximum or share == 1.0)] += 1.0
 
-    def _of(self, most: int) -> list[float]:
-        return self._counts.setdefault(most.bit_length(), [0.0] * (len(_SHARES) - 1) + [_PRIOR])
+    def _of(self, maximum: int) -> list[float]:
+        return self._counts.setdefault(maximum.bit_length(), [0.0] * (len(_SHARES) - 1) + [_PRIOR])

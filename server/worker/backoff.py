@@ -10,15 +10,15 @@ _LONGEST_S = 5.0
 _HEALTHY_S = 60.0
 
 
-class Restarts:
+class RestartBackoff:
     """The restarts of one worker.
 
     Args:
         most: restarts within `within_s` seconds; one more is refused.
     """
 
-    def __init__(self, *, most: int, within_s: float) -> None:
-        self._most = most
+    def __init__(self, *, maximum: int, within_s: float) -> None:
+        self._most = maximum
         self._within_s = within_s
         self._begun: deque[float] = deque()
         self._in_a_row = 0

@@ -31,12 +31,12 @@ from flashu_core import (
     UnitReport,
 )
 from server.errors import InternalError, UnavailableError, WorkerLostError
-from server.worker.admission import Admission, AdmissionCounts, Room, Ticket
+from server.worker.admission import Admission, AdmissionCounts, QueueLimits, Ticket
 from server.worker.child_process import PROGRAM
 from server.worker.framing import WireError, encode
 from server.worker.protocol import Begun, Cancel, FromWorker, Load, Refused, Submit, UnitEnded, Valid, Validate
-from server.worker.request_handle import Job
-from server.worker.supervisor import Patience, Supervisor
+from server.worker.request_handle import RequestHandle
+from server.worker.supervisor import Supervisor, WorkerTimeouts
 from server.worker.validations import Validations
 
 State = Literal["loading", "ready", "restarting", "draining", "failed"]
@@ -47,10 +47,10 @@ def _uncounted(_: int) -> None:
 
 
 @dataclass(slots=True, eq=False)
-class _Place:
+class _Entry:
     """A request inside the process: who follows it, its place in the prediction, and who counts its work."""
 
-    job: Job
+    handle: RequestHandle
     ticket: Ticket
     on_work: Callable[[int], None]
     size: float = 1.0  # of each of its pictures, as a multiple of the default size
@@ -77,24 +77,24 @@ class Worker:
     def __init__(
         self,
         load: Load,
-        room: Room,
-        patience: Patience | None = None,
+        limits: QueueLimits,
+        timeouts: WorkerTimeouts | None = None,
         *,
         program: Sequence[str] = PROGRAM,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = load
-        self._room = room
+        self._limits = limits
         self._clock = clock
-        self._supervisor = Supervisor(load, patience or Patience(), self, program=program, clock=clock)
+        self._supervisor = Supervisor(load, timeouts or WorkerTimeouts(), self, program=program, clock=clock)
         self._admission: Admission | None = None  # of a process that is ready
         self._costs: UnitCosts | None = None
         self._counts = AdmissionCounts()
         self._draining = False
-        self._inside: dict[int, _Place] = {}  # sent, and not yet ended by the process
+        self._active: dict[int, _Entry] = {}  # sent, and not yet ended by the process
         self._validations = Validations()
         self._arrivals = 0
-        self._evaluations_saved = 0
+        self._steps_saved = 0
         self._memory: Mapping[str, int] = {}
         self._on_unit: Callable[[UnitReport], None] = lambda _: None
 
@@ -106,11 +106,11 @@ class Worker:
     @property
     def waiting(self) -> int:
         """Requests that the engine has not come to yet."""
-        return sum(not place.ticket.started for place in self._inside.values())
+        return sum(not entry.ticket.started for entry in self._active.values())
 
     @property
     def running(self) -> int:
-        return len(self._inside) - self.waiting
+        return len(self._active) - self.waiting
 
     @property
     def backlog(self) -> float:
@@ -146,9 +146,9 @@ class Worker:
         return self._supervisor.last_progress
 
     @property
-    def evaluations_saved(self) -> int:
+    def steps_saved(self) -> int:
         """Evaluations that were not run because nobody wanted their picture any more."""
-        return self._evaluations_saved
+        return self._steps_saved
 
     def info(self) -> ModelInfo:
         """What the loaded model can do, also while its process is replaced.
@@ -239,8 +239,8 @@ class Worker:
             FlashUError: what the engine refused it or failed with.
             InternalError: the engine could not take it.
         """
-        with self._entered(request, on_work) as job:
-            return await job.result()
+        with self._entered(request, on_work) as handle:
+            return await handle.result()
 
     async def events(
         self, request: Request, on_work: Callable[[int], None] = _uncounted
@@ -253,9 +253,9 @@ class Worker:
         Raises:
             as `run` does.
         """
-        with self._entered(request, on_work) as job:
+        with self._entered(request, on_work) as handle:
             while True:
-                for event in await job.news():
+                for event in await handle.next_events():
                     yield event
                     if isinstance(event, Finished):
                         return
@@ -284,7 +284,7 @@ class Worker:
         return self._admission
 
     @contextlib.contextmanager
-    def _entered(self, request: Request, on_work: Callable[[int], None]) -> Iterator[Job]:
+    def _entered(self, request: Request, on_work: Callable[[int], None]) -> Iterator[RequestHandle]:
         """Submits a request, and cancels it where it is left before its end."""
         admission = self._open()
         if request.deadline is not None and self._clock() >= request.deadline:
@@ -296,30 +296,30 @@ class Worker:
         except WireError as error:
             raise InvalidRequestError(f"the request cannot be handed to the engine: {error}") from None
         ticket = admission.admit(request)
-        job = Job(number=number, rows=ticket.quote.rows)
+        handle = RequestHandle(number=number, rows=ticket.quote.rows)
         size = self._size(request) if isinstance(request, GenerateRequest) else 1.0
-        place = _Place(job, ticket, on_work, size=size)
+        entry = _Entry(handle, ticket, on_work, size=size)
         timer = None
         if request.deadline is not None:
             # The engine holds it too, at its units' ends; this one holds where the engine does not move.
             left = max(request.deadline - self._clock(), 0.0)
-            timer = asyncio.get_running_loop().call_later(left, job.end, _too_late())
+            timer = asyncio.get_running_loop().call_later(left, handle.end, _too_late())
         self._supervisor.send(frame)
-        self._inside[number] = place
+        self._active[number] = entry
         try:
-            yield job
+            yield handle
         finally:
             if timer is not None:
                 timer.cancel()
-            self._abandon(place)
+            self._abandon(entry)
 
-    def _abandon(self, place: _Place) -> None:
-        place.job.abandoned = True
-        if place.job.number in self._inside:
+    def _abandon(self, entry: _Entry) -> None:
+        entry.handle.abandoned = True
+        if entry.handle.number in self._active:
             # What is left of it is not going to run; what runs now nobody else will count.
-            place.count(ahead=int(place.ticket.started))
-            place.ticket.close(finished=False)
-            self._supervisor.send(encode(Cancel(request=place.job.number)))
+            entry.count(ahead=int(entry.ticket.started))
+            entry.ticket.close(finished=False)
+            self._supervisor.send(encode(Cancel(request=entry.handle.number)))
 
     def _size(self, request: GenerateRequest) -> float:
         if self._costs is None or (request.width, request.height) not in self.info().sizes:
@@ -331,69 +331,70 @@ class Worker:
     @property
     def rows(self) -> float:
         """Pictures (of the default size, larger ones in proportion) and answers that may be in a unit of work now."""
-        most = self._load.engine.max_batch
-        places = [
-            (place.job.rows * place.size, max(most, place.job.rows) * place.size) for place in self._inside.values()
+        maximum = self._load.engine.max_batch
+        entries = [
+            (entry.handle.rows * entry.size, max(maximum, entry.handle.rows) * entry.size)
+            for entry in self._active.values()
         ]
-        return min(sum(rows for rows, _ in places), max((batch for _, batch in places), default=0.0))
+        return min(sum(rows for rows, _ in entries), max((batch for _, batch in entries), default=0.0))
 
     def ready(self, costs: UnitCosts) -> None:
         self._costs = costs
-        self._admission = Admission(costs, self._room, self._counts, clock=self._clock)
+        self._admission = Admission(costs, self._limits, self._counts, clock=self._clock)
 
     def lost(self) -> None:
         self._admission = None
         self._memory = {}
         self._validations.fail(WorkerLostError(ran=False))
-        self._end_all(lambda place: WorkerLostError(ran=place.ticket.started))
+        self._end_all(lambda entry: WorkerLostError(ran=entry.ticket.started))
 
-    def hear(self, message: FromWorker) -> None:
+    def receive(self, message: FromWorker) -> None:
         match message:
             case UnitEnded(unit=unit, memory=memory):
                 self._memory = memory
                 if self._admission is not None:  # units of warming up are nobody's
                     self._unit_ended(self._admission, unit)
             case Begun(request=number):
-                if place := self._inside.get(number):
-                    place.ticket.begin()
+                if entry := self._active.get(number):
+                    entry.ticket.begin()
             case Progress(request=number) | Text(request=number) | Preview(request=number):
-                if place := self._inside.get(number):
-                    place.job.tell(message)
+                if entry := self._active.get(number):
+                    entry.handle.publish(message)
             case Finished(request=number):
-                if place := self._inside.pop(number, None):
-                    place.ticket.close(finished=True)
-                    place.job.end(message)
+                if entry := self._active.pop(number, None):
+                    entry.ticket.close(finished=True)
+                    entry.handle.end(message)
             case Failed(request=number, error=error):
-                if place := self._left(number):
-                    if place.job.abandoned:
-                        self._evaluations_saved += place.job.evaluations_left
-                    place.job.end(error)
+                if entry := self._left(number):
+                    if entry.handle.abandoned:
+                        self._steps_saved += entry.handle.steps_left
+                    entry.handle.end(error)
             case Valid(request=number):
-                self._validations.tell(number, None)
+                self._validations.publish(number, None)
             case Refused(request=number, error=refusal):
-                self._validations.tell(number, refusal or InternalError())
-                if place := self._left(number):
-                    place.job.end(refusal or InternalError())
+                self._validations.publish(number, refusal or InternalError())
+                if entry := self._left(number):
+                    entry.handle.end(refusal or InternalError())
 
     def _unit_ended(self, admission: Admission, unit: UnitReport) -> None:
-        places = [self._inside.get(number) for number in unit.requests]
-        admission.ran(unit.stage, [None if place is None else place.ticket for place in places])
-        for place in places:
-            if place is not None and not place.job.abandoned:
-                place.count()
+        entries = [self._active.get(number) for number in unit.requests]
+        admission.ran(unit.stage, [None if entry is None else entry.ticket for entry in entries])
+        for entry in entries:
+            if entry is not None and not entry.handle.abandoned:
+                entry.count()
         self._on_unit(unit)
 
-    def _left(self, number: int) -> _Place | None:
+    def _left(self, number: int) -> _Entry | None:
         """Takes out a request that came to no result."""
-        if place := self._inside.pop(number, None):
-            place.ticket.close(finished=False)
-        return place
+        if entry := self._active.pop(number, None):
+            entry.ticket.close(finished=False)
+        return entry
 
-    def _end_all(self, reason: Callable[[_Place], Exception]) -> None:
-        for place in self._inside.values():
-            place.ticket.close(finished=False)
-            place.job.end(reason(place))
-        self._inside.clear()
+    def _end_all(self, reason: Callable[[_Entry], Exception]) -> None:
+        for entry in self._active.values():
+            entry.ticket.close(finished=False)
+            entry.handle.end(reason(entry))
+        self._active.clear()
 
 
 def _too_late() -> DeadlineExceededError:

@@ -26,9 +26,9 @@ from flashu_core import FlashUError, InvalidRequestError
 from server.worker.protocol import ERRORS, TAGS
 
 PREFIX = struct.Struct(">II")
-MOST_HEADER_BYTES = 16 * 2**20
-MOST_PICTURE_BYTES = 2**30
-_MOST_SIDE = 2**20
+MAX_HEADER_BYTES = 16 * 2**20
+MAX_PICTURE_BYTES = 2**30
+_MAX_SIDE = 2**20
 _INTEGERS = 2**63
 
 Bytes = bytes | bytearray | memoryview
@@ -176,10 +176,10 @@ def _read_blocking(pipe: socket.socket, length: int) -> bytearray | None:
 
 
 def _check_lengths(header: int, pictures: int) -> None:
-    if header > MOST_HEADER_BYTES:
-        raise WireError(f"a header of {header} bytes is over the limit of {MOST_HEADER_BYTES}; send less text")
-    if pictures > MOST_PICTURE_BYTES:
-        raise WireError(f"pictures of {pictures} bytes are over the limit of {MOST_PICTURE_BYTES}; send smaller ones")
+    if header > MAX_HEADER_BYTES:
+        raise WireError(f"a header of {header} bytes is over the limit of {MAX_HEADER_BYTES}; send less text")
+    if pictures > MAX_PICTURE_BYTES:
+        raise WireError(f"pictures of {pictures} bytes are over the limit of {MAX_PICTURE_BYTES}; send smaller ones")
 
 
 # Forms, by type
@@ -335,8 +335,8 @@ def _read_picture(value: Any, pictures: _Pictures) -> Any:
 
 
 def _shape(value: Sequence[Any]) -> tuple[int, int, int]:
-    if len(value) != 3 or not all(_is_integer(side) and 1 <= side <= _MOST_SIDE for side in value) or value[2] != 3:
-        raise WireError(f"a picture's shape must be (height, width, 3), each side from 1 to {_MOST_SIDE}")
+    if len(value) != 3 or not all(_is_integer(side) and 1 <= side <= _MAX_SIDE for side in value) or value[2] != 3:
+        raise WireError(f"a picture's shape must be (height, width, 3), each side from 1 to {_MAX_SIDE}")
     return (value[0], value[1], 3)
 
 

@@ -120,19 +120,19 @@ class EngineProcess:
             engine.watch(on_begin=self._begun, on_unit=lambda unit: self._unit_ended(unit, engine.memory))
             engine.warm_up()
         except FlashUError as error:
-            self._tell(LoadFailed(message=str(error), permanent=_is_permanent(error)))
+            self._emit(LoadFailed(message=str(error), permanent=_is_permanent(error)))
             self._send()
             return 1
         except Exception as error:  # noqa: BLE001 - the process's boundary
             _log.exception("the model did not load")  # no client has come yet, so all of it may be said
             # Memory that is short, a disk that is full: it may be otherwise the next time.
             message = f"{type(error).__name__}; the lines above have the details"
-            self._tell(LoadFailed(message=message, permanent=False))
+            self._emit(LoadFailed(message=message, permanent=False))
             self._send()
             return 1
         self._ready = True
         assert engine.costs is not None  # it is warm
-        self._tell(Loaded(info=engine.info, costs=engine.costs))
+        self._emit(Loaded(info=engine.info, costs=engine.costs))
         self._send()
         try:
             self._serve(engine)
@@ -150,7 +150,7 @@ class EngineProcess:
                     case Validate(request=number, work=work):
                         with self._refusing(number):
                             engine.validate(work)
-                            self._tell(Valid(request=number))
+                            self._emit(Valid(request=number))
                     case Cancel(request=number):
                         if number in self._identities:
                             engine.cancel(self._identities[number])
@@ -185,19 +185,19 @@ class EngineProcess:
         try:
             yield
         except FlashUError as error:
-            self._tell(Refused(request=number, error=error))
+            self._emit(Refused(request=number, error=error))
         except Exception as error:  # noqa: BLE001 - the request's boundary: the others must not notice
             _log.error("the engine could not take a request\n%s", _places(error))
-            self._tell(Refused(request=number, error=None))
+            self._emit(Refused(request=number, error=None))
 
     def _pass_on(self, event: Event) -> None:
         number = self._numbers[event.request]
         if isinstance(event, (Finished, Failed)):
             del self._numbers[event.request], self._identities[number]
-        self._tell(dataclasses.replace(event, request=number))
+        self._emit(dataclasses.replace(event, request=number))
 
     def _begun(self, identity: int) -> None:
-        self._tell(Begun(request=self._numbers[identity]))
+        self._emit(Begun(request=self._numbers[identity]))
         self._send()  # before the unit runs: it may be the process's last
 
     def _unit_ended(self, unit: UnitReport, memory: Mapping[str, int]) -> None:
@@ -205,11 +205,11 @@ class EngineProcess:
         # Units of calibration are of requests that nobody sent.
         numbers = tuple(self._numbers[request] for request in unit.requests if request in self._numbers)
         unit = dataclasses.replace(unit, requests=numbers)
-        self._tell(UnitEnded(units=self._units, unit=unit, memory=memory))
+        self._emit(UnitEnded(units=self._units, unit=unit, memory=memory))
         if not self._ready:
             self._send()
 
-    def _tell(self, message: object) -> None:
+    def _emit(self, message: object) -> None:
         self._frames += encode(message)
 
     def _send(self) -> None:
@@ -271,8 +271,8 @@ def load_engine(wanted: Load) -> Engine:
     Raises:
         FlashUError: it cannot be loaded, or has no such policy.
     """
-    if wanted.policy not in POLICIES:
-        raise ConfigurationError(f"acceleration is {wanted.policy!r}; use one of: {', '.join(POLICIES)}")
+    if wanted.acceleration not in POLICIES:
+        raise ConfigurationError(f"acceleration is {wanted.acceleration!r}; use one of: {', '.join(POLICIES)}")
     threads = configure_threads(wanted.threads)
     from flashu_core import Engine  # the seconds that torch takes come after the pipe is listened to
 

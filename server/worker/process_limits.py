@@ -26,8 +26,8 @@ def limit_memory(size: int) -> None:
 
         found = re.search(r"^VmSize:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
         if found:
-            most = int(found[1]) * 1024 + size
-            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            maximum = int(found[1]) * 1024 + size
+            resource.setrlimit(resource.RLIMIT_AS, (maximum, maximum))
 
 
 def limit_cpu(seconds: float) -> None:
@@ -36,8 +36,8 @@ def limit_cpu(seconds: float) -> None:
         import resource
 
         used = resource.getrusage(resource.RUSAGE_SELF)
-        most = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        maximum = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (maximum, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
 def write_no_core() -> None:

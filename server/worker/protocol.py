@@ -13,8 +13,8 @@ from flashu_core import (
     CheckpointError,
     ConfigurationError,
     DeadlineExceededError,
+    DenoisingStep,
     EngineConfig,
-    Evaluation,
     Failed,
     Finished,
     FlashUError,
@@ -45,14 +45,14 @@ class Load:
 
     Attributes:
         model: a folder or hub id; None is the embedded model.
-        policy: the default policy, which the loaded model must have.
+        acceleration: the default policy, which the loaded model must have.
         log_level, log_format: least severity that the process logs, and how its lines look.
         threads: that it computes with; None leaves the number to the environment and the machine.
     """
 
     model: str | None
     engine: EngineConfig
-    policy: str
+    acceleration: str
     log_level: str
     log_format: Literal["json", "text"] = "text"
     threads: int | None = None
@@ -253,7 +253,7 @@ TAGS: Final[Mapping[str, type]] = {
     "unit_report": UnitReport,
     "generate_request": GenerateRequest,
     "understand_request": UnderstandRequest,
-    "evaluation": Evaluation,
+    "evaluation": DenoisingStep,
     "generate_result": GenerateResult,
     "understand_result": UnderstandResult,
     "token_logprob": TokenLogprob,

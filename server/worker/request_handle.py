@@ -10,7 +10,7 @@ from flashu_core import Event, Finished, Progress, Result, Text
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class RequestHandle:
     """A request between the one who follows it and the process that works on it; belongs to one event loop.
 
     Attributes:
@@ -24,23 +24,23 @@ class Job:
     rows: int
     abandoned: bool = False
     progress: Progress | None = None
-    _told: dict[type[Event], Event] = field(default_factory=dict)
+    _pending: dict[type[Event], Event] = field(default_factory=dict)
     _ending: Finished | Exception | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def evaluations_left(self) -> int:
+    def steps_left(self) -> int:
         """Of a picture that was begun."""
-        return 0 if self.progress is None else self.progress.of - self.progress.evaluation
+        return 0 if self.progress is None else self.progress.of - self.progress.step
 
-    def tell(self, event: Event) -> None:
+    def publish(self, event: Event) -> None:
         if isinstance(event, Progress):
             self.progress = event
-        before = self._told.get(type(event))
+        before = self._pending.get(type(event))
         if isinstance(event, Text) and isinstance(before, Text):
             event = Text(event.request, before.text + event.text, before.logprobs + event.logprobs)
-        self._told[type(event)] = event
+        self._pending[type(event)] = event
         self._news.set()
 
     def end(self, ending: Finished | Exception) -> None:
@@ -55,16 +55,16 @@ class Job:
         await self._ended.wait()
         return self._outcome().result
 
-    async def news(self) -> list[Event]:
+    async def next_events(self) -> list[Event]:
         """Waits for what has been told since the last call; the end comes alone, raised where it is a failure."""
         await self._news.wait()
-        if not self._told:
+        if not self._pending:
             return [self._outcome()]
-        told = list(self._told.values())
-        self._told.clear()
+        pending = list(self._pending.values())
+        self._pending.clear()
         if self._ending is None:
             self._news.clear()
-        return told
+        return pending
 
     def _outcome(self) -> Finished:
         if isinstance(self._ending, Finished):

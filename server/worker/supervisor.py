@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from flashu_core import ModelInfo, UnitCosts
-from server.worker.backoff import Restarts
+from server.worker.backoff import RestartBackoff
 from server.worker.child_environment import worker_environment
 from server.worker.child_process import Child
 from server.worker.framing import Frame, WireError, encode
 from server.worker.protocol import FromWorker, Load, Loaded, LoadFailed, Shutdown, UnitEnded
-from server.worker.watchdog import LOOK_S, Watch
+from server.worker.watchdog import LOOK_S, Watchdog
 
 _log = logging.getLogger("flashu.worker")
 
@@ -25,7 +25,7 @@ Phase = Literal["loading", "ready", "restarting", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Patience:
+class WorkerTimeouts:
     """How long the process may take, and how often it may die.
 
     Attributes:
@@ -50,7 +50,7 @@ class Client(Protocol):
         """Pictures (of the default size, larger ones in proportion) and answers that may be in a unit now; 0 where
         there is no work."""
 
-    def hear(self, message: FromWorker) -> None: ...
+    def receive(self, message: FromWorker) -> None: ...
     def ready(self, costs: UnitCosts) -> None: ...
     def lost(self) -> None:
         """The process is gone, and all that was sent to it."""
@@ -68,19 +68,19 @@ class Supervisor:
     def __init__(
         self,
         load: Load,
-        patience: Patience,
+        timeouts: WorkerTimeouts,
         client: Client,
         *,
         program: Sequence[str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._load = encode(load)
-        self._patience = patience
+        self._timeouts = timeouts
         self._client = client
         self._program = program
         self._clock = clock
-        self._restarts = Restarts(most=patience.restarts, within_s=patience.window_s)
-        self._watch = Watch(patience.unit_s, clock())
+        self._restarts = RestartBackoff(maximum=timeouts.restarts, within_s=timeouts.window_s)
+        self._watchdog = Watchdog(timeouts.unit_s, clock())
         self._child: Child | None = None
         self._task: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()  # loaded for the first time, or given up
@@ -99,7 +99,7 @@ class Supervisor:
     def stalled(self) -> bool:
         """Whether there is work and half the time it may go without progress is over."""
         rows = self._client.rows
-        return rows > 0 and self._watch.silence(self._clock()) > self._watch.allowance(rows) / 2
+        return rows > 0 and self._watchdog.silence(self._clock()) > self._watchdog.allowance(rows) / 2
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
@@ -112,7 +112,7 @@ class Supervisor:
         """To the process, where there is one."""
         if self._child is not None:
             if self._client.rows == 0:
-                self._watch.hear(self._clock())
+                self._watchdog.receive(self._clock())
             self._child.send(frame)
 
     def retire(self) -> None:
@@ -126,7 +126,7 @@ class Supervisor:
             return
         if self._child is not None:
             self._child.send(encode(Shutdown()))
-            await asyncio.wait({self._task}, timeout=self._patience.stop_s)
+            await asyncio.wait({self._task}, timeout=self._timeouts.stop_s)
         if not self._task.done():
             self._task.cancel()
         await asyncio.wait({self._task})
@@ -155,7 +155,7 @@ class Supervisor:
         if pause is None:
             self.phase = "failed"
             was = "is not started again" if self.info else "was never ready; it is not started again"
-            _log.error("the worker ended (%s) %d times and %s", status, self._patience.restarts + 1, was)
+            _log.error("the worker ended (%s) %d times and %s", status, self._timeouts.restarts + 1, was)
             return None
         self.phase = "restarting" if self.info else "loading"
         self.restarts += 1
@@ -165,12 +165,12 @@ class Supervisor:
     async def _serve(self) -> int:
         child = self._child = await Child.start(self._program, worker_environment(os.environ))
         _log.info("worker started, pid %d", child.pid)
-        self._watch = Watch(self._patience.unit_s, self._clock())
+        self._watchdog = Watchdog(self._timeouts.unit_s, self._clock())
         watching = asyncio.create_task(self._keep_watch(child))
         try:
             child.send(self._load)
             async for message in child.messages():
-                self._hear(message)
+                self._receive(message)
         except WireError as error:
             _log.error("the worker sent a broken frame: %s", error)
             child.kill()
@@ -186,41 +186,41 @@ class Supervisor:
             status = await child.end()
         return status
 
-    def _hear(self, message: FromWorker) -> None:
-        self._watch.hear(self._clock())
+    def _receive(self, message: FromWorker) -> None:
+        self._watchdog.receive(self._clock())
         match message:
             case UnitEnded(unit=unit):
-                self._watch.unit_ended(self._clock(), unit)
+                self._watchdog.unit_ended(self._clock(), unit)
                 self.last_progress = time.time()
-                self._client.hear(message)
+                self._client.receive(message)
             case Loaded(info=info, costs=costs):
                 self.info, self.phase = info, "ready"
                 self._ready_since = self._clock()
                 self.last_progress = time.time()
                 self._settled.set()
-                self._watch.know(costs)
+                self._watchdog.know(costs)
                 self._client.ready(costs)
             case LoadFailed(message=text, permanent=permanent):
                 _log.error("the model cannot be loaded: %s", text)
                 if permanent and self.info is None:  # it never was, and so it will not be the next time
                     self.phase = "failed"
             case _:
-                self._client.hear(message)
+                self._client.receive(message)
 
     async def _keep_watch(self, child: Child) -> None:
         """Kills a process that makes no progress."""
         while True:
             await asyncio.sleep(LOOK_S)
             now = self._clock()
-            self._watch.look(now)
-            silent = self._watch.silence(now)
+            self._watchdog.look(now)
+            silent = self._watchdog.silence(now)
             if self._ready_since is None:
-                most, what = self._patience.load_s, "loaded"
+                maximum, what = self._timeouts.load_s, "loaded"
             elif rows := self._client.rows:
-                most, what = self._watch.allowance(rows), "ended a unit of work"
+                maximum, what = self._watchdog.allowance(rows), "ended a unit of work"
             else:
                 continue
-            if silent > most:
-                _log.error("the worker has not %s for %.1f s (%.1f s are allowed); killing it", what, silent, most)
+            if silent > maximum:
+                _log.error("the worker has not %s for %.1f s (%.1f s are allowed); killing it", what, silent, maximum)
                 child.kill()
                 return

@@ -12,7 +12,7 @@ _WINDOW = 64  # units of each stage that are remembered
 _SLACK = 2.0  # times what is usual
 
 
-class Pace:
+class UnitTimes:
     """The units of one process: what they cost when it was ready, and what the last ones took.
 
     Args:

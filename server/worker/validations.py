@@ -24,7 +24,7 @@ class Validations:
         finally:
             del self._waiting[number]
 
-    def tell(self, number: int, error: Exception | None) -> None:
+    def publish(self, number: int, error: Exception | None) -> None:
         """The engine's answer, None where it would take the request; nothing where nobody waits for it."""
         answer = self._waiting.get(number)
         if answer is None or answer.done():
@@ -37,4 +37,4 @@ class Validations:
     def fail(self, error: Exception) -> None:
         """There will be no more answers."""
         for number in self._waiting:
-            self.tell(number, error)
+            self.publish(number, error)

@@ -4,12 +4,12 @@ stopped container, a debugger) does not count, and what ends right after it teac
 from __future__ import annotations
 
 from flashu_core import UnitCosts, UnitReport
-from server.worker.unit_times import Pace
+from server.worker.unit_times import UnitTimes
 
 LOOK_S = 0.1  # seconds from one look to the next; a gap of more than twice that is an absence
 
 
-class Watch:
+class Watchdog:
     """Watches one process.
 
     Args:
@@ -18,8 +18,8 @@ class Watch:
     """
 
     def __init__(self, floor_s: float, now: float) -> None:
-        self._pace = Pace(floor_s)
-        self._heard = now
+        self._pace = UnitTimes(floor_s)
+        self._last_heartbeat = now
         self._looked = now
         self._was_absent = False
 
@@ -27,18 +27,18 @@ class Watch:
         """To be called every `LOOK_S` seconds."""
         away = now - self._looked - LOOK_S
         if away > LOOK_S:
-            self._heard += away
+            self._last_heartbeat += away
             self._was_absent = True
         self._looked = now
 
-    def hear(self, now: float) -> None:
+    def receive(self, now: float) -> None:
         """It showed a sign of life, or got its first work."""
         self.look(now)
-        self._heard = now
+        self._last_heartbeat = now
 
     def unit_ended(self, now: float, unit: UnitReport) -> None:
         """It ended a unit of work."""
-        self.hear(now)
+        self.receive(now)
         if not self._was_absent:
             self._pace.saw(unit)
         self._was_absent = False
@@ -49,7 +49,7 @@ class Watch:
 
     def silence(self, now: float) -> float:
         """Seconds since the last sign of life."""
-        return now - self._heard
+        return now - self._last_heartbeat
 
     def allowance(self, rows: float) -> float:
         """Seconds of silence that are allowed while so many pictures and answers may be in a unit."""

@@ -29,14 +29,14 @@ from shapes.training.precision import mixed
 from shapes.usual import drawn_scene
 
 CAPTION_LENGTHS = (12, 26)  # tokens, with the two around the text
-SEGMENT_LENGTH = 20  # tokens of a question with its answer: see `Asked`
+SEGMENT_LENGTH = 20  # tokens of a question with its answer: see `QuestionBatch`
 DESCRIPTION_LENGTH = 36
 DESCRIBE = "what is in the picture?"
 NULL_PROMPTS = 0.1
 
 Segment: TypeAlias = tuple[list[int], list[int]]
 Sampler: TypeAlias = Callable[[Random], Scene]
-Asker: TypeAlias = Callable[[Scene, Random], list[Segment]]
+UnderstandRunner: TypeAlias = Callable[[Scene, Random], list[Segment]]
 
 
 @torch.no_grad()
@@ -68,7 +68,7 @@ class Captions:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QuestionBatch:
     """Pictures with what is asked about them.
 
     Attributes:
@@ -116,7 +116,7 @@ class CaptionSource:
         )
 
 
-class AskedSource:
+class QuestionSource:
     """An endless stream of pictures asked about.
 
     Args:
@@ -124,13 +124,13 @@ class AskedSource:
         scenes, batch, seed: training scenes 0 and up, pictures in a batch, and of the random choices.
     """
 
-    def __init__(self, ask: Asker, *, scenes: int, batch: int, seed: int) -> None:
+    def __init__(self, ask: UnderstandRunner, *, scenes: int, batch: int, seed: int) -> None:
         self.ask = ask
         self.scenes = scenes
         self.batch = batch
         self.rng = Random(seed)
 
-    def __iter__(self) -> Iterator[Asked]:
+    def __iter__(self) -> Iterator[QuestionBatch]:
         while True:
             segments: list[list[Segment]] = []
             scenes: list[int] = []
@@ -140,14 +140,14 @@ class AskedSource:
                 if found:
                     segments.append(found)
                     scenes.append(index)
-            yield Asked(
+            yield QuestionBatch(
                 torch.tensor([[ids for ids, _ in found] for found in segments]),
                 torch.tensor([[targets for _, targets in found] for found in segments]),
                 torch.tensor(scenes),
             )
 
 
-def questions_of(tokenizer: Tokenizer, *, each: int) -> Asker:
+def questions_of(tokenizer: Tokenizer, *, each: int) -> UnderstandRunner:
     """Asks `each` questions about a scene: where a single thing is (see `places`), where one is to another, then any.
 
     Where things are is learned last, so it is asked most.
@@ -161,7 +161,7 @@ def questions_of(tokenizer: Tokenizer, *, each: int) -> Asker:
     return ask
 
 
-def descriptions_of(tokenizer: Tokenizer, *, each: int) -> Asker:
+def descriptions_of(tokenizer: Tokenizer, *, each: int) -> UnderstandRunner:
     """Asks for a description of a scene `each` times, worded anew: each word of it says what belongs to which thing."""
 
     def ask(scene: Scene, rng: Random) -> list[Segment]:

@@ -49,7 +49,7 @@ def export(folder: Path, destination: Path, *, name: str) -> None:
         destination,
         name=name,
         model_config=replace(
-            model_config_from_json(read_json(folder / "config.json")), guidance=GUIDANCE, policies=OWN_POLICIES
+            model_config_from_json(read_json(folder / "config.json")), guidance_scale=GUIDANCE, policies=OWN_POLICIES
         ),
         model_weights=torch.load(folder / "average.pt", weights_only=True, map_location="cpu"),
         vae_config=vae_config_from_json(read_json(vae_folder / "vae.json")),

@@ -33,12 +33,15 @@ def draw_samples(
     path: Path,
     *,
     prompts: Sequence[str] = PROMPTS,
-    points: int = 25,
-    guidance: float = 1.5,
+    num_inference_steps: int = 25,
+    guidance_scale: float = 1.5,
 ) -> None:
     """Draws each prompt once and writes the sheet."""
     config = model.config
-    schedule, times = make_schedule((), points=points, guidance=guidance), time_grid(points, config.time_shift)
+    schedule, times = (
+        make_schedule((), num_inference_steps=num_inference_steps, guidance_scale=guidance_scale),
+        time_grid(num_inference_steps, config.time_shift),
+    )
     rows, columns = config.grids[0]
     shape = (1, config.latent_channels, rows * config.patch_size, columns * config.patch_size)
     null = generate.Prompt(generation_prefix(tokenizer, "", limit=100))

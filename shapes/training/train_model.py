@@ -24,7 +24,15 @@ from flashu_core.model.head import HeadBlock, velocity_to_latents
 from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
 from flashu_core.text.tokenizer import Tokenizer
-from shapes.training.data import Asked, AskedSource, Captions, CaptionSource, descriptions_of, questions_of, system_ids
+from shapes.training.data import (
+    Captions,
+    CaptionSource,
+    QuestionBatch,
+    QuestionSource,
+    descriptions_of,
+    questions_of,
+    system_ids,
+)
 from shapes.training.optimiser import MovingAverage, Optimiser, warm_flat_fall
 from shapes.training.packing import packed_states
 from shapes.training.precision import mixed
@@ -219,7 +227,7 @@ class Trainer:
         self._load()
         self.captions = iter(CaptionSource(tokenizer, scenes=len(drawn), batch=pictures, seed=self.step))
         self.questions, self.descriptions = (
-            iter(AskedSource(ask, scenes=len(asked_about), batch=asked, seed=self.step + index))
+            iter(QuestionSource(ask, scenes=len(asked_about), batch=asked, seed=self.step + index))
             for index, ask in enumerate((questions_of(tokenizer, each=6), descriptions_of(tokenizer, each=2)), 1)
         )
         self.generator = torch.Generator().manual_seed(self.step)
@@ -287,7 +295,7 @@ class Trainer:
                     saved = now
         self.save()
 
-    def _update(self, captions: Captions, questions: Asked, scale: float) -> dict[str, float]:
+    def _update(self, captions: Captions, questions: QuestionBatch, scale: float) -> dict[str, float]:
         device = self.device
         data = self.drawn[captions.scenes.to(device)].float()
         shape = (len(data), self.draws, *data.shape[1:])

@@ -67,9 +67,9 @@ def test_tasks_use_different_neurons(engine: Engine) -> None:
 
 def test_pruning_needs_a_calibration(engine: Engine) -> None:
     with pytest.raises(Exception, match="flashu calibrate"):
-        engine.submit(GenerateRequest(prompt="a", policy="flashu"))
+        engine.submit(GenerateRequest(prompt="a", acceleration="flashu"))
     engine.use(measured(engine))
-    result = engine.generate(GenerateRequest(prompt="a", policy="flashu", points=35, seed=1))
+    result = engine.generate(GenerateRequest(prompt="a", acceleration="flashu", num_inference_steps=35, seed=1))
     assert (result.schedule["backbone_passes"], result.schedule["head_passes"]) == (19, 18)
     assert result.schedule["backbone_pruned"] == 9
     with pytest.raises(CalibrationError, match="already"):
@@ -78,8 +78,12 @@ def test_pruning_needs_a_calibration(engine: Engine) -> None:
 
 def test_using_a_calibration_changes_no_exact_result(engine: Engine) -> None:
     def run() -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], str]:
-        drawn = engine.generate(GenerateRequest(prompt="a red circle", seed=4, points=4)).images[0]
-        told = engine.ask(UnderstandRequest(question="what is it?", image=PICTURE, max_new_tokens=6)).answer
+        drawn = engine.generate(
+            GenerateRequest(prompt="a red circle", seed=4, num_inference_steps=4, acceleration="exact")
+        ).images[0]
+        told = engine.understand(
+            UnderstandRequest(question="what is it?", image=PICTURE, max_new_tokens=6, acceleration="exact")
+        ).answer
         return drawn, told
 
     found = measured(engine)
@@ -108,7 +112,7 @@ def test_whoever_watches_requests_hears_of_units_only(engine: Engine) -> None:
     begun: list[int] = []
     units: list[UnitReport] = []
     engine.watch(on_begin=begun.append, on_unit=units.append)
-    waiting = engine.submit(GenerateRequest(prompt="a", points=3))
+    waiting = engine.submit(GenerateRequest(prompt="a", num_inference_steps=3, acceleration="exact"))
     measured(engine)
     assert begun == []  # nor does a client's request advance meanwhile
     assert [unit.stage for unit in units[:3]] == ["prefix", "evaluate", "evaluate"]

@@ -180,10 +180,10 @@ def test_a_path_is_the_ffn_without_the_others(model: Showo2) -> None:
         part = path.layers[0]
         assert part is not None
         masked = copy.deepcopy(mlp)
-        left_out = torch.ones(size.ffn_size, dtype=torch.bool)
-        left_out[part] = False
-        assert int(left_out.sum()) == size.ffn_size - kept_count(size.ffn_size, ratio)
-        masked.down_proj.weight[:, left_out] = 0.0
+        skipped_layers = torch.ones(size.ffn_size, dtype=torch.bool)
+        skipped_layers[part] = False
+        assert int(skipped_layers.sum()) == size.ffn_size - kept_count(size.ffn_size, ratio)
+        masked.down_proj.weight[:, skipped_layers] = 0.0
         torch.testing.assert_close(mlp(x, part), masked(x), atol=1e-6, rtol=1e-5)
     gathered = paths.path("vqa", 0.6, model.device).layers
     assert gathered is not None

@@ -17,10 +17,10 @@ class Times:
     start: int = 1
 
     def plan(self, step: Step, plan: StepPlan) -> StepPlan:
-        return replace(plan, guidance=plan.guidance * self.factor) if step.evaluation >= self.start else plan
+        return replace(plan, guidance_scale=plan.guidance_scale * self.factor) if step.index >= self.start else plan
 
     def alike(self, steps: Steps) -> Flags:
-        return steps.evaluations >= self.start
+        return steps.indices >= self.start
 
 
 @dataclass(frozen=True)
@@ -28,26 +28,28 @@ class Plus:
     term: float
 
     def plan(self, step: Step, plan: StepPlan) -> StepPlan:
-        return replace(plan, guidance=plan.guidance + self.term / (step.points - 1))
+        return replace(plan, guidance_scale=plan.guidance_scale + self.term / (step.num_inference_steps - 1))
 
     def alike(self, steps: Steps) -> Numbers:
-        return np.zeros_like(steps.evaluations)
+        return np.zeros_like(steps.indices)
 
 
 def test_points_are_one_more_than_evaluations() -> None:
-    assert make_schedule((), points=50, guidance=5.0) == Schedule([StepPlan(5.0)] * 49)
+    assert make_schedule((), num_inference_steps=50, guidance_scale=5.0) == Schedule([StepPlan(5.0)] * 49)
 
 
 def test_techniques_apply_in_order_and_know_where_they_are() -> None:
-    schedule = make_schedule((Plus(3.0), Times(2.0, start=3)), points=4, guidance=1.0)
-    assert [plan.guidance for plan in schedule] == [2.0, 2.0, 4.0]
-    turned = make_schedule((Times(2.0, start=3), Plus(3.0)), points=4, guidance=1.0)
-    assert [plan.guidance for plan in turned] == [2.0, 2.0, 3.0]
+    schedule = make_schedule((Plus(3.0), Times(2.0, start=3)), num_inference_steps=4, guidance_scale=1.0)
+    assert [plan.guidance_scale for plan in schedule] == [2.0, 2.0, 4.0]
+    turned = make_schedule((Times(2.0, start=3), Plus(3.0)), num_inference_steps=4, guidance_scale=1.0)
+    assert [plan.guidance_scale for plan in turned] == [2.0, 2.0, 3.0]
 
 
 def test_plans_are_values() -> None:
     assert len({StepPlan(5.0), StepPlan(5.0), StepPlan(2.0)}) == 2
-    assert hash(make_schedule((), points=5, guidance=1.0)) == hash(make_schedule((), points=5, guidance=1.0))
+    assert hash(make_schedule((), num_inference_steps=5, guidance_scale=1.0)) == hash(
+        make_schedule((), num_inference_steps=5, guidance_scale=1.0)
+    )
 
 
 def test_branches_that_nothing_reads() -> None:
@@ -58,7 +60,7 @@ def test_branches_that_nothing_reads() -> None:
 
 def test_a_grid_without_an_evaluation_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="1 points"):
-        make_schedule((), points=1, guidance=5.0)
+        make_schedule((), num_inference_steps=1, guidance_scale=5.0)
 
 
 def test_a_schedule_is_a_sequence_of_its_plans() -> None:
@@ -82,13 +84,13 @@ def test_plans_that_become_equal_are_one_kind() -> None:
 
 def test_a_plan_is_made_for_each_kind_only() -> None:
     """However long the schedule is."""
-    asked: list[int] = []
+    requested: list[int] = []
 
     @dataclass(frozen=True)
     class Asked(Times):
         def plan(self, step: Step, plan: StepPlan) -> StepPlan:
-            asked.append(step.evaluation)
+            requested.append(step.index)
             return super().plan(step, plan)
 
-    assert len(make_schedule((Asked(2.0, start=400),), points=1000, guidance=5.0)) == 999
-    assert asked == [1, 400]
+    assert len(make_schedule((Asked(2.0, start=400),), num_inference_steps=1000, guidance_scale=5.0)) == 999
+    assert requested == [1, 400]

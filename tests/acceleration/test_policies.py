@@ -17,8 +17,8 @@ from flashu_core.errors import ConfigurationError, InvalidRequestError
 
 
 def test_a_share_of_points_never_exceeds_what_a_request_may_ask_for() -> None:
-    assert GenerationPolicy(points=10.0).points_of(1000) == 1000
-    assert GenerationPolicy(points=0.01).points_of(2) == 2
+    assert GenerationPolicy(points=10.0).inference_steps_of(1000) == 1000
+    assert GenerationPolicy(points=0.01).inference_steps_of(2) == 2
 
 
 def test_exact_changes_nothing() -> None:
@@ -97,8 +97,8 @@ def test_variants_cost_what_their_names_say() -> None:
     """By what their schedules run, whatever a checkpoint's size."""
     runs = {}
     for name, policy in POLICIES.items():
-        points = round(50 * policy.generate.points)
-        plans = make_schedule(policy.generate.techniques, points=points, guidance=5.0)
+        num_inference_steps = round(50 * policy.generate.points)
+        plans = make_schedule(policy.generate.techniques, num_inference_steps=num_inference_steps, guidance_scale=5.0)
         runs[name] = sum(plan.run_backbone for plan in plans)
     assert runs["flashu-fast"] < runs["flashu"] < runs["flashu-quality"] < runs["exact"]
 

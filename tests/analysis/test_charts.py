@@ -31,7 +31,7 @@ TIMES = [
     "draw",
     [
         lambda study, path: charts.draw_specialisation(study.specialisation, path),
-        lambda study, path: charts.draw_similarity(study.drawing, path),
+        lambda study, path: charts.draw_similarity(study.generation, path),
         lambda study, path: charts.draw_similarity(study.answering, path),
         lambda study, path: charts.draw_tokens(study.tokens, path),
         lambda study, path: charts.draw_components(TIMES, path),

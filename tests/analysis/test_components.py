@@ -15,11 +15,11 @@ def drawn(policy: str, backbone: float, total: float) -> GenerateResult:
     return GenerateResult(
         images=(IMAGE,),
         seeds=(0,),
-        points=4,
-        guidance=2.0,
-        policy=policy,
+        num_inference_steps=4,
+        guidance_scale=2.0,
+        acceleration=policy,
         schedule={"backbone_passes": 3},
-        evaluations=(),
+        steps=(),
         prompt_tokens=3,
         timings={"tokenize": 1.0, "prefix": 2.0, "backbone": backbone, "total": total},
     )
@@ -31,7 +31,7 @@ def answered(tokens: int) -> UnderstandResult:
         finish_reason="stop",
         prompt_tokens=3,
         completion_tokens=tokens,
-        policy="exact",
+        acceleration="exact",
         schedule={"prefills": 1},
         timings={"tokenize": 1.0, "prefill": 4.0, "decode": 5.0, "time_to_first_token": 6.0, "total": 12.0},
     )
@@ -59,7 +59,7 @@ def test_means_by_task_and_policy() -> None:
 
 def test_policies_take_turns_over_the_same_work() -> None:
     requests = timed_requests(["a", "b"], [Sample(IMAGE, "what?")], max_new_tokens=7, runs=2)
-    assert [one.policy for one in requests] == ["exact", "flashu"] * 6
+    assert [one.acceleration for one in requests] == ["exact", "flashu"] * 6
     pictures = [one for one in requests if isinstance(one, GenerateRequest)]
     assert [(one.prompt, one.seed) for one in pictures[:4]] == [("a", 0), ("a", 0), ("b", 1), ("b", 1)]
     assert len(pictures) == 8

@@ -11,7 +11,7 @@ from flashu_core.checkpoint.load import Checkpoint
 def test_every_layer_of_every_pass_is_seen_in_order(tiny: Checkpoint, tiny_engine: Engine) -> None:
     seen: list[LayerPass] = []
     with watch_layers(tiny.model, seen.append):
-        tiny_engine.generate(GenerateRequest(prompt="a", seed=0, points=3))
+        tiny_engine.generate(GenerateRequest(prompt="a", seed=0, num_inference_steps=3, acceleration="exact"))
     layers = tiny.model.config.backbone.layers
     # The prompt, the null prompt, two evaluations of both branches together.
     assert [one.index for one in seen] == list(range(layers)) * 4
@@ -24,5 +24,5 @@ def test_nothing_is_left_behind(tiny: Checkpoint, tiny_engine: Engine) -> None:
     seen: list[LayerPass] = []
     with pytest.raises(KeyError), watch_layers(tiny.model, seen.append):
         raise KeyError
-    tiny_engine.generate(GenerateRequest(prompt="a", seed=0, points=2))
+    tiny_engine.generate(GenerateRequest(prompt="a", seed=0, num_inference_steps=2, acceleration="exact"))
     assert not seen

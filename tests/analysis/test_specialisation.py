@@ -97,8 +97,8 @@ def test_a_sample_is_of_all_tokens() -> None:
 
 
 def test_inputs_are_those_of_the_ffns(tiny: Checkpoint, tiny_engine: Engine) -> None:
-    with ffn_inputs(tiny.model, most=10_000) as tokens:
-        tiny_engine.generate(GenerateRequest(prompt="a", seed=0, points=3))
+    with ffn_inputs(tiny.model, maximum=10_000) as tokens:
+        tiny_engine.generate(GenerateRequest(prompt="a", seed=0, num_inference_steps=3, acceleration="exact"))
     found = tokens()
     # Two prompts of three and two tokens, and two evaluations of two branches of 17.
     prompt = found[0].shape[0] - 2 * 2 * 17

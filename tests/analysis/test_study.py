@@ -34,7 +34,7 @@ def test_each_picture_is_asked_about_once() -> None:
     flat, tall = np.zeros((2, 8, 3), np.uint8), np.zeros((8, 2, 3), np.uint8)
     samples = [Sample(flat, "1"), Sample(flat.copy(), "2"), Sample(tall, "3"), Sample(flat + 1, "4")]
     assert [sample.question for sample in each_picture(samples)] == ["1", "3", "4"]
-    assert [sample.question for sample in each_picture(samples, most=2)] == ["1", "3"]
+    assert [sample.question for sample in each_picture(samples, maximum=2)] == ["1", "3"]
 
 
 def test_the_scores_are_a_calibrations(studied: Study, tiny_engine: Engine, prompts: tuple[str, ...]) -> None:

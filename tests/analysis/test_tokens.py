@@ -23,7 +23,7 @@ from flashu_core.model.attention import attend, rotate, sdpa
 from flashu_core.model.showo2 import Showo2
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
-QUESTION = UnderstandRequest(question="what is it?", image=IMAGE, max_new_tokens=2)
+QUESTION = UnderstandRequest(question="what is it?", image=IMAGE, max_new_tokens=2, acceleration="exact")
 
 
 @pytest.mark.parametrize("block", [0, 5, 9, 12])
@@ -68,7 +68,7 @@ def test_what_image_tokens_receive_is_what_the_layer_computes(
 
     hook = model.vision.register_forward_hook(lambda _, __, features: embedded.append(features))
     with image_attention(model, layers=3) as found, watch_layers(model, probe):
-        engine.ask(QUESTION)
+        engine.understand(QUESTION)
     hook.remove()
     assert len(found()) == 3 and len(told) == 4
     for layer, expected in zip(found(), told, strict=False):

@@ -82,14 +82,14 @@ class Oracle:
         ids = torch.tensor([row + [IDS["pad"]] * (length - len(row)) for row in whole])
         return reference.velocities(self.model, ids, [len(row) for row in rows], torch.cat([latents, latents]), times)
 
-    def sample(self, noise: Tensor, points: int, guidance: float) -> tuple[Tensor, Tensor]:
+    def sample(self, noise: Tensor, num_inference_steps: int, guidance_scale: float) -> tuple[Tensor, Tensor]:
         """The time grid and the latents at its end."""
-        uniform = torch.linspace(0, 1, points)
+        uniform = torch.linspace(0, 1, num_inference_steps)
         times = uniform / (uniform + SHIFT - SHIFT * uniform)
         latents = noise
         for start, end in itertools.pairwise(times):
             text, null = self.velocities(latents, start.repeat(2 * len(noise))).chunk(2)
-            latents = latents + (null + guidance * (text - null)) * (end - start)
+            latents = latents + (null + guidance_scale * (text - null)) * (end - start)
         return times, latents
 
     def importances(self, length: int) -> list[Tensor]:
@@ -127,18 +127,18 @@ class Oracle:
         times = uniform / (uniform + SHIFT - SHIFT * uniform)
         latents, skipped, velocities = noise, [], []
         stored: Tensor | None = None
-        for evaluation, (start, end) in enumerate(itertools.pairwise(times), start=1):
-            full = evaluation > 35 - 11
-            measures = not full and (evaluation - 1) % 10 == 0
-            left_out = [] if full or measures else skipped
+        for step, (start, end) in enumerate(itertools.pairwise(times), start=1):
+            full = step > 35 - 11
+            measures = not full and (step - 1) % 10 == 0
+            skipped_layers = [] if full or measures else skipped
             model = self.model if full else pruned
             if not full:
-                layers = [layer for index, layer in enumerate(every) if index not in left_out]
+                layers = [layer for index, layer in enumerate(every) if index not in skipped_layers]
                 pruned.backbone.layers = torch.nn.ModuleList(layers)
             state, time = self.states(model, latents, start.repeat(2))
-            if full or stored is None or evaluation % 5 == 0:
+            if full or stored is None or step % 5 == 0:
                 used = state
-                if evaluation % 5 == 0:
+                if step % 5 == 0:
                     stored = state
             else:
                 used = stored
@@ -146,10 +146,10 @@ class Oracle:
             config = self.model.config
             both = velocity_to_latents(tokens, *config.grids[0], config.patch_size, config.velocity_layout)
             text, null = both.chunk(2)
-            guidance = base if full else 0.75 * base
-            velocities.append(null + guidance * (text - null))
+            guidance_scale = base if full else 0.75 * base
+            velocities.append(null + guidance_scale * (text - null))
             latents = latents + velocities[-1] * (end - start)
-            skipped = forced.get(evaluation, skipped)
+            skipped = forced.get(step, skipped)
         return torch.cat(velocities), latents
 
     def states(self, model: Showo2, latents: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,13 +12,13 @@ from benchmarks.admission_sim import Found, Stream, capacity, mixes, simulate
 from flashu_core.config import EngineConfig
 from flashu_core.engine.latency_model import UnitCosts
 from flashu_core.types import Task
-from server.worker.admission import Room
+from server.worker.admission import QueueLimits
 
 COSTS = UnitCosts.from_json(json.loads((machine.RESULTS / "unit-costs-shapes-64.json").read_text())["costs"])
 CONFIG = EngineConfig()
 LIMIT_S = 10.0
 SECONDS = 60.0
-ROOM = Room(seconds=LIMIT_S, batch=CONFIG.max_batch, rows=CONFIG.running, answer_weight=CONFIG.answer_weight)
+ROOM = QueueLimits(seconds=LIMIT_S, batch=CONFIG.max_batch, rows=CONFIG.running, answer_weight=CONFIG.answer_weight)
 MOST = {
     task: capacity(COSTS, Stream(task=task, rate=1.0), config=CONFIG, policy="flashu", seed=0)
     for task in ("generate", "vqa")
@@ -28,7 +28,7 @@ SHARES: dict[Task, float] = {"generate": 0.2, "vqa": 0.8}
 
 def found(mix: str, seed: int = 0) -> dict[str, Found]:
     streams = mixes(MOST["generate"], MOST["vqa"], SECONDS)[mix]
-    return simulate(COSTS, streams, config=CONFIG, room=ROOM, policy="flashu", seed=seed)
+    return simulate(COSTS, streams, config=CONFIG, queue_limits=ROOM, policy="flashu", seed=seed)
 
 
 def waited(one: Found, share: float = 0.95) -> float:
@@ -64,7 +64,7 @@ def test_pictures_alone_at_twice_what_can_be_done() -> None:
 def test_a_giant_and_what_runs_beside_it() -> None:
     streams = mixes(MOST["generate"], MOST["vqa"], SECONDS)["pictures beside a giant"]
     for seed in range(5):  # one in which a giant comes
-        beside = simulate(COSTS, streams, config=CONFIG, room=ROOM, policy="flashu", seed=seed)
+        beside = simulate(COSTS, streams, config=CONFIG, queue_limits=ROOM, policy="flashu", seed=seed)
         if beside["giant"].taken:
             break
     assert beside["giant"].taken

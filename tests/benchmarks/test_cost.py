@@ -32,20 +32,22 @@ def _backbone(config: ModelConfig, new: int, seen: int) -> int:
 
 def test_an_evaluation_costs_what_the_formula_says() -> None:
     config = MODELS["tiny"]
-    found = flops.generation_cost(config, EXACT, points=3, guidance=5.0, prompt_tokens=TOKENS)
+    found = flops.generation_cost(config, EXACT, num_inference_steps=3, guidance_scale=5.0, prompt_tokens=TOKENS)
     rows, columns = config.grids[0]
     block = rows * columns + 1
     assert found.parts["backbone"] == 2 * sum(
         _backbone(config, block, prefix + block) for prefix in (TOKENS, flops.NULL_TOKENS)
     )
-    assert sum(found.evaluation.values()) * 2 + found.parts["prefix"] == found.denoising
-    assert list(found.evaluation) == [StepPlan(5.0)]
+    assert sum(found.step.values()) * 2 + found.parts["prefix"] == found.denoising
+    assert list(found.step) == [StepPlan(5.0)]
 
 
 def test_pictures_that_share_a_batch_cost_as_many_times_as_much() -> None:
     config = MODELS["tiny"]
     one, two = (
-        flops.generation_cost(config, EXACT, points=2, guidance=5.0, prompt_tokens=TOKENS, images=images)
+        flops.generation_cost(
+            config, EXACT, num_inference_steps=2, guidance_scale=5.0, prompt_tokens=TOKENS, images=images
+        )
         for images in (1, 2)
     )
     assert two.parts["backbone"] == 2 * one.parts["backbone"]
@@ -56,8 +58,10 @@ def test_pictures_that_share_a_batch_cost_as_many_times_as_much() -> None:
 def test_a_branch_that_is_not_read_is_not_computed() -> None:
     config = MODELS["tiny"]
     both, text = (
-        flops.generation_cost(config, EXACT, points=2, guidance=guidance, prompt_tokens=flops.NULL_TOKENS)
-        for guidance in (5.0, 1.0)
+        flops.generation_cost(
+            config, EXACT, num_inference_steps=2, guidance_scale=guidance_scale, prompt_tokens=flops.NULL_TOKENS
+        )
+        for guidance_scale in (5.0, 1.0)
     )
     assert both.parts["backbone"] == 2 * text.parts["backbone"]
     assert both.parts["features"] == text.parts["features"]
@@ -80,13 +84,13 @@ def test_counting_counts_what_runs_inside_only() -> None:
     assert flops.count(lambda: left + left) == 0
 
 
-@pytest.mark.parametrize(("size", "most", "original"), [("1.5b", 325, 523), ("7b", 1083, 1660)])
-def test_the_published_sizes_stay_within_their_limits(size: str, most: int, original: int) -> None:
+@pytest.mark.parametrize(("size", "maximum", "original"), [("1.5b", 325, 523), ("7b", 1083, 1660)])
+def test_the_published_sizes_stay_within_their_limits(size: str, maximum: int, original: int) -> None:
     config = MODELS[size]
-    found = flops.generation_cost(config, EXACT, points=50, guidance=5.0, prompt_tokens=TOKENS)
+    found = flops.generation_cost(config, EXACT, num_inference_steps=50, guidance_scale=5.0, prompt_tokens=TOKENS)
     # The limits are whole TFLOPs, the autoencoder left out.
-    assert round(found.denoising / TERA) <= most
-    reference = flops.reference_evaluation_cost(config, prompt_tokens=TOKENS) * 49
+    assert round(found.denoising / TERA) <= maximum
+    reference = flops.reference_step_cost(config, prompt_tokens=TOKENS) * 49
     assert reference / TERA == pytest.approx(original, abs=1)
 
 
@@ -97,7 +101,7 @@ def test_the_published_sizes_have_their_parameters(size: str, billions: float) -
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_command_prints_json(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cost.main(["--size", "tiny", "--policy", policy, "--points", "5", "--json"]) == 0
+    assert cost.main(["--size", "tiny", "--acceleration", policy, "--num-inference-steps", "5", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     parts = found["generation"]["parts"]
     assert {"prefix", "features", "backbone", "head", "vae_decode"} <= set(parts)
@@ -108,5 +112,5 @@ def test_the_command_prints_json(policy: str, capsys: pytest.CaptureFixture[str]
 
 
 def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cost.main(["--size", "tiny", "--points", "5"]) == 0
+    assert cost.main(["--size", "tiny", "--num-inference-steps", "5"]) == 0
     assert "total without vae_decode" in capsys.readouterr().out

@@ -15,7 +15,20 @@ from benchmarks import gpu
 from flashu_core.checkpoint.load import choose_dtype
 
 SCRIPT = Path(gpu.__file__)
-SMALL = ["--size", "tiny", "--device", "cpu", "--points", "3", "--runs", "1", "--warm-up", "1"]
+SMALL = [
+    "--size",
+    "tiny",
+    "--acceleration",
+    "exact",
+    "--device",
+    "cpu",
+    "--num-inference-steps",
+    "3",
+    "--runs",
+    "1",
+    "--warm-up",
+    "1",
+]
 SMALL += ["--reference-runs", "1", "--tokens", "3"]
 # Fails on import of what a bare machine lacks, then runs the file as `python benchmarks/gpu.py` would.
 BARE = """
@@ -57,7 +70,7 @@ def test_it_reports_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixtu
         **{name: generation[name] for name in ("vae_decode_ms", "total_with_vae_ms")},
         **found["answer"],
         **found["rates"],
-        "tflops": found["evaluation_tflops"],
+        "tflops": found["step_tflops"],
         "share": found["share_of_matrix_rate"],
     }
     assert {"first_token_ms", "vae_encode_ms", "prefill_ms", "token_ms", "reference_token_ms"} <= set(found["answer"])
@@ -71,7 +84,7 @@ def test_it_reports_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_only_the_dearest_evaluations_are_set_against_their_count() -> None:
-    options = gpu._parser().parse_args([*SMALL, "--guidance", "5"])
+    options = gpu._parser().parse_args([*SMALL, "--guidance-scale", "5"])
     counted, dearest = gpu._counted(options)
-    assert dearest.guidance == 5.0
+    assert dearest.guidance_scale == 5.0
     assert counted["evaluation"] <= counted["total"]

@@ -123,7 +123,7 @@ def test_an_engine_that_errs_is_caught(
 ) -> None:
     """The engine is what is compared: breaking it, and not the reference, shows."""
     guide = sampler.guide
-    monkeypatch.setattr(generate, "guide", lambda text, null, guidance: guide(text, null, guidance + 0.01))
+    monkeypatch.setattr(generate, "guide", lambda text, null, guidance_scale: guide(text, null, guidance_scale + 0.01))
     assert parity.main([str(variant)]) == 1
     failed = {line.split()[0] for line in capsys.readouterr().out.splitlines() if "FAILED" in line}
     assert failed == {"sample50.latents", "sample8.latents", "flashu.velocities", "flashu.latents"}

@@ -25,11 +25,11 @@ COSTS = UnitCosts(
     vae_decode=UnitCost(0.0, 0.02),
     prefill=UnitCost(0.0, 0.025),
     decode=UnitCost(0.003, 0.001),
-    points=20,
-    guidance=2.5,
+    num_inference_steps=20,
+    guidance_scale=2.5,
     pixels=64 * 64,
 )
-SCHEDULE = make_schedule(POLICIES["flashu"].generate.techniques, points=14, guidance=2.5)
+SCHEDULE = make_schedule(POLICIES["flashu"].generate.techniques, num_inference_steps=14, guidance_scale=2.5)
 
 
 def mixed(rate: float, count: int = 200) -> list[Arrival]:
@@ -38,7 +38,7 @@ def mixed(rate: float, count: int = 200) -> list[Arrival]:
 
 
 def test_alone_a_request_takes_its_price() -> None:
-    price = COSTS.price(GenerateRequest(prompt="a", policy="flashu"))
+    price = COSTS.price(GenerateRequest(prompt="a", acceleration="flashu"))
     picture = [Arrival(at=5.0, task="generate", schedule=SCHEDULE)]
     for outcome in (serve(picture, COSTS, Scheduler(8)), serve_in_order(picture, COSTS, max_batch=8)):
         assert outcome.ended == pytest.approx(5.0 + price)
@@ -97,10 +97,14 @@ def test_the_command_writes_numbers_and_a_plot(tmp_path: Path, capsys: pytest.Ca
     assert schedule_sim.main(arguments) == 0
     found = json.loads((tmp_path / "schedule-sim.json").read_text())
     assert set(found["systems"]) == {"first in, first out", "first in, first out, batched", "scheduler"}
-    for points in found["systems"].values():
-        assert [point["load"] for point in points] == [0.3, 1.2]
-        assert all(point[name]["p50"] <= point[name]["p99"] for point in points for name in ("answers", "pictures"))
-    heavy = {name: points[1]["answers"]["p99"] for name, points in found["systems"].items()}
+    for num_inference_steps in found["systems"].values():
+        assert [point["load"] for point in num_inference_steps] == [0.3, 1.2]
+        assert all(
+            point[name]["p50"] <= point[name]["p99"]
+            for point in num_inference_steps
+            for name in ("answers", "pictures")
+        )
+    heavy = {name: num_inference_steps[1]["answers"]["p99"] for name, num_inference_steps in found["systems"].items()}
     assert heavy["scheduler"] < heavy["first in, first out, batched"] < heavy["first in, first out"]
     assert (tmp_path / "schedule-sim.png").read_bytes().startswith(b"\x89PNG")
     assert "capacity" in capsys.readouterr().out
@@ -111,5 +115,9 @@ def test_the_embedded_model_s_costs_are_recorded(tmp_path: Path) -> None:
     schedule_sim.main(arguments)
     recorded = json.loads((tmp_path / "unit-costs-shapes-64.json").read_text())
     costs = UnitCosts.from_json(recorded["costs"])
-    assert costs.price(GenerateRequest(prompt="a")) > costs.price(GenerateRequest(prompt="a", policy="flashu")) > 0
+    assert (
+        costs.price(GenerateRequest(prompt="a", acceleration="exact"))
+        > costs.price(GenerateRequest(prompt="a", acceleration="flashu"))
+        > 0
+    )
     assert recorded["machine"]["processor"]

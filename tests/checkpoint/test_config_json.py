@@ -46,7 +46,9 @@ LANGUAGE_MODEL = {
 
 @pytest.mark.parametrize("size", MODELS)
 def test_every_size_survives_the_file(size: str) -> None:
-    config = replace(MODELS[size], understanding_block="time", velocity_layout="patches", points=20, guidance=2.5)
+    config = replace(
+        MODELS[size], understanding_block="time", velocity_layout="patches", num_inference_steps=20, guidance_scale=2.5
+    )
     assert model_config_from_json(json.loads(json.dumps(model_config_to_json(config)))) == config
 
 
@@ -120,10 +122,10 @@ ABSURD: list[tuple[str, object, str]] = [
     ("add_time_embeds", 1, "add_time_embeds is 1; it must be true or false"),
     ("time_shift", math.nan, "time_shift is nan"),
     ("time_shift", 0.0, "model.time_shift is 0.0"),
-    ("default_points", 10**9, "model.points is 1000000000; it must be from 2 to 1000"),
-    ("default_points", 1, "model.points is 1"),
+    ("default_points", 10**9, "model.num_inference_steps is 1000000000; it must be from 2 to 1000"),
+    ("default_points", 1, "model.num_inference_steps is 1"),
     ("default_guidance", math.nan, "default_guidance is nan"),
-    ("default_guidance", 1e6, "model.guidance is"),
+    ("default_guidance", 1e6, "model.guidance_scale is"),
     ("policies", {"flashu": {"generate": {"ffn_ratio": math.nan}}}, "policies.ffn_ratio is nan"),
     ("policies", {"flashu": {"generate": {"ffn_ratio": "x" * 1000}}}, "policies.ffn_ratio is 'xxx"),
     ("policies", {"flashu": 1}, "policies is"),

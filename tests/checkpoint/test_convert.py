@@ -101,7 +101,7 @@ def test_saved_checkpoint_comes_back(saved: Path, model: Showo2, vae: Vae, token
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"default_points": 10**9}, "model.points is 1000000000"),
+        ({"default_points": 10**9}, "model.num_inference_steps is 1000000000"),
         ({"llm_config": None}, "llm_config"),
         ({"name": "a\nforged line"}, "printable"),
         ({"name": "\x1b[2J"}, "printable"),

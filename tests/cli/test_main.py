@@ -36,21 +36,21 @@ def test_drawing_and_asking(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = tmp_path / "out.png"
-    words = ("generate", "a red circle", "-o", picture, "--seed", "4", "--steps", "8", "--json")
+    words = ("generate", "a red circle", "-o", picture, "--seed", "4", "--num-inference-steps", "8", "--json")
     assert run_here(monkeypatch, *words) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["seeds"] == [4]
     assert told["schedule"]["evaluations"] == 7
     with Image.open(picture) as drawn:
         assert np.asarray(drawn).shape == (64, 64, 3)
-    assert run_here(monkeypatch, "ask", picture, "how many squares are there?", "--max-new-tokens", "4") == 0
+    assert run_here(monkeypatch, "understand", picture, "how many squares are there?", "--max-new-tokens", "4") == 0
     out, err = capsys.readouterr()
     assert out.strip()
     assert "prefill" in err
 
 
 def test_several_pictures_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ("generate", "a", "-o", tmp_path / "x.webp", "--n", "2", "--steps", "3")
+    words = ("generate", "a", "-o", tmp_path / "x.webp", "--num-images", "2", "--num-inference-steps", "3")
     assert run_here(monkeypatch, *words) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x-1.webp", "x-2.webp"]
 
@@ -59,7 +59,7 @@ def test_several_pictures_are_numbered(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_ending_is_the_format_in_any_case(
     name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run_here(monkeypatch, "generate", "a", "-o", tmp_path / name, "--steps", "2") == 0
+    assert run_here(monkeypatch, "generate", "a", "-o", tmp_path / name, "--num-inference-steps", "2") == 0
     with Image.open(tmp_path / name) as picture:
         assert picture.format == kind
 
@@ -69,9 +69,9 @@ def test_the_ending_is_the_format_in_any_case(
     [
         (("generate", "a", "--size", "huge"), "WIDTHxHEIGHT"),
         (("generate", "a", "--size", "65x64"), "65x64"),
-        (("generate", "a", "--n", "9"), "images is 9"),
+        (("generate", "a", "--num-images", "9"), "num_images is 9"),
         (("generate", "a", "--model", "/nowhere/at/all"), "/nowhere/at/all"),
-        (("ask", "no-such.png", "what?"), "no-such.png cannot be read as a picture: there is no such file"),
+        (("understand", "no-such.png", "what?"), "no-such.png cannot be read as a picture: there is no such file"),
         (("generate", "a", "-o", "x.bmp"), "PNG, JPEG and WebP end with one of .png, .jpg, .jpeg, .webp"),
         (("generate", "a", "-o", "x"), "PNG, JPEG and WebP"),
         (("generate", "a", "-o", "/nowhere/x.png"), "no folder /nowhere"),
@@ -111,10 +111,15 @@ def test_a_calibration_is_replaced_by_force_only_and_listed(
     listed = json.loads((folder / "manifest.json").read_text())["files"]["calibration.safetensors"]
     assert listed == {"sha256": hashlib.sha256(after).hexdigest(), "bytes": len(after)}
     capsys.readouterr()
-    assert run_here(monkeypatch, "generate", "a", "--model", folder, "--steps", "3", "-o", tmp_path / "x.png") == 0
+    assert (
+        run_here(
+            monkeypatch, "generate", "a", "--model", folder, "--num-inference-steps", "3", "-o", tmp_path / "x.png"
+        )
+        == 0
+    )
 
 
-@pytest.mark.parametrize("words", [("generate", "a"), ("ask", "picture.png", "what?")])
+@pytest.mark.parametrize("words", [("generate", "a"), ("understand", "picture.png", "what?")])
 def test_a_bad_policy_is_told_before_anything_is_loaded(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,9 +164,9 @@ def test_tables_are_whole_however_narrow_a_terminal_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "20")
-    assert run_here(monkeypatch, "plan", "--steps", "4") == 0
+    assert run_here(monkeypatch, "plan", "--num-inference-steps", "4") == 0
     out = capsys.readouterr().out
-    assert "evaluation" in out.splitlines()[0] and "TFLOP" in out.splitlines()[0]
+    assert "step" in out.splitlines()[0] and "TFLOP" in out.splitlines()[0]
     assert "…" not in out
 
 
@@ -206,13 +211,13 @@ def test_plan_prints_the_schedule(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     def plan(*words: str) -> int:
         return run_here(monkeypatch, "plan", *words)
 
-    assert plan("--policy", "flashu", "--steps", "35", "--json") == 0
+    assert plan("--acceleration", "flashu", "--num-inference-steps", "35", "--json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert len(rows) == 34
     assert sum(row["backbone"] != "not needed" for row in rows) == 19
     assert sum(row["head"] == "computed" for row in rows) == 18
     assert plan("--set", "head_interval=1", "--set", "skip_ratio=0") == 0
     assert "34 backbone passes, 34 head passes" in capsys.readouterr().out.replace("\n", " ")
-    for words in (("--set", "head_interval=x"), ("--set", "warp=1"), ("--size", "9b"), ("--policy", "none")):
+    for words in (("--set", "head_interval=x"), ("--set", "warp=1"), ("--size", "9b"), ("--acceleration", "none")):
         assert plan(*words) == 2
         assert words[1].partition("=")[0] in capsys.readouterr().err

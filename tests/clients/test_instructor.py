@@ -23,15 +23,17 @@ def client(server: Any) -> Any:
 
 
 def test_plain_answers(client: Any, server: Any, data_url: str) -> None:
-    asked = [{"role": "user", "content": ["What colour is the square?", instructor.Image.from_base64(data_url)]}]
+    requested = [{"role": "user", "content": ["What colour is the square?", instructor.Image.from_base64(data_url)]}]
     answer = client(instructor.Mode.TOOLS).chat.completions.create(
-        model=server.model, messages=asked, response_model=None
+        model=server.model, messages=requested, response_model=None
     )
     assert answer.choices[0].message.content == "blue"
 
 
 @pytest.mark.parametrize("mode", [instructor.Mode.TOOLS, instructor.Mode.JSON, instructor.Mode.JSON_SCHEMA])
 def test_schemas_are_not_supported(client: Any, mode: instructor.Mode, server: Any) -> None:
-    asked = [{"role": "user", "content": "what is red?"}]
+    requested = [{"role": "user", "content": "what is red?"}]
     with pytest.raises(InstructorRetryException, match="not supported by this model"):
-        client(mode).chat.completions.create(model=server.model, messages=asked, response_model=Colour, max_retries=0)
+        client(mode).chat.completions.create(
+            model=server.model, messages=requested, response_model=Colour, max_retries=0
+        )

@@ -20,9 +20,9 @@ def test_chat(model: Any, picture: bytes) -> None:
     chat = model(is_chat_model=True)
     blocks = [TextBlock(text="What colour is the square?"), ImageBlock(image=picture)]
     assert chat.chat([ChatMessage(role="user", blocks=blocks)]).message.content == "blue"
-    asked = [ChatMessage(role="system", content="Be brief."), ChatMessage(role="user", content="what is red?")]
-    answer = chat.chat(asked).message.content
-    assert "".join(chunk.delta or "" for chunk in chat.stream_chat(asked)) == answer != ""
+    requested = [ChatMessage(role="system", content="Be brief."), ChatMessage(role="user", content="what is red?")]
+    answer = chat.chat(requested).message.content
+    assert "".join(chunk.delta or "" for chunk in chat.stream_chat(requested)) == answer != ""
 
 
 def test_text_alone(model: Any) -> None:

@@ -68,9 +68,9 @@ def test_responses(client: openai.OpenAI, server: Any, data_url: str, is_picture
         {"type": "input_text", "text": "What colour is the square?"},
         {"type": "input_image", "image_url": data_url, "detail": "auto"},
     ]
-    asked: Any = [{"role": "user", "content": parts}]
-    assert client.responses.create(model=server.model, input=asked).output_text == "blue"
-    with client.responses.stream(model=server.model, input=asked) as stream:
+    requested: Any = [{"role": "user", "content": parts}]
+    assert client.responses.create(model=server.model, input=requested).output_text == "blue"
+    with client.responses.stream(model=server.model, input=requested) as stream:
         assert stream.get_final_response().output_text == "blue"
     tools: Any = [{"type": "image_generation"}]
     (item,) = client.responses.create(model=server.model, input="a blue square", tools=tools).output

@@ -20,8 +20,8 @@ def agent(request: pytest.FixtureRequest, server: Any) -> Agent:
 def test_text_and_a_picture(agent: Agent, picture: bytes) -> None:
     first = agent.run_sync("what is red?")
     assert first.output
-    asked = ["What colour is the square?", BinaryContent(picture, media_type="image/png")]
-    seen = agent.run_sync(asked, message_history=first.all_messages())
+    requested = ["What colour is the square?", BinaryContent(picture, media_type="image/png")]
+    seen = agent.run_sync(requested, message_history=first.all_messages())
     assert seen.output == "blue"
     assert agent.run_sync("What colour is the square?", message_history=seen.all_messages()).output == "blue"
     assert seen.usage.output_tokens >= 1

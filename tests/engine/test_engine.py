@@ -27,14 +27,21 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
 
 def test_a_picture_and_all_that_is_told_about_it(tiny_engine: Engine) -> None:
     events: list[Event] = []
-    result = tiny_engine.generate(GenerateRequest(prompt="a red circle", points=6, seed=3), events.append)
+    result = tiny_engine.generate(
+        GenerateRequest(prompt="a red circle", num_inference_steps=6, seed=3, acceleration="exact"), events.append
+    )
     assert [image.shape for image in result.images] == [(64, 64, 3)]
     assert result.images[0].dtype == np.uint8
-    assert (result.seeds, result.points, result.guidance, result.policy) == ((3,), 6, 5.0, "exact")
+    assert (result.seeds, result.num_inference_steps, result.guidance_scale, result.acceleration) == (
+        (3,),
+        6,
+        5.0,
+        "exact",
+    )
     passes = {"backbone_passes": 5, "backbone_full": 5, "head_passes": 5, "head_computed": 5}
     assert result.schedule == {"evaluations": 5, "layers_skipped": 0, **passes}
     progress = [event for event in events if isinstance(event, Progress)]
-    assert [(event.evaluation, event.of) for event in progress] == [(index, 5) for index in range(1, 6)]
+    assert [(event.step, event.of) for event in progress] == [(index, 5) for index in range(1, 6)]
     parts = {"tokenize", "prefix", "features", "backbone", "head", "guidance", "vae_decode"}
     assert set(result.timings) == parts | {"queue", "total"}
     assert all(value > 0 for value in result.timings.values())
@@ -43,8 +50,8 @@ def test_a_picture_and_all_that_is_told_about_it(tiny_engine: Engine) -> None:
 
 def test_an_answer_and_all_that_is_told_about_it(tiny_engine: Engine) -> None:
     events: list[Event] = []
-    request = UnderstandRequest(question="what is this?", image=PICTURE, max_new_tokens=12)
-    result = tiny_engine.ask(request, events.append)
+    request = UnderstandRequest(question="what is this?", image=PICTURE, max_new_tokens=12, acceleration="exact")
+    result = tiny_engine.understand(request, events.append)
     assert "".join(event.text for event in events if isinstance(event, Text)) == result.answer
     assert result.finish_reason in ("stop", "length")
     assert 0 < result.completion_tokens <= 12
@@ -56,41 +63,45 @@ def test_an_answer_and_all_that_is_told_about_it(tiny_engine: Engine) -> None:
 
 
 def test_a_seed_means_the_same_picture(tiny_engine: Engine) -> None:
-    first, again = (tiny_engine.generate(GenerateRequest(prompt="a", seed=7)).images[0] for _ in range(2))
-    other = tiny_engine.generate(GenerateRequest(prompt="a", seed=8)).images[0]
+    first, again = (
+        tiny_engine.generate(GenerateRequest(prompt="a", seed=7, acceleration="exact")).images[0] for _ in range(2)
+    )
+    other = tiny_engine.generate(GenerateRequest(prompt="a", seed=8, acceleration="exact")).images[0]
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_several_pictures_of_one_request_are_those_of_their_seeds(tiny_engine: Engine) -> None:
-    together = tiny_engine.generate(GenerateRequest(prompt="a red circle", images=3, seed=5))
+    together = tiny_engine.generate(GenerateRequest(prompt="a red circle", num_images=3, seed=5, acceleration="exact"))
     assert together.seeds == (5, 6, 7)
     for image, seed in zip(together.images, together.seeds, strict=True):
-        alone = tiny_engine.generate(GenerateRequest(prompt="a red circle", seed=seed)).images[0]
+        alone = tiny_engine.generate(GenerateRequest(prompt="a red circle", seed=seed, acceleration="exact")).images[0]
         assert np.abs(image.astype(int) - alone).max() <= 1
 
 
 def test_drawn_seeds_are_told_and_repeatable(tiny_engine: Engine) -> None:
-    drawn = tiny_engine.generate(GenerateRequest(prompt="a"))
-    again = tiny_engine.generate(GenerateRequest(prompt="a", seed=drawn.seeds[0]))
+    drawn = tiny_engine.generate(GenerateRequest(prompt="a", acceleration="exact"))
+    again = tiny_engine.generate(GenerateRequest(prompt="a", seed=drawn.seeds[0], acceleration="exact"))
     assert np.array_equal(drawn.images[0], again.images[0])
 
 
 def test_the_negative_prompt_matters(tiny_engine: Engine) -> None:
-    plain = tiny_engine.generate(GenerateRequest(prompt="a", seed=1)).images[0]
-    steered = tiny_engine.generate(GenerateRequest(prompt="a", negative_prompt="red", seed=1)).images[0]
+    plain = tiny_engine.generate(GenerateRequest(prompt="a", seed=1, acceleration="exact")).images[0]
+    steered = tiny_engine.generate(
+        GenerateRequest(prompt="a", negative_prompt="red", seed=1, acceleration="exact")
+    ).images[0]
     assert not np.array_equal(plain, steered)
 
 
 @pytest.mark.parametrize(
     ("request_", "parameter"),
     [
-        (GenerateRequest(prompt="a", width=65, height=64), "size"),
-        (GenerateRequest(prompt="a " * 1000), "prompt"),
-        (GenerateRequest(prompt="a", negative_prompt="a " * 1000), "negative_prompt"),
-        (GenerateRequest(prompt="a", policy="warp"), "acceleration"),
-        (UnderstandRequest(question="a " * 1000, image=PICTURE), "question"),
-        (UnderstandRequest(question="a", image=PICTURE, policy="warp"), "acceleration"),
+        (GenerateRequest(prompt="a", width=65, height=64, acceleration="exact"), "size"),
+        (GenerateRequest(prompt="a " * 1000, acceleration="exact"), "prompt"),
+        (GenerateRequest(prompt="a", negative_prompt="a " * 1000, acceleration="exact"), "negative_prompt"),
+        (GenerateRequest(prompt="a", acceleration="warp"), "acceleration"),
+        (UnderstandRequest(question="a " * 1000, image=PICTURE, acceleration="exact"), "question"),
+        (UnderstandRequest(question="a", image=PICTURE, acceleration="warp"), "acceleration"),
     ],
     ids=["size", "prompt", "negative", "policy", "question", "vqa-policy"],
 )
@@ -104,24 +115,34 @@ def test_what_the_model_cannot_do_is_refused_at_once(tiny_engine: Engine, reques
 def test_sampled_answers_follow_their_seed(tiny_engine: Engine) -> None:
     def answer(seed: int) -> str:
         request = UnderstandRequest(
-            question="what?", image=PICTURE, max_new_tokens=10, temperature=2.0, top_p=0.9, seed=seed
+            question="what?",
+            image=PICTURE,
+            max_new_tokens=10,
+            temperature=2.0,
+            top_p=0.9,
+            seed=seed,
+            acceleration="exact",
         )
-        return tiny_engine.ask(request).answer
+        return tiny_engine.understand(request).answer
 
     assert answer(1) == answer(1)
     assert len({answer(seed) for seed in range(4)}) > 1
 
 
 def test_the_embedded_model_draws_what_it_is_told_and_reads_it(embedded: Engine) -> None:
-    drawn = embedded.generate(GenerateRequest(prompt="a large red circle on a white background", seed=1))
+    drawn = embedded.generate(
+        GenerateRequest(prompt="a large red circle on a white background", seed=1, acceleration="exact")
+    )
     image = drawn.images[0]
     assert (image.shape, embedded.info.name) == ((64, 64, 3), "shapes-64")
-    asked = UnderstandRequest(question="what colour is the circle?", image=image, max_new_tokens=4)
-    assert embedded.ask(asked).answer == "red"
+    requested = UnderstandRequest(
+        question="what colour is the circle?", image=image, max_new_tokens=4, acceleration="exact"
+    )
+    assert embedded.understand(requested).answer == "red"
 
 
 def test_bfloat16_draws_the_same_scene(embedded: Engine) -> None:
-    request = GenerateRequest(prompt="a red circle", seed=2)
+    request = GenerateRequest(prompt="a red circle", seed=2, acceleration="exact")
     exact = embedded.generate(request).images[0].astype(float)
     rounded = Engine.load(None, EngineConfig(dtype="bfloat16")).generate(request).images[0].astype(float)
     assert np.abs(exact - rounded).mean() < 6
@@ -133,7 +154,7 @@ def test_warm_up_prepares_and_leaves_nothing_behind(tiny: Checkpoint) -> None:
     engine.warm_up()
     assert engine.calibrated
     assert engine.costs is not None
-    assert engine.costs.price(GenerateRequest(prompt="a")) > 0
+    assert engine.costs.price(GenerateRequest(prompt="a", acceleration="exact")) > 0
     assert engine.idle
     assert engine.step() == []
 
@@ -141,11 +162,14 @@ def test_warm_up_prepares_and_leaves_nothing_behind(tiny: Checkpoint) -> None:
 @pytest.mark.parametrize(
     ("request_", "told"),
     [
-        (GenerateRequest(prompt="a", overrides={"token_ratio": 0.5}), "token_ratio"),
-        (GenerateRequest(prompt="a", overrides={"head_interval": 0}), "head_interval is 0"),
+        (GenerateRequest(prompt="a", overrides={"token_ratio": 0.5}, acceleration="exact"), "token_ratio"),
+        (GenerateRequest(prompt="a", overrides={"head_interval": 0}, acceleration="exact"), "head_interval is 0"),
         (
             UnderstandRequest(
-                question="a", image=np.zeros((9, 9, 3), np.uint8), overrides={"token_ratio": 0.5, "token_layer": 4}
+                question="a",
+                image=np.zeros((9, 9, 3), np.uint8),
+                overrides={"token_ratio": 0.5, "token_layer": 4},
+                acceleration="exact",
             ),
             "token_layer is 4",
         ),
@@ -162,8 +186,8 @@ def test_a_question_without_a_picture(tiny_engine: Engine) -> None:
     for policy in ("exact", "flashu"):
         tiny_engine.prepare()
         events: list[Event] = []
-        request = UnderstandRequest(question="what is red?", max_new_tokens=12, policy=policy)
-        result = tiny_engine.ask(request, events.append)
+        request = UnderstandRequest(question="what is red?", max_new_tokens=12, acceleration=policy)
+        result = tiny_engine.understand(request, events.append)
         assert "".join(event.text for event in events if isinstance(event, Text)) == result.answer
         assert result.completion_tokens > 0
         assert result.prompt_tokens < 40
@@ -174,8 +198,8 @@ def test_a_question_without_a_picture(tiny_engine: Engine) -> None:
 def test_an_answer_ends_before_a_stop(tiny_engine: Engine) -> None:
     def ask(*stop: str) -> tuple[UnderstandResult, str]:
         events: list[Event] = []
-        request = UnderstandRequest(question="what is red?", max_new_tokens=24, stop=stop)
-        result = tiny_engine.ask(request, events.append)
+        request = UnderstandRequest(question="what is red?", max_new_tokens=24, stop=stop, acceleration="exact")
+        result = tiny_engine.understand(request, events.append)
         return result, "".join(event.text for event in events if isinstance(event, Text))
 
     whole, _ = ask()
@@ -191,14 +215,16 @@ def test_an_answer_ends_before_a_stop(tiny_engine: Engine) -> None:
     assert never.answer == streamed == whole.answer
     for stop in [("",), ("a",) * 5]:
         with pytest.raises(InvalidRequestError, match="stop"):
-            UnderstandRequest(question="a", stop=stop)
+            UnderstandRequest(question="a", stop=stop, acceleration="exact")
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_log_probabilities_come_with_the_tokens_they_are_of(tiny_engine: Engine, temperature: float) -> None:
     events: list[Event] = []
-    request = UnderstandRequest(question="what is red?", max_new_tokens=40, logprobs=3, temperature=temperature, seed=1)
-    result = tiny_engine.ask(request, events.append)
+    request = UnderstandRequest(
+        question="what is red?", max_new_tokens=40, logprobs=3, temperature=temperature, seed=1, acceleration="exact"
+    )
+    result = tiny_engine.understand(request, events.append)
     pieces = [event for event in events if isinstance(event, Text)]
     assert len(result.logprobs) == result.completion_tokens > 8
     assert tuple(token for piece in pieces for token in piece.logprobs) == result.logprobs
@@ -220,12 +246,12 @@ def test_log_probabilities_come_with_the_tokens_they_are_of(tiny_engine: Engine,
 
 
 def test_log_probabilities_end_where_a_stop_cuts(tiny_engine: Engine) -> None:
-    request = UnderstandRequest(question="what is red?", max_new_tokens=24, logprobs=0)
-    whole = tiny_engine.ask(request)
+    request = UnderstandRequest(question="what is red?", max_new_tokens=24, logprobs=0, acceleration="exact")
+    whole = tiny_engine.understand(request)
     for start in range(2, 8):
         events: list[Event] = []
         stop = whole.answer[start : start + 3]
-        cut = tiny_engine.ask(replace(request, stop=(stop,)), events.append)
+        cut = tiny_engine.understand(replace(request, stop=(stop,)), events.append)
         assert cut.logprobs == whole.logprobs[: len(cut.logprobs)]
         told = tuple(token for event in events if isinstance(event, Text) for token in event.logprobs)
         assert told == cut.logprobs
@@ -240,17 +266,21 @@ def test_log_probabilities_end_where_a_stop_cuts(tiny_engine: Engine) -> None:
 
 def test_log_probabilities_are_there_for_who_asks_only(tiny_engine: Engine) -> None:
     events: list[Event] = []
-    result = tiny_engine.ask(UnderstandRequest(question="what is red?", max_new_tokens=4), events.append)
+    result = tiny_engine.understand(
+        UnderstandRequest(question="what is red?", max_new_tokens=4, acceleration="exact"), events.append
+    )
     assert result.logprobs == ()
     assert all(event.logprobs == () for event in events if isinstance(event, Text))
     for count in (-1, 21):
         with pytest.raises(InvalidRequestError, match="logprobs"):
-            UnderstandRequest(question="a", logprobs=count)
+            UnderstandRequest(question="a", logprobs=count, acceleration="exact")
 
 
 def test_tokens_of_a_prompt_are_counted(tiny_engine: Engine) -> None:
     def tokens(**fields: str) -> int:
-        return tiny_engine.generate(GenerateRequest(points=3, **fields)).prompt_tokens  # type: ignore[arg-type]
+        return tiny_engine.generate(
+            GenerateRequest(num_inference_steps=3, acceleration="exact", **fields)
+        ).prompt_tokens  # type: ignore[arg-type]
 
     assert tokens(prompt="a red circle") > tokens(prompt="a") == 3
     assert tokens(prompt="a", negative_prompt="a") == 6

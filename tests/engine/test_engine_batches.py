@@ -31,8 +31,8 @@ from flashu_core import (
 )
 from flashu_core.acceleration.calibration import Sample
 from flashu_core.checkpoint.load import Checkpoint
-from flashu_core.engine.generation import Drawing
-from flashu_core.engine.understanding import Asking
+from flashu_core.engine.generation import GenerateSequence
+from flashu_core.engine.understanding import UnderstandSequence
 from flashu_core.model.kv_cache import KeyValueCache
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -55,13 +55,21 @@ def results(identities: list[int], events: list[Event]) -> list[GenerateResult]:
 
 def test_company_changes_nothing(tiny_engine: Engine) -> None:
     requests = [
-        GenerateRequest(prompt="a red circle", seed=1, points=5),
-        GenerateRequest(prompt="two large blue squares on a grey background", seed=2, points=9, guidance=2.0),
-        GenerateRequest(prompt="", seed=3, points=4, guidance=1.0),
-        GenerateRequest(prompt="a", negative_prompt="green triangles", seed=4, images=2),
-        GenerateRequest(prompt="a", seed=4, guidance=0.0),
+        GenerateRequest(prompt="a red circle", seed=1, num_inference_steps=5, acceleration="exact"),
+        GenerateRequest(
+            prompt="two large blue squares on a grey background",
+            seed=2,
+            num_inference_steps=9,
+            guidance_scale=2.0,
+            acceleration="exact",
+        ),
+        GenerateRequest(prompt="", seed=3, num_inference_steps=4, guidance_scale=1.0, acceleration="exact"),
+        GenerateRequest(prompt="a", negative_prompt="green triangles", seed=4, num_images=2, acceleration="exact"),
+        GenerateRequest(prompt="a", seed=4, guidance_scale=0.0, acceleration="exact"),
     ]
-    together = results(*run(tiny_engine, *requests, UnderstandRequest(question="what?", image=PICTURE)))
+    together = results(
+        *run(tiny_engine, *requests, UnderstandRequest(question="what?", image=PICTURE, acceleration="exact"))
+    )
     for request, found in zip(requests, together, strict=True):
         alone = tiny_engine.generate(request)
         for image, image_alone in zip(found.images, alone.images, strict=True):
@@ -75,25 +83,27 @@ def ticking() -> Callable[[], float]:
 
 def test_an_answer_is_admitted_between_evaluations(tiny: Checkpoint) -> None:
     engine = Engine(tiny, EngineConfig(), clock=ticking())
-    drawing = engine.submit(GenerateRequest(prompt="a", seed=1, points=30))
+    generation = engine.submit(GenerateRequest(prompt="a", seed=1, num_inference_steps=30, acceleration="exact"))
     for _ in range(3):
         engine.step()
-    asking = engine.submit(UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=3))
+    question = engine.submit(UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=3, acceleration="exact"))
     order: list[Event] = []
-    while not any(isinstance(event, Finished) and event.request == asking for event in order):
+    while not any(isinstance(event, Finished) and event.request == question for event in order):
         order += engine.step()
     assert sum(isinstance(event, Progress) for event in order) <= 2
-    engine.cancel(drawing)
+    engine.cancel(generation)
 
 
 def test_pictures_move_on_while_answers_keep_coming(tiny: Checkpoint) -> None:
     engine = Engine(tiny, EngineConfig(answer_weight=2.0), clock=ticking())
-    engine.submit(GenerateRequest(prompt="a", seed=1, points=40))
+    engine.submit(GenerateRequest(prompt="a", seed=1, num_inference_steps=40, acceleration="exact"))
     engine.step()
-    request = UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=60, temperature=10.0, seed=2)
-    asking = engine.submit(request)
+    request = UnderstandRequest(
+        question="what?", image=PICTURE, max_new_tokens=60, temperature=10.0, seed=2, acceleration="exact"
+    )
+    question = engine.submit(request)
     order: list[Event] = []
-    while not any(isinstance(event, Finished) and event.request == asking for event in order):
+    while not any(isinstance(event, Finished) and event.request == question for event in order):
         order += engine.step()
     result = order[-1]
     assert isinstance(result, Finished) and isinstance(result.result, UnderstandResult)
@@ -106,9 +116,13 @@ def test_pictures_move_on_while_answers_keep_coming(tiny: Checkpoint) -> None:
 def test_what_waits_holds_nothing_and_what_runs_stays_within_bounds(tiny: Checkpoint) -> None:
     engine = Engine(tiny, EngineConfig(max_running=2))
     for index in range(5):
-        engine.submit(GenerateRequest(prompt="a", seed=index, points=4, images=1 + index // 4))
-        engine.submit(UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=3))
-    most: Counter[str] = Counter()
+        engine.submit(
+            GenerateRequest(
+                prompt="a", seed=index, num_inference_steps=4, num_images=1 + index // 4, acceleration="exact"
+            )
+        )
+        engine.submit(UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=3, acceleration="exact"))
+    maximum: Counter[str] = Counter()
     finished = 0
     while not engine.idle:
         finished += sum(isinstance(event, Finished) for event in engine.step())
@@ -116,28 +130,31 @@ def test_what_waits_holds_nothing_and_what_runs_stays_within_bounds(tiny: Checkp
         for active in engine._active.values():
             if active.state is not None:
                 held[active.entry.task] += active.entry.rows
-        most |= held
+        maximum |= held
     assert finished == 10
-    assert most == {"generate": 2, "vqa": 2}
+    assert maximum == {"generate": 2, "vqa": 2}
 
 
 def test_bytes_are_what_a_request_really_holds(tiny: Checkpoint) -> None:
     engine = Engine(tiny, EngineConfig())
-    asking = UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=5)
-    identities = [engine.submit(GenerateRequest(prompt="a red circle", images=2)), engine.submit(asking)]
-    drawing, answering = (engine._active[identity] for identity in identities)
-    expected = [drawing.entry.size, answering.entry.size]
-    assert isinstance(drawing, Drawing) and isinstance(answering, Asking)
-    while drawing.state is None or answering.state is None:
+    question = UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=5, acceleration="exact")
+    identities = [
+        engine.submit(GenerateRequest(prompt="a red circle", num_images=2, acceleration="exact")),
+        engine.submit(question),
+    ]
+    generation, answering = (engine._active[identity] for identity in identities)
+    expected = [generation.entry.size, answering.entry.size]
+    assert isinstance(generation, GenerateSequence) and isinstance(answering, UnderstandSequence)
+    while generation.state is None or answering.state is None:
         engine.step()
     assert engine.memory["caches"] == sum(expected)
-    branches = [drawing.state.text.branch, drawing.state.null.branch]
+    branches = [generation.state.text.branch, generation.state.null.branch]
     caches = [cache for branch in branches for cache in (branch.backbone, branch.head)]
     engine.step()
-    block = caches[0].capacity - len(drawing.text.ids)
+    block = caches[0].capacity - len(generation.text.ids)
     state = 2 * 2 * block * tiny.model.config.head.hidden_size * 4
-    assert expected[0] == sum(_bytes(cache) for cache in caches) + state + drawing.text.nbytes
-    assert engine.memory["shared"] == drawing.null.nbytes + engine._asker.nbytes > 0
+    assert expected[0] == sum(_bytes(cache) for cache in caches) + state + generation.text.nbytes
+    assert engine.memory["shared"] == generation.null.nbytes + engine._understand_runner.nbytes > 0
     # The bound counts the place of a time token that this way of reading pictures may not need.
     position = tiny.model.backbone_position_size
     assert _bytes(answering.state.cache) <= expected[1] <= _bytes(answering.state.cache) + 2 * position
@@ -149,16 +166,20 @@ def _bytes(cache: KeyValueCache) -> int:
 
 def test_a_request_larger_than_the_bound_runs_alone(tiny: Checkpoint) -> None:
     engine = Engine(tiny, EngineConfig(max_picture_bytes=1, max_answer_bytes=1))
-    requests = [GenerateRequest(prompt="a", seed=seed, points=3) for seed in range(3)]
-    identities, events = run(engine, *requests, UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=2))
+    requests = [
+        GenerateRequest(prompt="a", seed=seed, num_inference_steps=3, acceleration="exact") for seed in range(3)
+    ]
+    identities, events = run(
+        engine, *requests, UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=2, acceleration="exact")
+    )
     progress = [event.request for event in events if isinstance(event, Progress)]
     assert progress == [identity for identity in identities[:3] for _ in range(2)]
     assert sum(isinstance(event, Finished) for event in events) == 4
 
 
 def test_cancelling_ends_at_the_next_step(tiny_engine: Engine) -> None:
-    kept = tiny_engine.submit(GenerateRequest(prompt="a", seed=1, points=4))
-    dropped = tiny_engine.submit(GenerateRequest(prompt="b", seed=1, points=900))
+    kept = tiny_engine.submit(GenerateRequest(prompt="a", seed=1, num_inference_steps=4, acceleration="exact"))
+    dropped = tiny_engine.submit(GenerateRequest(prompt="b", seed=1, num_inference_steps=900, acceleration="exact"))
     for _ in range(4):
         tiny_engine.step()
     tiny_engine.cancel(dropped)
@@ -175,9 +196,9 @@ def test_deadlines_hold_before_and_during_work(tiny: Checkpoint) -> None:
     now = 100.0
     engine = Engine(tiny, EngineConfig(), clock=lambda: now)
     with pytest.raises(DeadlineExceededError):
-        engine.submit(GenerateRequest(prompt="a", deadline=99.0))
-    late = engine.submit(GenerateRequest(prompt="a", deadline=100.5))
-    later = engine.submit(GenerateRequest(prompt="a", deadline=101.0))
+        engine.submit(GenerateRequest(prompt="a", deadline=99.0, acceleration="exact"))
+    late = engine.submit(GenerateRequest(prompt="a", deadline=100.5, acceleration="exact"))
+    later = engine.submit(GenerateRequest(prompt="a", deadline=101.0, acceleration="exact"))
     now = 100.7
     events = engine.step()
     assert [(event.request, type(event.error)) for event in events if isinstance(event, Failed)] == [
@@ -196,26 +217,28 @@ def test_running_out_of_memory_fails_the_unit_and_nobody_else(
     def exhausted(*arguments: object) -> None:
         raise torch.OutOfMemoryError("no room")
 
-    drawing = tiny_engine.submit(GenerateRequest(prompt="a", seed=1, points=3))
+    generation = tiny_engine.submit(GenerateRequest(prompt="a", seed=1, num_inference_steps=3, acceleration="exact"))
     with monkeypatch.context() as patch:
         patch.setattr("flashu_core.pathways.generate.advance", exhausted)
         events = [event for _ in range(2) for event in tiny_engine.step()]
     (failed,) = events
     assert isinstance(failed, Failed)
-    assert failed.request == drawing
+    assert failed.request == generation
     assert isinstance(failed.error, FlashUError)
-    assert tiny_engine.generate(GenerateRequest(prompt="a", seed=1, points=3)).images
+    assert tiny_engine.generate(GenerateRequest(prompt="a", seed=1, num_inference_steps=3, acceleration="exact")).images
 
 
 def test_batched_answers_are_those_given_alone(tiny_engine: Engine) -> None:
     requests = [
-        UnderstandRequest(question=question, image=PICTURE[: 10 + 5 * index], max_new_tokens=6 + index)
+        UnderstandRequest(
+            question=question, image=PICTURE[: 10 + 5 * index], max_new_tokens=6 + index, acceleration="exact"
+        )
         for index, question in enumerate(["what?", "how many squares are there in this picture?", "a"])
     ]
     identities, events = run(tiny_engine, *requests)
     found = {event.request: event.result for event in events if isinstance(event, Finished)}
     for identity, request in zip(identities, requests, strict=True):
-        together, alone = found[identity], tiny_engine.ask(request)
+        together, alone = found[identity], tiny_engine.understand(request)
         assert isinstance(together, UnderstandResult)
         assert together.answer == alone.answer
 
@@ -224,7 +247,13 @@ def test_a_watcher_is_told_of_every_unit(tiny_engine: Engine) -> None:
     told: list[UnitReport] = []
     begun: list[int] = []
     tiny_engine.watch(on_begin=begun.append, on_unit=told.append)
-    run(tiny_engine, *(GenerateRequest(prompt="a", points=4, images=images) for images in (1, 2)))
+    run(
+        tiny_engine,
+        *(
+            GenerateRequest(prompt="a", num_inference_steps=4, num_images=images, acceleration="exact")
+            for images in (1, 2)
+        ),
+    )
     stages = [(unit.stage, unit.rows) for unit in told]
     assert stages == [("prefix", 1), ("prefix", 2), *[("evaluate", 3)] * 3, ("vae_decode", 1), ("vae_decode", 2)]
     assert all(unit.seconds > 0 for unit in told)
@@ -232,7 +261,7 @@ def test_a_watcher_is_told_of_every_unit(tiny_engine: Engine) -> None:
     held = tiny_engine.memory
     assert (held["weights"] > 0, held["caches"]) == (True, 0)
     told.clear()
-    run(tiny_engine, UnderstandRequest(question="a", image=PICTURE, max_new_tokens=3))
+    run(tiny_engine, UnderstandRequest(question="a", image=PICTURE, max_new_tokens=3, acceleration="exact"))
     assert (told[0].stage, {unit.stage for unit in told[1:]}) == ("prefill", {"decode"})
     assert begun == [1, 2, 3]
 
@@ -244,13 +273,15 @@ def test_accelerated_requests_keep_to_themselves(tiny: Checkpoint) -> None:
     engine.use(engine.calibrate(["a red circle"], [Sample(np.zeros((64, 64, 3), np.uint8), "what is it?")]))
     picture = np.full((64, 64, 3), 90, np.uint8)
     requests: list[Request] = [
-        GenerateRequest(prompt="a red circle", points=14, seed=1, policy="flashu"),
-        GenerateRequest(prompt="two squares", points=17, seed=2, policy="flashu", overrides={"skip_ratio": 0.5}),
-        GenerateRequest(prompt="a red circle", points=9, seed=3),
-        UnderstandRequest(question="what is it?", image=picture, max_new_tokens=12, policy="flashu"),
-        UnderstandRequest(question="how many?", image=picture, max_new_tokens=9),
+        GenerateRequest(prompt="a red circle", num_inference_steps=14, seed=1, acceleration="flashu"),
+        GenerateRequest(
+            prompt="two squares", num_inference_steps=17, seed=2, acceleration="flashu", overrides={"skip_ratio": 0.5}
+        ),
+        GenerateRequest(prompt="a red circle", num_inference_steps=9, seed=3, acceleration="exact"),
+        UnderstandRequest(question="what is it?", image=picture, max_new_tokens=12, acceleration="flashu"),
+        UnderstandRequest(question="how many?", image=picture, max_new_tokens=9, acceleration="exact"),
     ]
-    alone = [engine.generate(r) if isinstance(r, GenerateRequest) else engine.ask(r) for r in requests]
+    alone = [engine.generate(r) if isinstance(r, GenerateRequest) else engine.understand(r) for r in requests]
     identities, events = run(engine, *requests)
     found = {event.request: event.result for event in events if isinstance(event, Finished)}
     for identity, expected in zip(identities, alone, strict=True):
@@ -268,17 +299,17 @@ FATES = {"cancelled": CancelledError, "late": DeadlineExceededError, "not a numb
 @pytest.mark.parametrize("policy", ["exact", "flashu"])
 @pytest.mark.parametrize("fate", FATES)
 def test_what_becomes_of_one_changes_none_of_its_company(embedded: Engine, policy: str, fate: str) -> None:
-    drawing = GenerateRequest(prompt="a red circle", seed=1, points=12, policy=policy)
+    generation = GenerateRequest(prompt="a red circle", seed=1, num_inference_steps=12, acceleration=policy)
     # So hot, and with seeds such that an answer goes on to its limit.
-    asking = UnderstandRequest(
-        question="what is this?", image=PICTURE, max_new_tokens=30, policy=policy, temperature=10.0, seed=4
+    question = UnderstandRequest(
+        question="what is this?", image=PICTURE, max_new_tokens=30, acceleration=policy, temperature=10.0, seed=4
     )
-    drawings = [drawing, replace(drawing, prompt="a large blue square", seed=2, images=2)]
-    askings = [asking, replace(asking, question="how many squares are there?", seed=5)]
-    drawn = [embedded.generate(one) for one in drawings]
-    answered = [embedded.ask(one) for one in askings]
-    lost = [embedded.submit(one) for one in (replace(drawing, seed=9), replace(asking, seed=11))]
-    together = [embedded.submit(one) for one in (*drawings, *askings)]
+    generations = [generation, replace(generation, prompt="a large blue square", seed=2, num_images=2)]
+    questions = [question, replace(question, question="how many squares are there?", seed=5)]
+    drawn = [embedded.generate(one) for one in generations]
+    answered = [embedded.understand(one) for one in questions]
+    lost = [embedded.submit(one) for one in (replace(generation, seed=9), replace(question, seed=11))]
+    together = [embedded.submit(one) for one in (*generations, *questions)]
     left, events = set(lost), list[Event]()
     while not embedded.idle:
         events += embedded.step()
@@ -299,9 +330,9 @@ def test_what_becomes_of_one_changes_none_of_its_company(embedded: Engine, polic
         assert result.answer == said.answer
 
 
-def _is_under_way(active: Drawing | Asking) -> bool:
-    if isinstance(active, Drawing):
-        return active.state is not None and active.state.evaluation >= 3
+def _is_under_way(active: GenerateSequence | UnderstandSequence) -> bool:
+    if isinstance(active, GenerateSequence):
+        return active.state is not None and active.state.step >= 3
     return active.state is not None and len(active.state.tokens) >= 2
 
 
@@ -313,7 +344,7 @@ def _befall(engine: Engine, identity: int, fate: str) -> None:
         engine.cancel(identity)
     elif fate == "late":
         active.request = replace(active.request, deadline=0.0)  # type: ignore[assignment]
-    elif isinstance(active, Drawing):
+    elif isinstance(active, GenerateSequence):
         active.state.latents.fill_(float("nan"))
     else:
         for tensor in (*active.state.cache.keys, *active.state.cache.values):

@@ -16,7 +16,7 @@ from flashu_core import (
     Progress,
     UnderstandRequest,
 )
-from flashu_core.engine.generation import preview_evaluations
+from flashu_core.engine.generation import preview_steps
 
 
 def told(engine: Engine, request: GenerateRequest) -> list[Event]:
@@ -26,7 +26,7 @@ def told(engine: Engine, request: GenerateRequest) -> list[Event]:
 
 
 @pytest.mark.parametrize(
-    ("evaluations", "previews", "expected"),
+    ("steps", "previews", "expected"),
     [
         (12, 0, ()),
         (12, 1, (6,)),
@@ -37,27 +37,30 @@ def told(engine: Engine, request: GenerateRequest) -> list[Event]:
         (1, 3, ()),
     ],
 )
-def test_previews_are_evenly_spaced(evaluations: int, previews: int, expected: tuple[int, ...]) -> None:
-    assert preview_evaluations(evaluations, previews) == expected
+def test_previews_are_evenly_spaced(steps: int, previews: int, expected: tuple[int, ...]) -> None:
+    assert preview_steps(steps, previews) == expected
 
 
 def test_there_are_never_more_than_asked() -> None:
-    for evaluations in range(1, 60):
+    for steps in range(1, 60):
         for previews in range(4):
-            behind = preview_evaluations(evaluations, previews)
+            behind = preview_steps(steps, previews)
             assert len(behind) <= previews
-            assert all(0 < evaluation < evaluations for evaluation in behind)
+            assert all(0 < step < steps for step in behind)
 
 
 @pytest.mark.parametrize("policy", ["exact", "flashu"])
 def test_the_picture_is_the_same_with_and_without_them(embedded: Engine, policy: str) -> None:
     embedded.prepare()
-    plain = told(embedded, GenerateRequest(prompt="a red circle", seed=3, points=13, policy=policy))
-    events = told(embedded, GenerateRequest(prompt="a red circle", seed=3, points=13, policy=policy, previews=3))
+    plain = told(embedded, GenerateRequest(prompt="a red circle", seed=3, num_inference_steps=13, acceleration=policy))
+    events = told(
+        embedded,
+        GenerateRequest(prompt="a red circle", seed=3, num_inference_steps=13, acceleration=policy, previews=3),
+    )
     previews = [event for event in events if isinstance(event, Preview)]
     assert [event.index for event in previews] == [0, 1, 2]
     assert not any(isinstance(event, Preview) for event in plain)
-    order = [event.evaluation if isinstance(event, Progress) else "preview" for event in events[:-1]]
+    order = [event.step if isinstance(event, Progress) else "preview" for event in events[:-1]]
     assert order == [1, 2, 3, "preview", 4, 5, 6, "preview", 7, 8, 9, "preview", 10, 11, 12]
     last, unseen = events[-1], plain[-1]
     assert isinstance(last, Finished) and isinstance(unseen, Finished)
@@ -72,10 +75,12 @@ def test_the_picture_is_the_same_with_and_without_them(embedded: Engine, policy:
 
 
 def test_the_estimate_before_the_last_evaluation_is_a_step_along_the_velocity(tiny_engine: Engine) -> None:
-    identity = tiny_engine.submit(GenerateRequest(prompt="a", seed=1, points=4, previews=3))
-    drawing = tiny_engine._active[identity]
+    identity = tiny_engine.submit(
+        GenerateRequest(prompt="a", seed=1, num_inference_steps=4, previews=3, acceleration="exact")
+    )
+    generation = tiny_engine._active[identity]
     tiny_engine.step()
-    state = drawing.state
+    state = generation.state
     assert state is not None and hasattr(state, "estimate")
     assert torch.equal(state.estimate, state.latents)
     before, start = state.latents, state.times[0]
@@ -87,30 +92,34 @@ def test_the_estimate_before_the_last_evaluation_is_a_step_along_the_velocity(ti
 
 
 def test_an_answer_waits_for_one_unit_at_most(tiny_engine: Engine) -> None:
-    drawing = tiny_engine._active[tiny_engine.submit(GenerateRequest(prompt="a", seed=1, points=30, previews=3))]
-    while drawing.entry.stage != "vae_decode":  # the first preview is next
+    generation = tiny_engine._active[
+        tiny_engine.submit(
+            GenerateRequest(prompt="a", seed=1, num_inference_steps=30, previews=3, acceleration="exact")
+        )
+    ]
+    while generation.entry.stage != "vae_decode":  # the first preview is next
         tiny_engine.step()
-    asked = tiny_engine.submit(UnderstandRequest(question="what?", max_new_tokens=1))
+    requested = tiny_engine.submit(UnderstandRequest(question="what?", max_new_tokens=1, acceleration="exact"))
     events = [*tiny_engine.step(), *tiny_engine.step()]
-    assert any(isinstance(event, Finished) and event.request == asked for event in events)
+    assert any(isinstance(event, Finished) and event.request == requested for event in events)
     while not tiny_engine.idle:
         events += tiny_engine.step()
     assert sum(isinstance(event, Preview) for event in events) == 3
 
 
 def test_previews_are_of_one_picture() -> None:
-    with pytest.raises(InvalidRequestError, match="single image"):
-        GenerateRequest(prompt="a", images=2, previews=1)
+    with pytest.raises(InvalidRequestError, match="num_images 1"):
+        GenerateRequest(prompt="a", num_images=2, previews=1, acceleration="exact")
     for previews in (-1, 4):
         with pytest.raises(InvalidRequestError, match="previews"):
-            GenerateRequest(prompt="a", previews=previews)
+            GenerateRequest(prompt="a", previews=previews, acceleration="exact")
 
 
 @pytest.mark.parametrize("policy", ["exact", "flashu", "flashu-fast"])
 def test_the_schedule_sums_up_the_evaluations(embedded: Engine, policy: str) -> None:
     embedded.prepare()
-    result = embedded.generate(GenerateRequest(prompt="a red circle", seed=3, policy=policy))
-    schedule, ran = result.schedule, result.evaluations
+    result = embedded.generate(GenerateRequest(prompt="a red circle", seed=3, acceleration=policy))
+    schedule, ran = result.schedule, result.steps
     assert len(ran) == schedule["evaluations"]
     for kind in ("full", "pruned", "not_needed"):
         assert sum(one.backbone == kind for one in ran) == schedule.get(f"backbone_{kind}", 0)

@@ -21,8 +21,8 @@ COSTS = UnitCosts(
     vae_decode=UnitCost(2.0, 3.0),
     prefill=UnitCost(0.0, 7.0),
     decode=UnitCost(0.5, 0.25),
-    points=50,
-    guidance=5.0,
+    num_inference_steps=50,
+    guidance_scale=5.0,
     pixels=64 * 64,
     policies={"flashu": {"generate": {"points": 0.2}}},
 )
@@ -30,41 +30,55 @@ PICTURE = np.zeros((4, 4, 3), np.uint8)
 
 
 def test_an_exact_picture_is_its_units() -> None:
-    assert COSTS.price(GenerateRequest(prompt="a", points=3)) == 1.5 + 2 * (2 * 4.0 + 2 * 1.0) + 5.0
-    assert COSTS.price(GenerateRequest(prompt="a")) == 1.5 + 49 * 10.0 + 5.0
+    assert (
+        COSTS.price(GenerateRequest(prompt="a", num_inference_steps=3, acceleration="exact"))
+        == 1.5 + 2 * (2 * 4.0 + 2 * 1.0) + 5.0
+    )
+    assert COSTS.price(GenerateRequest(prompt="a", acceleration="exact")) == 1.5 + 49 * 10.0 + 5.0
 
 
 def test_a_branch_that_is_not_read_costs_nothing() -> None:
-    assert COSTS.price(GenerateRequest(prompt="a", points=3, guidance=1.0)) == 1.5 + 2 * 5.0 + 5.0
+    assert (
+        COSTS.price(GenerateRequest(prompt="a", num_inference_steps=3, guidance_scale=1.0, acceleration="exact"))
+        == 1.5 + 2 * 5.0 + 5.0
+    )
 
 
 def test_pictures_and_pixels_are_rows() -> None:
-    assert COSTS.price(GenerateRequest(prompt="a", points=3, images=4)) == 3.0 + 2 * 40.0 + 14.0
-    larger = GenerateRequest(prompt="a", points=3, width=128, height=128)
+    assert (
+        COSTS.price(GenerateRequest(prompt="a", num_inference_steps=3, num_images=4, acceleration="exact"))
+        == 3.0 + 2 * 40.0 + 14.0
+    )
+    larger = GenerateRequest(prompt="a", num_inference_steps=3, width=128, height=128, acceleration="exact")
     assert COSTS.price(larger) == 1.5 + 2 * 40.0 + 14.0
 
 
 def test_an_answer_is_its_prefill_and_its_tokens() -> None:
-    assert COSTS.price(UnderstandRequest(question="a", image=PICTURE, max_new_tokens=1)) == 7.0
-    assert COSTS.price(UnderstandRequest(question="a", image=PICTURE, max_new_tokens=9)) == 7.0 + 8 * 0.75
+    assert COSTS.price(UnderstandRequest(question="a", image=PICTURE, max_new_tokens=1, acceleration="exact")) == 7.0
+    assert (
+        COSTS.price(UnderstandRequest(question="a", image=PICTURE, max_new_tokens=9, acceleration="exact"))
+        == 7.0 + 8 * 0.75
+    )
 
 
 def test_evaluations_are_priced_by_their_kind() -> None:
-    assert COSTS.evaluation(StepPlan(5.0, ffn="pruned"), 1) == 2 * 2.0 + 2 * 1.0
-    assert COSTS.evaluation(StepPlan(5.0, head="reuse", run_backbone=False), 3) == 0.25 + 6 * 0.125
+    assert COSTS.step(StepPlan(5.0, ffn="pruned"), 1) == 2 * 2.0 + 2 * 1.0
+    assert COSTS.step(StepPlan(5.0, head="reuse", run_backbone=False), 3) == 0.25 + 6 * 0.125
     # The null branch runs for a later evaluation that reads it.
-    assert COSTS.evaluation(StepPlan(1.0), 1) == 2 * 4.0 + 2 * 1.0
+    assert COSTS.step(StepPlan(1.0), 1) == 2 * 4.0 + 2 * 1.0
 
 
 def test_the_checkpoint_s_own_policies_count() -> None:
-    flashu = GenerateRequest(prompt="a", policy="flashu")
-    assert COSTS.price(flashu) == COSTS.price(GenerateRequest(prompt="a", policy="flashu", points=10))
-    assert COSTS.price(flashu) < COSTS.price(GenerateRequest(prompt="a", points=10))
+    flashu = GenerateRequest(prompt="a", acceleration="flashu")
+    assert COSTS.price(flashu) == COSTS.price(
+        GenerateRequest(prompt="a", acceleration="flashu", num_inference_steps=10)
+    )
+    assert COSTS.price(flashu) < COSTS.price(GenerateRequest(prompt="a", num_inference_steps=10, acceleration="exact"))
 
 
 @pytest.mark.parametrize("task", ["generate", "vqa"])
 def test_what_no_policy_knows_is_refused(task: str) -> None:
-    for changes in ({"policy": "warp"}, {"overrides": {"warp": 1.0}}):
+    for changes in ({"acceleration": "warp"}, {"overrides": {"warp": 1.0}}):
         with pytest.raises(InvalidRequestError, match="warp"):
             if task == "generate":
                 COSTS.price(GenerateRequest(prompt="a", **changes))  # type: ignore[arg-type]
@@ -74,11 +88,26 @@ def test_what_no_policy_knows_is_refused(task: str) -> None:
 
 @settings(deadline=None)
 @given(st.integers(2, 200), st.integers(1, 8), st.sampled_from(["exact", "flashu"]))
-def test_more_work_is_never_cheaper(points: int, images: int, policy: str) -> None:
-    price = COSTS.price(GenerateRequest(prompt="a", points=points, images=images, policy=policy))
-    assert 0 < price < COSTS.price(GenerateRequest(prompt="a", points=points, images=images, policy="exact")) + 1e-6
+def test_more_work_is_never_cheaper(num_inference_steps: int, images: int, policy: str) -> None:
+    price = COSTS.price(
+        GenerateRequest(prompt="a", num_inference_steps=num_inference_steps, num_images=images, acceleration=policy)
+    )
+    assert (
+        0
+        < price
+        < COSTS.price(
+            GenerateRequest(
+                prompt="a", num_inference_steps=num_inference_steps, num_images=images, acceleration="exact"
+            )
+        )
+        + 1e-6
+    )
     if images < 8:
-        assert price < COSTS.price(GenerateRequest(prompt="a", points=points, images=images + 1, policy=policy))
+        assert price < COSTS.price(
+            GenerateRequest(
+                prompt="a", num_inference_steps=num_inference_steps, num_images=images + 1, acceleration=policy
+            )
+        )
 
 
 @settings(deadline=None)
@@ -109,7 +138,8 @@ def test_a_cost_is_a_time(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"points": 1}, {"pixels": 0}, {"guidance": math.nan}, {"warp": 1}, {"decode": {"warp": 1}}]
+    "changes",
+    [{"num_inference_steps": 1}, {"pixels": 0}, {"guidance_scale": math.nan}, {"warp": 1}, {"decode": {"warp": 1}}],
 )
 def test_something_else_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match="costs"):

@@ -17,7 +17,7 @@ from flashu_core import Engine, EngineConfig, GenerateRequest, Request, Understa
 from flashu_core.acceleration.policies import GenerationPolicy, UnderstandingPolicy
 from flashu_core.checkpoint.load import Checkpoint
 from flashu_core.engine.generation import NULL_WAYS
-from flashu_core.lru_cache import Recent
+from flashu_core.lru_cache import LruCache
 from flashu_core.pathways.understand import PATHS
 
 MIB = 2**20
@@ -46,20 +46,24 @@ def drawn(policy: type, source: random.Random) -> dict[str, float]:
     return overrides
 
 
-def drawing(source: random.Random) -> Request:
+def generation(source: random.Random) -> Request:
     return GenerateRequest(
-        prompt="a", seed=1, policy="flashu", guidance=source.uniform(0, 100), overrides=drawn(GenerationPolicy, source)
+        prompt="a",
+        seed=1,
+        acceleration="flashu",
+        guidance_scale=source.uniform(0, 100),
+        overrides=drawn(GenerationPolicy, source),
     )
 
 
-def asking(source: random.Random) -> Request:
+def question(source: random.Random) -> Request:
     return UnderstandRequest(
         question="what?",
         image=PICTURE if source.random() < 0.5 else None,
         max_new_tokens=source.randint(1, 4),
         temperature=source.uniform(0, 10),
         top_p=source.uniform(0.1, 1),
-        policy="flashu",
+        acceleration="flashu",
         overrides=drawn(UnderstandingPolicy, source),
     )
 
@@ -76,7 +80,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-@pytest.mark.parametrize("make", [drawing, asking])
+@pytest.mark.parametrize("make", [generation, question])
 def test_a_thousand_distinct_values_of_every_parameter(engine: Engine, make: Callable[[random.Random], Any]) -> None:
     source = random.Random(1)
 
@@ -91,14 +95,14 @@ def test_a_thousand_distinct_values_of_every_parameter(engine: Engine, make: Cal
         return engine.memory, resident()
 
     (_, before), (held, after) = run(300), run(700)
-    (least, _) = run(1)
+    (minimum, _) = run(1)
     assert held["caches"] == 0
     # The most that bounded caches can hold: 64 readings of the empty prompt, 8 of what precedes a question, with and
     # without a picture, and 8 lists of neurons.
     model = engine._parts.model
     position = model.backbone_position_size + model.head_position_size
     bound = NULL_WAYS * 2 * position + 2 * PATHS * 64 * position + 8 * 8 * model.config.backbone.layers * 256
-    assert least["shared"] <= bound < MIB * 64
+    assert minimum["shared"] <= bound < MIB * 64
     assert after - before < 24 * MIB, f"it grew by {(after - before) / MIB:.1f} MiB"
 
 
@@ -108,7 +112,7 @@ def test_what_was_used_last_is_kept() -> None:
     def get(key: int) -> int:
         return kept.get(key, lambda: made.append(key) or -key)  # type: ignore[func-returns-value]
 
-    kept: Recent[int, int] = Recent(2)
+    kept: LruCache[int, int] = LruCache(2)
     assert [get(key) for key in (1, 2, 1, 3, 1, 2)] == [-1, -2, -1, -3, -1, -2]
     assert made == [1, 2, 3, 2]
     assert (len(kept), sorted(kept)) == (2, [-2, -1])

@@ -172,7 +172,7 @@ SECONDS = {"prefix": 0.3, "evaluate": 1.0, "vae_decode": 0.7, "prefill": 0.9, "d
 
 
 @dataclass
-class Job:
+class RequestHandle:
     """A request of so many units, each with a key of its own; `arrives` is in units that ran before."""
 
     task: Task
@@ -214,7 +214,7 @@ class Job:
 
 JOBS = st.lists(
     st.builds(
-        Job,
+        RequestHandle,
         task=st.sampled_from(["generate", "vqa"]),
         keys=st.lists(st.integers(0, 2), max_size=6),
         rows=st.integers(1, 5),
@@ -232,14 +232,14 @@ class Machine:
     """Runs jobs to the end under a scheduler and keeps what happened."""
 
     scheduler: Scheduler
-    jobs: Sequence[Job]
+    jobs: Sequence[RequestHandle]
     spread: random.Random = field(default_factory=lambda: random.Random(0))
     units: list[tuple[Unit, dict[int, Entry]]] = field(default_factory=list)
     seconds: Counter[Task] = field(default_factory=Counter)
 
-    def run(self, most: int) -> None:
+    def run(self, maximum: int) -> None:
         waiting = dict(enumerate(sorted(self.jobs, key=lambda job: job.arrives), start=1))
-        for time in range(most):
+        for time in range(maximum):
             entries = {request: job.entry(request) for request, job in waiting.items() if job.arrives <= time}
             unit = self.scheduler.next_unit(entries.values())
             assert (unit is None) == (not entries)
@@ -257,14 +257,14 @@ class Machine:
         assert not waiting, "somebody starved"
 
 
-def units_of(jobs: Sequence[Job]) -> int:
+def units_of(jobs: Sequence[RequestHandle]) -> int:
     return sum(len(job.keys) + 2 for job in jobs) + max(job.arrives for job in jobs) + 1
 
 
 @settings(deadline=None)
 @given(JOBS, st.integers(1, 6), st.floats(0.1, 10.0), st.integers(1, 8), st.integers(1, 80))
 def test_all_requests_end_and_every_unit_is_lawful(
-    jobs: list[Job], max_batch: int, weight: float, rows: int, size: int
+    jobs: list[RequestHandle], max_batch: int, weight: float, rows: int, size: int
 ) -> None:
     bounds: dict[Task, Bound] = {"generate": Bound(rows=rows, size=size), "vqa": Bound(rows=rows, size=size / 2)}
     machine = Machine(Scheduler(max_batch, answer_weight=weight, bounds=bounds), jobs)
@@ -293,8 +293,8 @@ def test_all_requests_end_and_every_unit_is_lawful(
 
 @settings(deadline=None)
 @given(JOBS, st.integers(1, 6))
-def test_same_requests_same_choices(jobs: list[Job], max_batch: int) -> None:
-    copies = [Job(job.task, job.keys, job.rows, job.size, job.priority, job.arrives) for job in jobs]
+def test_same_requests_same_choices(jobs: list[RequestHandle], max_batch: int) -> None:
+    copies = [RequestHandle(job.task, job.keys, job.rows, job.size, job.priority, job.arrives) for job in jobs]
     first, second = Machine(Scheduler(max_batch), jobs), Machine(Scheduler(max_batch), copies)
     first.run(units_of(jobs))
     second.run(units_of(jobs))
@@ -329,7 +329,7 @@ def test_seconds_are_shared_by_weight_while_both_tasks_have_work(
 
 @settings(deadline=None)
 @given(JOBS, st.sampled_from(["generate", "vqa"]))
-def test_a_stream_of_newcomers_starves_nobody(jobs: list[Job], task: Task) -> None:
+def test_a_stream_of_newcomers_starves_nobody(jobs: list[RequestHandle], task: Task) -> None:
     """Requests of one task that end in one unit arrive before every choice; the others still end."""
     scheduler = Scheduler(2, bounds={"generate": Bound(rows=8, size=100), "vqa": Bound(rows=8, size=100)})
     waiting = dict(enumerate(jobs, start=1))

@@ -28,7 +28,7 @@ def test_every_kind_of_unit_is_measured(tiny: Checkpoint) -> None:
     assert 0 < costs.head_reused.seconds(2) < 1.0
     assert costs.backbone_not_needed.seconds(2) > 0
     assert costs.backbone_pruned != costs.backbone_full
-    assert (costs.points, costs.guidance, costs.pixels) == (8, 5.0, 64 * 64)
+    assert (costs.num_inference_steps, costs.guidance_scale, costs.pixels) == (8, 5.0, 64 * 64)
     assert UnitCosts.from_json(json.loads(json.dumps(costs.to_json()))) == costs
 
 
@@ -38,10 +38,13 @@ def test_a_price_is_near_what_a_request_takes(tiny: Checkpoint) -> None:
     engine = Engine(own, EngineConfig(calibrated=False), clock=itertools.count(1.0).__next__)
     engine.warm_up()
     assert engine.costs is not None
-    price = engine.costs.price(GenerateRequest(prompt="a", points=21))
+    price = engine.costs.price(GenerateRequest(prompt="a", num_inference_steps=21, acceleration="exact"))
     assert price == pytest.approx(20 + 2 + 2, abs=0.5)
     picture = np.zeros((8, 8, 3), np.uint8)
-    assert engine.costs.price(UnderstandRequest(question="a", image=picture, max_new_tokens=1)) == 3.0
+    assert (
+        engine.costs.price(UnderstandRequest(question="a", image=picture, max_new_tokens=1, acceleration="exact"))
+        == 3.0
+    )
 
 
 def test_one_row_is_enough_where_no_more_may_run(tiny: Checkpoint) -> None:

@@ -44,7 +44,7 @@ async def test_two_users(
     async with serving(handler) as url:
         command = [sys.executable, "-m", "locust", "-f", str(ROOT / "load_tests" / "locustfile.py"), "--host", url]
         command += ["--headless", "-u", "2", "-r", "2", "-t", "5s", "--json-file", str(report), "--skip-log"]
-        command += ["--workload-seed", "3", "--steps", "9"]
+        command += ["--workload-seed", "3", "--num-inference-steps", "9"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "LOAD_TESTS_API_KEY": "k"}
         ended = await asyncio.to_thread(
             subprocess.run, command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
@@ -55,7 +55,7 @@ async def test_two_users(
     told = {one["name"]: one for one in json.loads(report.with_suffix(".json").read_text())}
     assert sum(one["num_requests"] for one in told.values()) >= len(heard) - 2
     assert all(b"bearer k" in head.lower() for head, _ in heard)
-    workload = Workload(3, Wishes(steps=9))
+    workload = Workload(3, Wishes(num_inference_steps=9))
     expected = {workload.message(task, index).body for task in ("generate", "vqa") for index in range(50)}  # type: ignore[arg-type]
     assert {body for _, body in heard} <= expected
     assert len({body for _, body in heard}) == len(heard)

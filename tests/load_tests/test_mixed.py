@@ -58,7 +58,7 @@ def test_a_short_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert phase["broken"] == 0
     assert any(one.phase == "warm-up" for one in records)
     assert not any(one.phase == "warm-up" and one.counted for one in records)
-    assert sum(one.evaluations > 0 for one in records) == sum(
+    assert sum(one.steps > 0 for one in records) == sum(
         one.task == "generate" and one.outcome == "completed" for one in records
     )
 

@@ -15,10 +15,10 @@ from load_tests.acceptance.target import Target
 
 @pytest.mark.parametrize(("measured", "status"), [(0.5, 0), (2.0, 1)])
 def test_groups_by_name(measured: float, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Rig] = []
+    requested: list[Rig] = []
 
     async def attack(rig: Rig) -> Sequence[Target]:
-        asked.append(rig)
+        requested.append(rig)
         return [Target(name="a wait", unit="s", limit=1.0, measured=measured)]
 
     async def never(_: Rig) -> Sequence[Target]:
@@ -27,7 +27,7 @@ def test_groups_by_name(measured: float, status: int, tmp_path: Path, monkeypatc
     monkeypatch.setattr(promises, "GROUPS", {"one": attack, "other": never})
     options = ["--only", "one", "--threads", "1", "--seed", "7", "--save", "some", "--results", str(tmp_path)]
     assert promises.main(options) == status
-    assert asked == [Rig(threads=1, seed=7)]
+    assert requested == [Rig(threads=1, seed=7)]
     found = json.loads((tmp_path / "some.json").read_text())
     assert [promise["name"] for promise in found["promises"]] == ["a wait"]
     assert found["promises"][0]["verdict"] == ("missed" if status else "met")

@@ -49,14 +49,14 @@ def graphed() -> Showo2:
 def begin(
     model: Showo2, policy: GenerationPolicy, *, tokens: int = 9, images: int = 1, seed: int = 1
 ) -> generate.Generation:
-    points = 12
+    num_inference_steps = 12
     return generate.begin(
         model,
         text=generate.Prompt(loops.example_ids(model, tokens, seed)),
         null=generate.Prompt(loops.example_ids(model, 5, 2)),
         noise=sampler.noise(seed, flops.latent_shape(CONFIG, images)),
-        schedule=make_schedule(policy.techniques, points=points, guidance=4.0),
-        times=sampler.time_grid(points, 3.0),
+        schedule=make_schedule(policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=4.0),
+        times=sampler.time_grid(num_inference_steps, 3.0),
         pruned=flops.pruned_path(CONFIG, policy.ffn_ratio),
     )
 

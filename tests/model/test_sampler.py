@@ -8,11 +8,11 @@ import torch
 from flashu_core.model import sampler
 
 
-@pytest.mark.parametrize("points", [2, 8, 50])
+@pytest.mark.parametrize("num_inference_steps", [2, 8, 50])
 @pytest.mark.parametrize("shift", [1.0, 3.0])
-def test_the_grid_goes_from_noise_to_data(points: int, shift: float) -> None:
-    times = sampler.time_grid(points, shift)
-    assert times.shape == (points,)
+def test_the_grid_goes_from_noise_to_data(num_inference_steps: int, shift: float) -> None:
+    times = sampler.time_grid(num_inference_steps, shift)
+    assert times.shape == (num_inference_steps,)
     assert (times[0], times[-1]) == (0, 1)
     assert (times.diff() > 0).all()
 
@@ -45,7 +45,7 @@ def test_the_noise_is_the_seed_s() -> None:
 def test_zero_temperature_takes_the_likeliest() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.tensor([0.0, 3.0, 2.9])
-    drawn = {sampler.draw_token(logits, temperature=0.0, top_p=1.0, generator=generator) for _ in range(20)}
+    drawn = {sampler.sample_token(logits, temperature=0.0, top_p=1.0, generator=generator) for _ in range(20)}
     assert drawn == {1}
 
 
@@ -56,7 +56,7 @@ def test_the_smallest_numbers_take_the_likeliest_too(temperature: float, top_p: 
     generator = torch.Generator().manual_seed(0)
     for logits in (torch.tensor([0.0, 3.0, 2.9]), torch.tensor([-1e30, 1e30, 0.0]), torch.tensor([-5.0, -4.0, -4.5])):
         drawn = {
-            sampler.draw_token(logits, temperature=temperature, top_p=top_p, generator=generator) for _ in range(9)
+            sampler.sample_token(logits, temperature=temperature, top_p=top_p, generator=generator) for _ in range(9)
         }
         assert drawn == {1}
 
@@ -66,14 +66,14 @@ def test_the_smallest_numbers_take_the_likeliest_too(temperature: float, top_p: 
 def test_scores_that_are_no_numbers_draw_nothing(bad: float, temperature: float) -> None:
     generator = torch.Generator().manual_seed(0)
     with pytest.raises(FloatingPointError, match="token 1"):
-        sampler.draw_token(torch.tensor([0.0, bad, 3.0]), temperature=temperature, top_p=1.0, generator=generator)
+        sampler.sample_token(torch.tensor([0.0, bad, 3.0]), temperature=temperature, top_p=1.0, generator=generator)
 
 
 def shares(logits: list[float], *, temperature: float, top_p: float, draws: int = 4000) -> list[float]:
     """How often each token is drawn."""
     generator = torch.Generator().manual_seed(1)
     tokens = [
-        sampler.draw_token(torch.tensor(logits), temperature=temperature, top_p=top_p, generator=generator)
+        sampler.sample_token(torch.tensor(logits), temperature=temperature, top_p=top_p, generator=generator)
         for _ in range(draws)
     ]
     return [tokens.count(token) / draws for token in range(len(logits))]
@@ -104,7 +104,7 @@ def test_only_the_likeliest_that_hold_top_p_are_drawn(top_p: float, kept: set[in
 def test_a_seed_draws_the_same_token() -> None:
     logits = torch.randn(50)
     first, again = (
-        [sampler.draw_token(logits, temperature=1.0, top_p=0.9, generator=generator) for _ in range(10)]
+        [sampler.sample_token(logits, temperature=1.0, top_p=0.9, generator=generator) for _ in range(10)]
         for generator in (torch.Generator().manual_seed(3), torch.Generator().manual_seed(3))
     )
     assert first == again

@@ -13,7 +13,7 @@ from benchmarks.random_weights import random_module
 from flashu_core.config import MODELS, ModelConfig
 from flashu_core.model import reference
 from flashu_core.model.kv_cache import KeyValueCache
-from flashu_core.model.pass_options import Drop, Levers
+from flashu_core.model.pass_options import Drop, PassOptions
 from flashu_core.model.showo2 import Showo2
 
 TINY = MODELS["tiny"]
@@ -160,8 +160,8 @@ def test_what_is_read_and_what_is_kept_do_not_depend_on_what_else_is_read(
     embeddings = torch.randn(2, 10, 64, generator=torch.Generator().manual_seed(6))
     found = []
     for levers in (
-        Levers(skipped=(frozenset(), skipped), measured=slice(-1, None)),
-        Levers(skipped=(frozenset(), skipped), measured=slice(-1, None), read=read),
+        PassOptions(skipped=(frozenset(), skipped), measured=slice(-1, None)),
+        PassOptions(skipped=(frozenset(), skipped), measured=slice(-1, None), read=read),
     ):
         caches = [model.backbone_cache(1, 15), model.backbone_cache(1, 15)]
         with torch.inference_mode():
@@ -187,7 +187,7 @@ def test_tokens_dropped_behind_the_last_layer_are_nothing_to_what_is_read() -> N
     with torch.inference_mode():
         expected, _ = model.run_backbone(embeddings, [model.backbone_cache(1, 10)], block=6)
         found, _ = model.run_backbone(
-            embeddings, [model.backbone_cache(1, 10)], block=6, levers=Levers(drop=drop, read=1)
+            embeddings, [model.backbone_cache(1, 10)], block=6, levers=PassOptions(drop=drop, read=1)
         )
     torch.testing.assert_close(found, expected[:, -1:], atol=1e-5, rtol=0)
 
@@ -199,7 +199,7 @@ def test_positions_that_nothing_reads_cost_a_last_layer_nothing_but_keys_and_val
 
     def run(read: int | None) -> int:
         return flops.count(
-            lambda: model.run_backbone(tokens, [model.backbone_cache(1, 700)], block=600, levers=Levers(read=read))
+            lambda: model.run_backbone(tokens, [model.backbone_cache(1, 700)], block=600, levers=PassOptions(read=read))
         )
 
     saved = run(None) - run(1)

@@ -20,7 +20,7 @@ NULL = [1, 3]
 
 
 def start(
-    tiny: Checkpoint, ids: list[int], *, seed: int, points: int = 6, guidance: float = 4.0
+    tiny: Checkpoint, ids: list[int], *, seed: int, num_inference_steps: int = 6, guidance_scale: float = 4.0
 ) -> generate.Generation:
     model = tiny.model
     return generate.begin(
@@ -28,8 +28,8 @@ def start(
         text=generate.Prompt(ids),
         null=generate.Prompt(NULL),
         noise=noise(seed, SHAPE),
-        schedule=make_schedule((), points=points, guidance=guidance),
-        times=time_grid(points, 3.0),
+        schedule=make_schedule((), num_inference_steps=num_inference_steps, guidance_scale=guidance_scale),
+        times=time_grid(num_inference_steps, 3.0),
     )
 
 
@@ -40,31 +40,37 @@ def finish(tiny: Checkpoint, state: generate.Generation) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def reference_latents(tiny: Checkpoint, ids: list[int], *, seed: int, points: int, guidance: float) -> torch.Tensor:
+def reference_latents(
+    tiny: Checkpoint, ids: list[int], *, seed: int, num_inference_steps: int, guidance_scale: float
+) -> torch.Tensor:
     """Whole sequences, both branches, no caches."""
     model, size = tiny.model, 17
     rows = [ids, NULL]
     length = max(len(row) for row in rows) + size
     whole = torch.tensor([(row + [0] * length)[:length] for row in rows])
-    latents, times = noise(seed, SHAPE), time_grid(points, 3.0).tolist()
+    latents, times = noise(seed, SHAPE), time_grid(num_inference_steps, 3.0).tolist()
     for begin, end in itertools.pairwise(times):
         velocity = reference.velocities(
             model, whole, [len(row) for row in rows], latents.repeat(2, 1, 1, 1), torch.tensor([begin, begin])
         )
-        latents = latents + (velocity[1:] + guidance * (velocity[:1] - velocity[1:])) * (end - begin)
+        latents = latents + (velocity[1:] + guidance_scale * (velocity[:1] - velocity[1:])) * (end - begin)
     return latents
 
 
-@pytest.mark.parametrize("guidance", [0.0, 1.0, 4.0])
+@pytest.mark.parametrize("guidance_scale", [0.0, 1.0, 4.0])
 @pytest.mark.parametrize("ids", PROMPTS, ids=["short", "long"])
-def test_the_loop_is_the_references(tiny: Checkpoint, ids: list[int], guidance: float) -> None:
-    expected = reference_latents(tiny, ids, seed=1, points=6, guidance=guidance)
-    found = finish(tiny, start(tiny, ids, seed=1, guidance=guidance))
+def test_the_loop_is_the_references(tiny: Checkpoint, ids: list[int], guidance_scale: float) -> None:
+    expected = reference_latents(tiny, ids, seed=1, num_inference_steps=6, guidance_scale=guidance_scale)
+    found = finish(tiny, start(tiny, ids, seed=1, guidance_scale=guidance_scale))
     assert (found - expected).abs().max() < 1e-4
 
 
 def test_requests_at_different_evaluations_share_batches(tiny: Checkpoint) -> None:
-    options = [{"seed": 1, "points": 5}, {"seed": 2, "points": 9, "guidance": 1.0}, {"seed": 3, "points": 7}]
+    options = [
+        {"seed": 1, "num_inference_steps": 5},
+        {"seed": 2, "num_inference_steps": 9, "guidance_scale": 1.0},
+        {"seed": 3, "num_inference_steps": 7},
+    ]
     prompts = [PROMPTS[0], PROMPTS[1], NULL]
     alone = [finish(tiny, start(tiny, ids, **kind)) for ids, kind in zip(prompts, options, strict=True)]  # type: ignore[arg-type]
     states = [start(tiny, ids, **kind) for ids, kind in zip(prompts, options, strict=True)]  # type: ignore[arg-type]
@@ -85,7 +91,7 @@ def test_branches_that_nothing_reads_are_not_computed(tiny: Checkpoint, monkeypa
         rows.append(x.shape[0])
         return run(x, *others, **named)
 
-    states = [start(tiny, PROMPTS[0], seed=1, guidance=guidance) for guidance in (4.0, 1.0, 0.0)]
+    states = [start(tiny, PROMPTS[0], seed=1, guidance_scale=guidance_scale) for guidance_scale in (4.0, 1.0, 0.0)]
     monkeypatch.setattr(tiny.model, "run_backbone", counted)
     for state in states:
         generate.advance(tiny.model, [state], Spans(CPU))

@@ -35,15 +35,15 @@ def pruned(model: Showo2, ratio: float = 0.25) -> NeuronPath:
 
 
 def start(
-    model: Showo2, prompt: int, policy: GenerationPolicy = FLASHU.generate, points: int = 16
+    model: Showo2, prompt: int, policy: GenerationPolicy = FLASHU.generate, num_inference_steps: int = 16
 ) -> generate.Generation:
     return generate.begin(
         model,
         text=generate.Prompt(PROMPTS[prompt]),
         null=generate.Prompt(NULL),
         noise=noise(prompt, SHAPE),
-        schedule=make_schedule(policy.techniques, points=points, guidance=4.0),
-        times=time_grid(points, 3.0),
+        schedule=make_schedule(policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=4.0),
+        times=time_grid(num_inference_steps, 3.0),
         pruned=pruned(model),
     )
 
@@ -70,7 +70,7 @@ def test_requests_at_different_evaluations_keep_to_themselves(tiny: Checkpoint) 
     shared = 0
     while waiting := [state for state in states if not state.done]:
         batch = max(([s for s in waiting if s.work == state.work] for state in waiting), key=len)
-        shared += len(batch) > 1 and len({state.evaluation for state in batch}) > 1
+        shared += len(batch) > 1 and len({state.step for state in batch}) > 1
         step(model, *batch)
     assert shared > 5
     assert [len(state.skipped) for state in states] == [1, 2, 3]
@@ -97,7 +97,7 @@ def test_what_ran_is_what_the_model_was_told(tiny: Checkpoint, monkeypatch: pyte
     state = start(model, 0, replace(FLASHU.generate, skip_ratio=0.5))
     # Measured anew while layers are still left out: the record is of those that were, not of those chosen next.
     state.schedule = Schedule(
-        replace(plan, measure=0.75) if evaluation == 3 else plan for evaluation, plan in enumerate(state.schedule)
+        replace(plan, measure=0.75) if step == 3 else plan for step, plan in enumerate(state.schedule)
     )
     assert state.schedule[3].layers == "measured" and state.schedule[3].run_backbone
     monkeypatch.setattr(generate.Prompt, "read", read_unseen(generate.Prompt.read, told))
@@ -146,16 +146,16 @@ def test_what_nothing_reads_changes_nothing(tiny: Checkpoint) -> None:
 
 def test_a_layer_that_is_left_out_is_left_out_of_the_text_too(tiny: Checkpoint) -> None:
     """One evaluation without a layer is the evaluation of a model that has no such layer."""
-    model, left_out = tiny.model, 1
-    state = start(model, 1, GenerationPolicy(skip_ratio=0.3, skip_interval=9), points=12)
+    model, skipped_layers = tiny.model, 1
+    state = start(model, 1, GenerationPolicy(skip_ratio=0.3, skip_interval=9), num_inference_steps=12)
     step(model, state)
-    state.skipped = frozenset({left_out})
+    state.skipped = frozenset({skipped_layers})
     before, time = state.latents, state.times[1]
     step(model, state)
     assert state.velocity is not None
     config = replace(model.config, backbone=replace(model.config.backbone, layers=model.config.backbone.layers - 1))
     smaller = Showo2(config).eval().requires_grad_(False)
-    layers = [layer for index, layer in enumerate(model.backbone.layers) if index != left_out]
+    layers = [layer for index, layer in enumerate(model.backbone.layers) if index != skipped_layers]
     smaller.load_state_dict(model.state_dict() | {}, strict=False)
     smaller.backbone.layers = torch.nn.ModuleList(layers)
     rows = [PROMPTS[1], NULL]
@@ -271,7 +271,10 @@ def test_answers_at_different_tokens_keep_to_themselves(tiny: Checkpoint) -> Non
 
 @pytest.mark.parametrize("policy", [GenerationPolicy(), GenerationPolicy(hybrid_threshold=1.0, skip_ratio=0.5)])
 def test_neutral_settings_are_bit_equal_to_exact(tiny: Checkpoint, policy: GenerationPolicy) -> None:
-    exact, neutral = start(tiny.model, 0, GenerationPolicy(), points=6), start(tiny.model, 0, policy, points=6)
+    exact, neutral = (
+        start(tiny.model, 0, GenerationPolicy(), num_inference_steps=6),
+        start(tiny.model, 0, policy, num_inference_steps=6),
+    )
     while not exact.done:
         step(tiny.model, exact)
         step(tiny.model, neutral)

@@ -137,10 +137,10 @@ def test_a_question_without_a_picture_is_read_as_the_reference_reads_it(
         generator=torch.Generator(),
         spans=Spans(CPU),
     )
-    asked = SYSTEM[:-1] + SUFFIX[1:]
-    assert state.prompt_tokens == len(asked)
+    requested = SYSTEM[:-1] + SUFFIX[1:]
+    assert state.prompt_tokens == len(requested)
     while True:
-        expected = reference_logits(model, asked + state.tokens[:-1])
+        expected = reference_logits(model, requested + state.tokens[:-1])
         assert (state.logits - expected).abs().max() < 1e-4
         assert state.tokens[-1] == int(expected.argmax())
         if state.done:

@@ -27,11 +27,11 @@ from server.app import create_app
 from server.connections.protocol import ConnectionLimits, guarded_protocol
 from server.images.pool import ImagePool
 from server.settings import Settings
-from server.worker.admission import Room
+from server.worker.admission import QueueLimits
 from server.worker.child_process import PROGRAM
 from server.worker.client import Worker
 from server.worker.protocol import Load
-from server.worker.supervisor import Patience
+from server.worker.supervisor import WorkerTimeouts
 
 # Two processes may share few cores with other tests; nothing here is to fail for that.
 PATIENCE_S = 60.0
@@ -152,12 +152,12 @@ def real() -> Iterator[Live]:
 
 
 @contextlib.asynccontextmanager
-async def _working(engine: Any, *, wait: bool = True, **patience: Any) -> AsyncIterator[Worker]:
+async def _working(engine: Any, *, wait: bool = True, **timeouts: Any) -> AsyncIterator[Worker]:
     """A worker before which six may wait, on an engine that no test shares."""
     worker = Worker(
-        Load(model=None, engine=EngineConfig(), policy="exact", log_level="warning"),
-        Room(seconds=600.0, requests=6, request_seconds=600.0),
-        Patience(**{"unit_s": 600.0, **patience}),
+        Load(model=None, engine=EngineConfig(), acceleration="exact", log_level="warning"),
+        QueueLimits(seconds=600.0, requests=6, request_seconds=600.0),
+        WorkerTimeouts(**{"unit_s": 600.0, **timeouts}),
         program=engine.program,
     )
     worker.start()

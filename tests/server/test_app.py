@@ -53,24 +53,24 @@ class Served:
             assert time.monotonic() < ends
             time.sleep(0.02)
 
-    def draw(self, points: int) -> httpx.Response:
-        body = {"prompt": "a red circle", "num_inference_steps": points}
+    def draw(self, num_inference_steps: int) -> httpx.Response:
+        body = {"prompt": "a red circle", "num_inference_steps": num_inference_steps}
         return httpx.post(f"{self.url}/v1/generate", json=body, timeout=GENEROUS_S)
 
     def ask(self, image: str) -> httpx.Response:
         body = {"question": "what?", "image": image, "max_new_tokens": 1}
         return httpx.post(f"{self.url}/v1/vqa", json=body, timeout=GENEROUS_S)
 
-    def stream(self, points: int) -> list[str]:
+    def stream(self, num_inference_steps: int) -> list[str]:
         """The names of a stream's events, to its end."""
-        body = {"prompt": "a red circle", "num_inference_steps": points, "stream": True}
+        body = {"prompt": "a red circle", "num_inference_steps": num_inference_steps, "stream": True}
         with httpx.stream("POST", f"{self.url}/v1/generate", json=body, timeout=GENEROUS_S) as response:
             assert response.status_code == 200
             return [line.removeprefix("event: ") for line in response.iter_lines() if line.startswith("event: ")]
 
-    def begin(self, pool: ThreadPoolExecutor, count: int, points: int) -> list[Future[httpx.Response]]:
+    def begin(self, pool: ThreadPoolExecutor, count: int, num_inference_steps: int) -> list[Future[httpx.Response]]:
         """Requests that all are inside when it returns."""
-        futures = [pool.submit(self.draw, points) for _ in range(count)]
+        futures = [pool.submit(self.draw, num_inference_steps) for _ in range(count)]
         self.wait_until_inside(count)
         return futures
 
@@ -195,14 +195,14 @@ def test_the_end_waits_for_no_picture(tmp_path: Path) -> None:
         processes = served.image_processes()
         for pid in processes:
             os.kill(pid, signal.SIGSTOP)
-        asked = [pool.submit(served.ask, DOT) for _ in range(3)]
+        requested = [pool.submit(served.ask, DOT) for _ in range(3)]
         time.sleep(0.5)  # for two to be begun and one to wait
         begun = time.monotonic()
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(GENEROUS_S) == 0
         assert time.monotonic() - begun < 30  # it would be image_decode_timeout_s for each
         assert all(gone(pid) for pid in processes)
-        for answer in asked:
+        for answer in requested:
             assert (answer.result().status_code, answer.result().json()["error"]["code"]) == (503, "draining")
 
 

@@ -173,10 +173,10 @@ def test_every_metric_has_its_name_type_and_labels(serving: Any) -> None:
 
         # What the answers tell is what is counted.
         drawn = [answer for answer in answers if answer["task"] == "generate"]
-        asked = [answer for answer in answers if answer["task"] == "vqa"]
+        requested = [answer for answer in answers if answer["task"] == "vqa"]
         assert value("request_duration_seconds_count", task="generate") == len(drawn) + 1  # OpenAI's route
-        assert value("request_duration_seconds_count", task="vqa") == len(asked) + 1
-        assert value("queue_time_seconds_count", task="vqa") == len(asked) + 1
+        assert value("request_duration_seconds_count", task="vqa") == len(requested) + 1
+        assert value("queue_time_seconds_count", task="vqa") == len(requested) + 1
         assert value("requests_total", task="generate", policy="", status="400") == 1
         assert value("requests_total", task="generate", policy="exact", status="200") == 1
         for kind in ("full", "pruned", "not_needed"):
@@ -185,14 +185,14 @@ def test_every_metric_has_its_name_type_and_labels(serving: Any) -> None:
         assert value("head_passes_total", kind="reused") > 0
         assert value("build_info", version=__version__, model="shapes-64") == 1
         assert value("images_total") == len(drawn) + 1
-        generated = sum(answer["usage"]["completion_tokens"] for answer in asked)
+        generated = sum(answer["usage"]["completion_tokens"] for answer in requested)
         assert 0 < generated < value("tokens_total", kind="generated") <= generated + 4  # OpenAI's route
-        assert value("tokens_total", kind="prompt") > sum(answer["usage"]["prompt_tokens"] for answer in asked)
+        assert value("tokens_total", kind="prompt") > sum(answer["usage"]["prompt_tokens"] for answer in requested)
         assert value("layers_skipped_total", task="generate") > 0
-        assert value("visual_tokens_total", kind="kept") == 16 * len(asked)
+        assert value("visual_tokens_total", kind="kept") == 16 * len(requested)
         assert value("accelerator_memory_bytes", kind="weights") > 1e7
-        evaluations = sum(answer["schedule"]["evaluations"] for answer in drawn)
-        assert value("evaluation_seconds_count") == evaluations + 4
+        steps = sum(answer["schedule"]["evaluations"] for answer in drawn)
+        assert value("evaluation_seconds_count") == steps + 4
         backbone = sum(answer["timings_ms"]["backbone"] for answer in drawn if answer["acceleration"] == "exact")
         measured = value("component_seconds_sum", task="generate", policy="exact", component="backbone")
         assert abs(measured - backbone / 1000) < 1e-9
@@ -258,12 +258,12 @@ def test_every_error_has_its_series() -> None:
 def test_durations_are_of_what_was_answered_to_its_end(toy: Any, serving: Any) -> None:
     with serving(toy(step_s=0.002), max_body_bytes=100_000) as live:
         live.wait_until_ready()
-        asked = {"prompt": "a red circle"}
-        assert live.client.post("/v1/generate", json=asked).status_code == 200
-        assert live.client.post("/v1/generate", json={**asked, "stream": True}).text.endswith("\n\n")
+        requested = {"prompt": "a red circle"}
+        assert live.client.post("/v1/generate", json=requested).status_code == 200
+        assert live.client.post("/v1/generate", json={**requested, "stream": True}).text.endswith("\n\n")
         assert live.client.post("/v1/generate", json={"prompt": "x" * 200_000}).status_code == 413
         assert live.client.post("/v1/generate", json={"prompt": "refuse"}).status_code == 500
-        long = {**asked, "stream": True, "num_inference_steps": 1000}
+        long = {**requested, "stream": True, "num_inference_steps": 1000}
         assert "deadline_exceeded" in live.client.post("/v1/generate", json={**long, "timeout_s": 0.5}).text
         with live.client.stream("POST", "/v1/generate", json=long) as response:
             assert "event: progress" in next(response.iter_lines())

@@ -22,7 +22,7 @@ from flashu_core import (
     CancelledError,
     ConfigurationError,
     DeadlineExceededError,
-    Evaluation,
+    DenoisingStep,
     Event,
     Failed,
     Finished,
@@ -55,8 +55,8 @@ class ToyEngine:
             dtype="float32",
             device="cpu",
             sizes=((64, 64), (96, 64)),
-            points=5,
-            guidance=5.0,
+            num_inference_steps=5,
+            guidance_scale=5.0,
             policies=("exact", "flashu"),
             max_prompt_tokens=256,
         )
@@ -71,8 +71,8 @@ class ToyEngine:
             vae_decode=UnitCost(0.0, 0.0),
             prefill=cost,
             decode=cost,
-            points=self.info.points,
-            guidance=self.info.guidance,
+            num_inference_steps=self.info.num_inference_steps,
+            guidance_scale=self.info.guidance_scale,
             pixels=64 * 64,
         )
         self._folder = folder
@@ -210,22 +210,22 @@ class ToyEngine:
 
 
 def _draw(identity: int, request: GenerateRequest, done: int, waited: float) -> list[Event]:
-    of = (request.points or 5) - 1
+    of = (request.num_inference_steps or 5) - 1
     progress = Progress(identity, done + 1, of)
     if done + 1 < of:
         return [progress]
     seed = 0 if request.seed is None else request.seed
-    seeds = tuple(seed + index for index in range(request.images))
+    seeds = tuple(seed + index for index in range(request.num_images))
     text = zlib.crc32(request.prompt.encode())
     shape = (request.height or 64, request.width or 64, 3)
     result = GenerateResult(
         images=tuple(np.random.default_rng([text, s]).integers(0, 256, shape).astype(np.uint8) for s in seeds),
         seeds=seeds,
-        points=of + 1,
-        guidance=5.0 if request.guidance is None else request.guidance,
-        policy=request.policy,
+        num_inference_steps=of + 1,
+        guidance_scale=5.0 if request.guidance_scale is None else request.guidance_scale,
+        acceleration=request.acceleration,
         schedule={"evaluations": of},
-        evaluations=(Evaluation(backbone="full", head="computed"),) * of,
+        steps=(DenoisingStep(backbone="full", head="computed"),) * of,
         prompt_tokens=len(request.prompt.split()),
         timings={"backbone": 1.0 * of, "queue": waited, "total": 1.0 * of},
     )
@@ -248,7 +248,7 @@ def _name(identity: int, request: Any, done: int, waited: float) -> list[Event]:
         finish_reason="length" if cut else "stop",
         prompt_tokens=7,
         completion_tokens=4,
-        policy=request.policy,
+        acceleration=request.acceleration,
         schedule={"prefills": 1},
         timings={"prefill": 1.0, "queue": waited, "time_to_first_token": 1.0, "total": 1.0},
     )

@@ -20,8 +20,8 @@ EXACT = Variant(name="exact", policy="exact")
 def test_everything_is_run_and_kept_apart(embedded: Engine) -> None:
     image = render(sample_scene(grading_rng(5)), 64)
     requests = [
-        GenerateRequest(prompt="a red circle", seed=index, points=3) if index % 3 else
-        UnderstandRequest(question="what?", image=image, max_new_tokens=2)
+        GenerateRequest(prompt="a circle", seed=index, num_inference_steps=3, acceleration="exact") if index % 3 else
+        UnderstandRequest(question="what?", image=image, max_new_tokens=2, acceleration="exact")
         for index in range(20)
     ]  # fmt: skip
     found = dict(run_all(embedded, requests, "test"))
@@ -32,7 +32,7 @@ def test_everything_is_run_and_kept_apart(embedded: Engine) -> None:
 
 def test_grades_are_those_of_the_graders(embedded: Engine) -> None:
     prompts = grading_prompts(6, 9)
-    graded, judged = grade_pictures(embedded, prompts, EXACT, points=12)
+    graded, judged = grade_pictures(embedded, prompts, EXACT, num_inference_steps=12)
     assert len(judged) == 6
     assert graded.overall.mean == pytest.approx(sum(good for _, _, good in judged) / 6)
     answered, kinds = grade_answers(embedded, 12, EXACT)
@@ -41,7 +41,7 @@ def test_grades_are_those_of_the_graders(embedded: Engine) -> None:
 
 def test_the_command_writes_figures_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output, pictures = tmp_path / "eval.json", tmp_path / "sheet.png"
-    evaluate(None, prompts=6, questions=5, steps=4, output=output, pictures=pictures)
+    evaluate(None, prompts=6, questions=5, num_inference_steps=4, output=output, pictures=pictures)
     record = json.loads(output.read_text())
     assert set(record["policies"]["exact"]["categories"]) == {
         *("single_object", "two_objects", "counting", "colours", "position", "colour_attribution")
@@ -54,7 +54,7 @@ def test_the_command_writes_figures_and_pictures(tmp_path: Path, capsys: pytest.
 
 def test_times_are_measured_anew_without_the_grades(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "eval.json"
-    evaluate(None, prompts=6, questions=5, steps=4, output=output)
+    evaluate(None, prompts=6, questions=5, num_inference_steps=4, output=output)
     before = json.loads(output.read_text())
     evaluate(None, output=output, retime=True)
     after = json.loads(output.read_text())

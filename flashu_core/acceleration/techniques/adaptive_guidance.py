@@ -21,7 +21,7 @@ class AdaptiveGuidance:
 
     def plan(self, step: Step, plan: StepPlan) -> StepPlan:
         """Weakens the guidance until the last evaluations."""
-        return plan if step.within_last(self.last) else replace(plan, guidance=plan.guidance * self.low)
+        return plan if step.within_last(self.last) else replace(plan, guidance_scale=plan.guidance_scale * self.low)
 
     def alike(self, steps: Steps) -> Flags:
         """Those before the last evaluations, and those."""

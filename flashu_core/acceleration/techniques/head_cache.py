@@ -23,13 +23,13 @@ class HeadCache:
 
     def plan(self, step: Step, plan: StepPlan) -> StepPlan:
         """Uses the state again where one is stored and not due."""
-        first = step.evaluation < self.interval
-        if first or step.evaluation % self.interval == 0 or step.within_last(self.last):
+        first = step.index < self.interval
+        if first or step.index % self.interval == 0 or step.within_last(self.last):
             return plan
         return replace(plan, head="reuse")
 
     def alike(self, steps: Steps) -> Flags:
         """Those that compute, and those that use a state again."""
-        number = steps.evaluations
+        number = steps.indices
         computes: Flags = (number < self.interval) | (number % self.interval == 0) | steps.within_last(self.last)
         return computes

@@ -28,13 +28,13 @@ class LayerSkipping:
         """Measures, then leaves out what was measured."""
         if self.ratio == 0.0 or step.within_last(self.last):
             return plan
-        if (step.evaluation - 1) % self.interval == 0:
+        if (step.index - 1) % self.interval == 0:
             return replace(plan, measure=self.ratio)
         return replace(plan, layers="measured")
 
     def alike(self, steps: Steps) -> Numbers:
         """The last evaluations, those that measure, and those that leave layers out."""
-        first = (steps.evaluations - 1) % self.interval == 0
+        first = (steps.indices - 1) % self.interval == 0
         return np.where(steps.within_last(self.last), 0, np.where(first, 1, 2))
 
 

@@ -21,9 +21,9 @@ class TokenPruning:
 
     def plan(self, step: Step, plan: StepPlan) -> StepPlan:
         """Drops in the prefill."""
-        return replace(plan, drop=self.ratio, drop_layer=self.layer) if step.evaluation == 1 else plan
+        return replace(plan, drop=self.ratio, drop_layer=self.layer) if step.index == 1 else plan
 
     def alike(self, steps: Steps) -> Flags:
         """The prefill, and all others."""
-        prefill: Flags = steps.evaluations == 1
+        prefill: Flags = steps.indices == 1
         return prefill

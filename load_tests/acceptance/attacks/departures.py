@@ -10,11 +10,11 @@ from load_tests.acceptance.attacks.rig import Rig
 from load_tests.acceptance.faults import Faults
 from load_tests.acceptance.target import Target
 from load_tests.bench.client import Client
-from load_tests.bench.scrape import EVALUATION, histogram_quantile, scrape
+from load_tests.bench.scrape import STEP, histogram_quantile, scrape
 
 _HANG_S = 2.0  # of our server: its default, 10 s, is meant for larger models
 _GRACE_S = 30.0
-_FREE_S, _TOLD_S, _AGAIN_S, _ORPHAN_S, _UNREADY_S = 0.2, 1.0, 5.0, 5.0, 1.0
+_FREE_S, _NOTIFIED_S, _AGAIN_S, _ORPHAN_S, _UNREADY_S = 0.2, 1.0, 5.0, 5.0, 1.0
 
 
 async def run(rig: Rig) -> Sequence[Target]:
@@ -37,7 +37,7 @@ async def run(rig: Rig) -> Sequence[Target]:
 
 async def _leave(faults: Faults) -> list[Target]:
     await faults.draw()
-    unit_s = histogram_quantile({}, await scrape(faults.client), EVALUATION, 1.0) or 0.0
+    unit_s = histogram_quantile({}, await scrape(faults.client), STEP, 1.0) or 0.0
     left = {
         "while it runs": await faults.leave(),
         "in a stream": await faults.leave(stream=True),
@@ -60,21 +60,21 @@ async def _leave(faults: Faults) -> list[Target]:
 
 async def _die(faults: Faults, load_s: float) -> list[Target]:
     targets = []
-    for number, patience in ((signal.SIGKILL, 0.0), (signal.SIGSEGV, 0.0), (signal.SIGSTOP, _HANG_S)):
+    for number, timeout in ((signal.SIGKILL, 0.0), (signal.SIGSEGV, 0.0), (signal.SIGSTOP, _HANG_S)):
         death = await faults.signal_worker(number)
-        told = all(status == 503 for status in death.statuses)
+        notified = all(status == 503 for status in death.statuses)
         targets += [
             Target(
                 name=f"{number.name} of the worker: all inside told 503",
                 unit="s",
-                limit=patience + _TOLD_S,
-                measured=death.told_s if told else None,
-                note=listed(death.statuses) if not told else f"its patience is {patience:g} s" if patience else "",
+                limit=timeout + _NOTIFIED_S,
+                measured=death.notified_s if notified else None,
+                note=listed(death.statuses) if not notified else f"its patience is {timeout:g} s" if timeout else "",
             ),
             Target(
                 name=f"{number.name} of the worker: the next picture",
                 unit="s",
-                limit=patience + _AGAIN_S + load_s,
+                limit=timeout + _AGAIN_S + load_s,
                 measured=death.again_s,
                 note=f"starting the server took {load_s:.1f} s",
             ),
@@ -87,7 +87,7 @@ async def _drain(faults: Faults) -> list[Target]:
     ended = drained.exit_status == 0
     return [
         Target(name="SIGTERM: no longer ready", unit="s", limit=_UNREADY_S, measured=drained.unready_s),
-        Target(name=f"SIGTERM: lost of {drained.inside} inside", unit="", limit=0, measured=drained.lost),
+        Target(name=f"SIGTERM: lost of {drained.under_way} inside", unit="", limit=0, measured=drained.lost),
         Target(
             name="SIGTERM: status 0",
             unit="s",

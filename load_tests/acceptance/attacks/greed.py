@@ -43,7 +43,7 @@ async def _work(base_url: str, key: str) -> Target:
         name=f"evaluations done of a key that may use {_WORK}",
         unit="",
         limit=_WORK * _TOLERATED,
-        measured=found.evaluations,
+        measured=found.steps,
         note="; ".join(f"{status}, {count} times" for status, count in found.statuses.items()),
     )
 

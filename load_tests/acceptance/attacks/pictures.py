@@ -71,7 +71,7 @@ async def send(server: ServerProcess, client: Client, name: str, file: bytes) ->
     message = Message(path="/v1/vqa", body=form(file), media=FORM)
     front = psutil.Process(server.pid)
     loop = asyncio.get_running_loop()
-    asking = asyncio.create_task(_ask(client))
+    question = asyncio.create_task(_ask(client))
     try:
         async with (
             watched(lambda: [front]) as memory,
@@ -82,7 +82,7 @@ async def send(server: ServerProcess, client: Client, name: str, file: bytes) ->
             replies = await asyncio.gather(*(client.exchange(message) for _ in range(_TOGETHER)))
             seconds = loop.time() - begun
     finally:
-        question_s = await _stopped(asking)
+        question_s = await _stopped(question)
     used = processor_s(front_end_of(server.pid))
     await asyncio.sleep(_AFTER_S)
     return Sent(
@@ -167,10 +167,10 @@ async def _ask(client: Client) -> float:
     return max(longest, loop.time() - begun)  # what still waits has waited so long
 
 
-async def _stopped(asking: asyncio.Task[float]) -> float:
+async def _stopped(question: asyncio.Task[float]) -> float:
     await asyncio.sleep(0)  # or one that has not begun would have nothing to say
-    asking.cancel()
-    return await asking
+    question.cancel()
+    return await question
 
 
 def _good(status: int | None) -> bool:

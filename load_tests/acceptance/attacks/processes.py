@@ -21,7 +21,7 @@ from load_tests.acceptance.faults import Faults
 from load_tests.acceptance.server_process import ServerProcess
 from load_tests.acceptance.target import Target
 from load_tests.bench.client import Client, Message
-from load_tests.bench.scrape import EVALUATION, histogram_quantile, scrape
+from load_tests.bench.scrape import STEP, histogram_quantile, scrape
 
 _HANG_S = 2.0
 _PAUSE_S = 10.0
@@ -59,15 +59,15 @@ async def hang_after_pause(server: ServerProcess, pause_s: float = _PAUSE_S) -> 
     for pid in both:
         os.kill(pid, signal.SIGCONT)
     await picture
-    unit_s = histogram_quantile({}, await scrape(faults.client), EVALUATION, 0.5) or 0.0
-    told_s, statuses = await faults.stop_worker()
-    told = set(statuses) == {503}
+    unit_s = histogram_quantile({}, await scrape(faults.client), STEP, 0.5) or 0.0
+    notified_s, statuses = await faults.stop_worker()
+    notified = set(statuses) == {503}
     return Target(
         name=f"a hang after a pause of everything of {pause_s:g} s: all inside told 503",
         unit="s",
         limit=max(_HANG_S, 2 * unit_s) + _NOTICED_S,
-        measured=told_s if told else None,
-        note=f"its patience is {_HANG_S:g} s" if told else f"after {told_s:.1f} s: {listed(statuses)}",
+        measured=notified_s if notified else None,
+        note=f"its patience is {_HANG_S:g} s" if notified else f"after {notified_s:.1f} s: {listed(statuses)}",
     )
 
 

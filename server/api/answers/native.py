@@ -54,7 +54,7 @@ class _Answer(_Out):
     """What was sent and had no effect, where something had none."""
 
 
-class EvaluationOut(_Out):
+class DenoisingStepOut(_Out):
     """What one evaluation ran."""
 
     backbone: Literal["full", "pruned", "not_needed"]
@@ -69,7 +69,7 @@ class GenerateDone(_Answer):
     """The end of a stream of pictures."""
 
     task: Literal["generate"] = "generate"
-    evaluations: list[EvaluationOut]
+    evaluations: list[DenoisingStepOut]
     """What ran, one by one; `schedule` holds their sums."""
     size: str
     output_format: OutputFormat

@@ -90,4 +90,4 @@ class CompletionBody(TextBody):
 
     def questions(self) -> list[VqaFields]:
         """The native bodies, one for each prompt."""
-        return [self._asking(prompt, self.max_tokens or _DEFAULT_TOKENS) for prompt in self.prompts]
+        return [self._understanding(prompt, self.max_tokens or _DEFAULT_TOKENS) for prompt in self.prompts]

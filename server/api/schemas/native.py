@@ -115,7 +115,7 @@ class WorkFields(Body):
     """Seconds after which the result is of no use; null takes the server's default."""
 
 
-class DrawingFields(WorkFields):
+class GenerationFields(WorkFields):
     """How to draw, without the prompt."""
 
     negative_prompt: Text = ""
@@ -161,7 +161,7 @@ class DrawingFields(WorkFields):
         return int(width), int(height)
 
 
-class GenerateBody(DrawingFields):
+class GenerateBody(GenerationFields):
     """What to draw."""
 
     prompt: FilledText
@@ -174,13 +174,13 @@ class GenerateBody(DrawingFields):
         return GenerateRequest(
             prompt=self.prompt,
             negative_prompt=self.negative_prompt,
-            images=self.n,
+            num_images=self.n,
             width=width,
             height=height,
-            points=self.num_inference_steps,
-            guidance=self.guidance_scale,
+            num_inference_steps=self.num_inference_steps,
+            guidance_scale=self.guidance_scale,
             seed=self.seed,
-            policy=policy,
+            acceleration=policy,
             overrides=overrides,
             previews=self.partial_images,
             priority=self.priority,
@@ -225,7 +225,7 @@ class VqaFields(AnswerFields):
             stop=stop,
             logprobs=logprobs,
             seed=self.seed,
-            policy=policy,
+            acceleration=policy,
             overrides=overrides,
             priority=self.priority,
             deadline=deadline,
@@ -240,7 +240,7 @@ class VqaBody(VqaFields):
     has the extra for it; by default up to 64 million pixels and, with the rest of the body, 20 MiB."""
 
 
-class InferFields(DrawingFields, AnswerFields):
+class InferFields(GenerationFields, AnswerFields):
     """Either task, without the picture: the fields of the multipart form. Those of the other task are not read."""
 
     task: Task | Literal["auto"] = "auto"
@@ -263,7 +263,7 @@ class InferFields(DrawingFields, AnswerFields):
 
     def as_generate(self) -> GenerateBody:
         """The body of a drawing."""
-        return GenerateBody(prompt=self.text, **_values(self, DrawingFields))
+        return GenerateBody(prompt=self.text, **_values(self, GenerationFields))
 
     def as_vqa(self) -> VqaFields:
         """The body of a question."""

@@ -84,7 +84,7 @@ class OpenAIBody(OpenBody):
     size: Annotated[str, StringConstraints(pattern=f"^auto$|{SIZE}")] | None = None
     """WIDTHxHEIGHT, one of those the model draws; auto and null take its default."""
 
-    def _drawing(self, prompt: str, *, size: str | None = None, **fields: Any) -> GenerateBody:
+    def _generation(self, prompt: str, *, size: str | None = None, **fields: Any) -> GenerateBody:
         size = size or self.size
         return GenerateBody(
             prompt=prompt,
@@ -123,7 +123,7 @@ class ImagesBody(OpenAIBody):
 
     def as_native(self) -> GenerateBody:
         """The native body."""
-        return self._drawing(
+        return self._generation(
             self.prompt,
             n=self.n or 1,
             output_format=self.output_format or "png",
@@ -152,7 +152,7 @@ class TextBody(OpenAIBody):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of probability that tokens are drawn from; null is 1."""
 
-    def _asking(self, question: str, max_new_tokens: int) -> VqaFields:
+    def _understanding(self, question: str, max_new_tokens: int) -> VqaFields:
         return VqaFields(
             question=question,
             max_new_tokens=min(max_new_tokens, MAX_NEW_TOKENS),
@@ -274,8 +274,8 @@ class ChatBody(TextBody):
 
     def as_generate(self) -> GenerateBody:
         """The native body of a drawing."""
-        return self._drawing(self.text)
+        return self._generation(self.text)
 
     def as_vqa(self) -> VqaFields:
         """The native body of a question."""
-        return self._asking(self.text, self.max_completion_tokens or self.max_tokens or 128)
+        return self._understanding(self.text, self.max_completion_tokens or self.max_tokens or 128)

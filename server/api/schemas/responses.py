@@ -299,7 +299,7 @@ class ResponsesBody(TextBody):
     def as_generate(self) -> GenerateBody:
         """The native body of a drawing."""
         tool = self.image_tool or ImageTool(type="image_generation")
-        return self._drawing(
+        return self._generation(
             self.text,
             size=tool.size,
             output_format=tool.output_format or "png",
@@ -309,4 +309,4 @@ class ResponsesBody(TextBody):
 
     def as_vqa(self) -> VqaFields:
         """The native body of a question."""
-        return self._asking(self.text, self.max_output_tokens or _DEFAULT_TOKENS)
+        return self._understanding(self.text, self.max_output_tokens or _DEFAULT_TOKENS)

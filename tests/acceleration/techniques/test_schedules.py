@@ -47,10 +47,14 @@ ACTIVE: list[Technique] = [
 
 
 @pytest.mark.parametrize("technique", NEUTRAL, ids=str)
-@pytest.mark.parametrize("points", [2, 7, 35])
-def test_a_technique_switched_off_leaves_no_trace(technique: Technique, points: int) -> None:
-    assert make_schedule((technique,), points=points, guidance=5.0) == make_schedule((), points=points, guidance=5.0)
-    assert make_answer_schedule((technique,), tokens=points) == make_answer_schedule((), tokens=points)
+@pytest.mark.parametrize("num_inference_steps", [2, 7, 35])
+def test_a_technique_switched_off_leaves_no_trace(technique: Technique, num_inference_steps: int) -> None:
+    assert make_schedule((technique,), num_inference_steps=num_inference_steps, guidance_scale=5.0) == make_schedule(
+        (), num_inference_steps=num_inference_steps, guidance_scale=5.0
+    )
+    assert make_answer_schedule((technique,), tokens=num_inference_steps) == make_answer_schedule(
+        (), tokens=num_inference_steps
+    )
 
 
 @pytest.mark.parametrize("technique", ACTIVE, ids=str)
@@ -58,14 +62,14 @@ def test_a_technique_is_a_pure_value(technique: Technique) -> None:
     step, plan = Step(2, 35), StepPlan(5.0)
     assert technique.plan(step, plan) == technique.plan(step, plan)
     assert plan == StepPlan(5.0)
-    first, second = (make_schedule((technique,), points=35, guidance=5.0) for _ in range(2))
+    first, second = (make_schedule((technique,), num_inference_steps=35, guidance_scale=5.0) for _ in range(2))
     assert first == second
     assert hash(first) == hash(second)
 
 
 def test_the_defaults_compute_what_is_read_and_no_more() -> None:
     """What the original ran for 35 points, less what nothing reads."""
-    schedule = make_schedule(POLICIES["flashu"].generate.techniques, points=35, guidance=10.0)
+    schedule = make_schedule(POLICIES["flashu"].generate.techniques, num_inference_steps=35, guidance_scale=10.0)
     assert len(schedule) == 34
     backbone = [number for number, plan in enumerate(schedule, start=1) if plan.run_backbone]
     head = [number for number, plan in enumerate(schedule, start=1) if plan.head == "compute"]
@@ -73,7 +77,7 @@ def test_the_defaults_compute_what_is_read_and_no_more() -> None:
     assert head == [number for number in backbone if number != 11]
     assert [number for number, plan in enumerate(schedule, start=1) if plan.measure] == [1, 11]
     assert [plan.ffn for plan in schedule] == ["pruned"] * 24 + ["full"] * 10
-    assert [plan.guidance for plan in schedule] == [7.5] * 24 + [10.0] * 10
+    assert [plan.guidance_scale for plan in schedule] == [7.5] * 24 + [10.0] * 10
     assert [number for number, plan in enumerate(schedule, start=1) if plan.keep_head] == [5, 10, 15, 20]
     assert {plan.layers for plan in schedule[24:]} == {"all"}
 
@@ -90,7 +94,7 @@ def test_an_answer_measures_at_each_interval_and_drops_once() -> None:
 
 def test_a_measurement_that_nobody_reads_is_not_made() -> None:
     skipping, cached = LayerSkipping(ratio=0.2, interval=2, last=0.0), HeadCache(interval=3, last=0.0)
-    schedule = make_schedule((skipping, cached), points=9, guidance=5.0)
+    schedule = make_schedule((skipping, cached), num_inference_steps=9, guidance_scale=5.0)
     # Computed: 1, 2, 3, 6. Of the measurements at 1, 3, 5, 7 only those of 1 and 5 have a reader: 2 and 6.
     assert [number for number, plan in enumerate(schedule, start=1) if plan.measure] == [1, 5]
     assert [number for number, plan in enumerate(schedule, start=1) if plan.run_backbone] == [1, 2, 3, 5, 6]
@@ -114,14 +118,14 @@ def test_a_state_that_was_never_computed_cannot_be_reused() -> None:
         liveness(Schedule([StepPlan(2.0, head="reuse"), StepPlan(2.0)]))
 
 
-def one_by_one(policy: Sequence[Technique], evaluations: int, points: int, start: StepPlan) -> list[StepPlan]:
+def one_by_one(policy: Sequence[Technique], indices: int, num_inference_steps: int, start: StepPlan) -> list[StepPlan]:
     """A schedule as it is defined: every technique asked for every evaluation, and one walk from the last to the first
     that strikes out what nothing reads."""
     plans = []
-    for evaluation in range(1, evaluations + 1):
+    for index in range(1, indices + 1):
         plan = start
         for technique in policy:
-            plan = technique.plan(Step(evaluation, points), plan)
+            plan = technique.plan(Step(index, num_inference_steps), plan)
         plans.append(plan)
     marked: list[StepPlan] = []
     reused = reads_text = reads_null = measurement_read = False
@@ -173,10 +177,12 @@ DRAWN = st.fixed_dictionaries(
     st.sampled_from([0.0, 1.0, 5.0]),
 )
 def test_evaluations_that_are_alike_are_planned_as_one_by_one(
-    shared: dict[str, Any], own: dict[str, Any], head: int, points: int, guidance: float
+    shared: dict[str, Any], own: dict[str, Any], head: int, num_inference_steps: int, guidance_scale: float
 ) -> None:
     policy = GenerationPolicy(**shared, **own, head_interval=head).techniques
-    found = make_schedule(policy, points=points, guidance=guidance)
-    assert list(found) == one_by_one(policy, points - 1, points, StepPlan(guidance))
+    found = make_schedule(policy, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
+    assert list(found) == one_by_one(policy, num_inference_steps - 1, num_inference_steps, StepPlan(guidance_scale))
     answering = UnderstandingPolicy(**shared, token_ratio=0.5).techniques
-    assert list(make_answer_schedule(answering, tokens=points)) == one_by_one(answering, points, points, StepPlan(1.0))
+    assert list(make_answer_schedule(answering, tokens=num_inference_steps)) == one_by_one(
+        answering, num_inference_steps, num_inference_steps, StepPlan(1.0)
+    )

@@ -73,8 +73,8 @@ def test_paths_and_metrics_are_the_servers(chart: Any, clean: pytest.MonkeyPatch
     routes = {getattr(route, "path", "") for route in app.routes}
     container = chart.server(chart.open)
     (endpoint,) = chart.only(chart.everything, "ServiceMonitor")["spec"]["endpoints"]
-    asked = {container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
-    assert asked | {endpoint["path"]} <= set(app.openapi()["paths"]) | routes
+    requested = {container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
+    assert requested | {endpoint["path"]} <= set(app.openapi()["paths"]) | routes
     told = app.state.services.metrics.render().decode()
     (metric,) = chart.only(chart.sets["cpu"], "HorizontalPodAutoscaler")["spec"]["metrics"]
     (trigger,) = chart.only(chart.sets["h100-keda"], "ScaledObject")["spec"]["triggers"]

@@ -21,11 +21,11 @@ async def test_a_death_a_client_that_leaves_and_the_end() -> None:
         assert await faults.leave(crowd=True) > 0
         death = await faults.signal_worker(signal.SIGKILL)
         assert set(death.statuses) == {503}
-        assert 0 < death.told_s < death.again_s
+        assert 0 < death.notified_s < death.again_s
         assert not worker.is_running()
         assert faults.worker().pid != worker.pid
         drained = await faults.drain(60.0)
-    assert (drained.inside, drained.lost, drained.exit_status) == (8, 0, 0)
+    assert (drained.under_way, drained.lost, drained.exit_status) == (8, 0, 0)
     assert drained.unready_s <= drained.ended_s
 
 

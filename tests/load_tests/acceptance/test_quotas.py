@@ -49,4 +49,4 @@ async def test_work_is_what_the_server_says_it_did(
     async with serving(handle) as url:
         found = await parallel_work(url, "key")
     assert found.statuses == {200: 16, 504: 8}
-    assert found.evaluations == 16 * 50 + 8 * 10
+    assert found.steps == 16 * 50 + 8 * 10

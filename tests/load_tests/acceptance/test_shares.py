@@ -38,9 +38,9 @@ def run(made: Callable[..., Record], pictures_done: int, wait_s: float = 0.5, le
     found = Found(
         windows={PHASE: Window(0.0, 10.0)}, capacity=Capacity(alone={"generate": 10, "vqa": 100}, mix=1, work=1)
     )
-    for task, asked, done, seconds in (("generate", 200, pictures_done, 0.1), ("vqa", 2000, 800, 0.01)):
-        for index in range(asked):
-            at = 10 * index / asked
+    for task, requested, done, seconds in (("generate", 200, pictures_done, 0.1), ("vqa", 2000, 800, 0.01)):
+        for index in range(requested):
+            at = 10 * index / requested
             timings = {"total": 1000 * seconds}
             end = at + seconds + wait_s
             values = {"sent": at, "first_byte": end, "end": min(end, 9.99), "status": 200 if index < done else 503}

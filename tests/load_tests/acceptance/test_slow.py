@@ -31,17 +31,17 @@ class Impatient:
 
 
 async def test_they_are_cut_off_and_come_back() -> None:
-    impatient = Impatient(0.2)
-    server = await asyncio.start_server(impatient, "127.0.0.1", 0)
+    overdue = Impatient(0.2)
+    server = await asyncio.start_server(overdue, "127.0.0.1", 0)
     async with server:
         slow = SlowClients(Client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"), byte_every_s=0.02)
         async with slow.beside(5):
             while min(slow.cut.values()) < 4:  # two of each kind, so they came back
                 await asyncio.sleep(0.02)
     assert all(seconds >= 0.15 for seconds in slow.longest_s.values())
-    headers = [said for said in impatient.heard if b"X-Slow: " in said]
-    bodies = [said for said in impatient.heard if b"Content-Length: 1000000" in said]
-    reads = [said for said in impatient.heard if b"/openapi.json" in said]
+    headers = [said for said in overdue.heard if b"X-Slow: " in said]
+    bodies = [said for said in overdue.heard if b"Content-Length: 1000000" in said]
+    reads = [said for said in overdue.heard if b"/openapi.json" in said]
     assert headers
     assert all(b"\r\n\r\n" not in said for said in headers)
     assert all(len(said.partition(b"\r\n\r\n")[2]) < 100 for said in bodies)

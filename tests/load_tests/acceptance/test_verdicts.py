@@ -46,7 +46,7 @@ def good_run(made: Make) -> Found:
     for phase, window in WINDOWS.items():
         found.records += answers(phase, window)
     picture = {"features": 10.0, "backbone": 60.0, "head": 20.0, "guidance": 10.0, "total": 900.0}
-    found.records += answers("mixed", WINDOWS["mixed"], 10, task="generate", timings_ms=picture, evaluations=10)
+    found.records += answers("mixed", WINDOWS["mixed"], 10, task="generate", timings_ms=picture, steps=10)
     for index in range(200):
         at = 40 + index / 20
         values = {"phase": "overload 10x", "scheduled": at, "sent": at, "first_byte": at + 0.01, "end": at + 0.01}

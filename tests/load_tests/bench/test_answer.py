@@ -42,10 +42,10 @@ def streamed(*parts: bytes) -> Answer:
 
 def test_a_picture_and_an_answer() -> None:
     drawn = read_answer(reply(json.dumps({**DONE, "images": [{"b64_json": "AA==", "seed": 1}]}).encode()))
-    assert (drawn.pictures, drawn.text, drawn.evaluations, drawn.failure) == (("AA==",), None, 4, None)
+    assert (drawn.pictures, drawn.text, drawn.steps, drawn.failure) == (("AA==",), None, 4, None)
     assert drawn.timings_ms == {"queue": 1.0, "total": 20.0}
     answered = read_answer(reply(json.dumps({**DONE, "schedule": {}, "answer": "red"}).encode()))
-    assert (answered.pictures, answered.text, answered.evaluations) == ((), "red", 0)
+    assert (answered.pictures, answered.text, answered.steps) == ((), "red", 0)
 
 
 def test_the_first_event_is_there_when_its_last_byte_is() -> None:
@@ -60,7 +60,7 @@ def test_a_stream_of_a_picture() -> None:
     progress = event("progress", {"evaluation": 1, "of": 4, "eta_s": None})
     picture = event("image", {"index": 0, "b64_json": "AA==", "seed": 3})
     found = streamed(progress, picture + event("done", DONE))
-    assert (found.first_event, found.pictures, found.evaluations, found.failure) == (3.0, ("AA==",), 4, None)
+    assert (found.first_event, found.pictures, found.steps, found.failure) == (3.0, ("AA==",), 4, None)
 
 
 def test_a_stream_that_fails_or_ends_too_early() -> None:

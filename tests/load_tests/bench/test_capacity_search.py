@@ -20,7 +20,7 @@ async def found(search: Search, limit: float) -> Found:
 @pytest.mark.parametrize("limit", [0.07, 0.9, 1.0, 3.3, 37.0, 411.0])
 @pytest.mark.parametrize("precision", [0.02, 0.1, 0.5])
 async def test_it_finds_the_limit(limit: float, precision: float) -> None:
-    search = Search(start=1.0, precision=precision, most=40)
+    search = Search(start=1.0, precision=precision, maximum=40)
     result = await found(search, limit)
     assert result.capacity is not None
     assert result.missed is not None
@@ -39,7 +39,7 @@ async def test_it_keeps_within_its_bounds() -> None:
 
 
 async def test_it_ends_when_its_probes_are_used_up() -> None:
-    result = await found(Search(start=1.0, precision=0.001, most=5), 37.0)
+    result = await found(Search(start=1.0, precision=0.001, maximum=5), 37.0)
     assert len(result.probes) == 5
     told = result.to_json()
     assert (told["capacity_per_s"], told["missed_per_s"]) == (16.0, None)
@@ -48,7 +48,7 @@ async def test_it_ends_when_its_probes_are_used_up() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"start": 0.0}, {"start": 1.0, "lowest": 2.0}, {"start": 1.0, "precision": 0.0}, {"start": 1.0, "most": 0}],
+    [{"start": 0.0}, {"start": 1.0, "lowest": 2.0}, {"start": 1.0, "precision": 0.0}, {"start": 1.0, "maximum": 0}],
 )
 def test_what_is_no_search(values: dict[str, float]) -> None:
     with pytest.raises(ValueError):

@@ -74,7 +74,16 @@ def test_serve(embedded: str, tmp_path: Path) -> None:
         "--seed",
         "3",
     ]
-    words += ["--steps", "9", "--slo", "vqa:p50=60,generate:p50=60", "--output", str(place), "--records", str(kept)]
+    words += [
+        "--num-inference-steps",
+        "9",
+        "--slo",
+        "vqa:p50=60,generate:p50=60",
+        "--output",
+        str(place),
+        "--records",
+        str(kept),
+    ]
     ended = run(*words)
     assert ended.exit_code == 0, ended.output
     found = json.loads(place.read_text())
@@ -84,13 +93,13 @@ def test_serve(embedded: str, tmp_path: Path) -> None:
     assert {task: one["requests"] for task, one in found["tasks"].items()} == {"vqa": 8, "generate": 4}
     assert all(one["attainment"] == 1.0 for one in found["objectives"])
     assert found["models"]["data"][0]["object"] == "model"
-    assert found["settings"]["steps"] == 9
+    assert found["settings"]["num_inference_steps"] == 9
     assert found["machine"]["processor"]
     assert KEY not in place.read_text() + ended.output
     records = record.read(kept)
     assert [one.counted for one in records].count(False) == 3
-    assert {one.evaluations for one in records if one.task == "generate"} == {8}
-    workload = Workload(3, Wishes(steps=9))
+    assert {one.steps for one in records if one.task == "generate"} == {8}
+    workload = Workload(3, Wishes(num_inference_steps=9))
     assert {one.key for one in records} == {workload.next(one.task).key for one in records}
 
 
@@ -110,7 +119,7 @@ def test_a_stream_s_start_is_measured_and_a_missed_objective_is_the_exit_status(
 def test_the_embedded_model_is_deterministic_alone(embedded: str, tmp_path: Path) -> None:
     hashes = tmp_path / "hashes.json"
     words = ["serve", "--base-url", embedded, "--request-rate", "6", "--duration", "1", "--warmup", "0"]
-    words += ["--replay", "alone", "--steps", "9", "--hashes", str(hashes)]
+    words += ["--replay", "alone", "--num-inference-steps", "9", "--hashes", str(hashes)]
     first, second = run(*words), run(*words)
     assert (first.exit_code, second.exit_code) == (0, 0), first.output + second.output
     assert "written" in first.output
@@ -169,15 +178,15 @@ async def test_a_server_that_ignores_seeds_is_caught(
 
 
 async def test_refusals_failures_and_resets_are_told_apart(serving: Serving, response: Make, tmp_path: Path) -> None:
-    asked = 0
+    requested = 0
 
     async def handler(head: bytes, body: bytes) -> bytes | None:
-        nonlocal asked
+        nonlocal requested
         if head.startswith(b"GET"):
             return response(200)
         if b"authorization: Bearer " + KEY.encode() not in head:
             return response(401)
-        asked += 1
+        requested += 1
         return [
             response(200, result({"answer": "red"})),
             response(503, b'{"error": {"code": "overloaded"}}', "Retry-After: 2"),
@@ -185,7 +194,7 @@ async def test_refusals_failures_and_resets_are_told_apart(serving: Serving, res
             response(500, b'{"error": {"code": "internal_error"}}'),
             response(200, b"not a result"),
             None,
-        ][asked % 6]
+        ][requested % 6]
 
     place = tmp_path / "figures.json"
     async with serving(handler) as url:

@@ -72,12 +72,12 @@ async def test_refusals_and_resets_are_records_too(serving: Serving, response: M
 async def test_a_limit_keeps_requests_waiting_and_their_latency_counts(
     serving: Serving, response: Make, answer: Make, bodies: Bodies
 ) -> None:
-    now = most = 0
+    now = maximum = 0
 
     async def handler(head: bytes, body: bytes) -> bytes:
-        nonlocal now, most
+        nonlocal now, maximum
         now += 1
-        most = max(most, now)
+        maximum = max(maximum, now)
         await asyncio.sleep(0.02)
         now -= 1
         return response(200, answer("vqa"))
@@ -85,7 +85,7 @@ async def test_a_limit_keeps_requests_waiting_and_their_latency_counts(
     segments = [Segment(phase="a", seconds=0.1, rates={"vqa": 200.0})]
     async with serving(handler) as url:
         found = await Driver(Client(url), bodies, 0, limit=2).open_loop(segments)
-    assert most == 2
+    assert maximum == 2
     assert len(found.records) == 20
     assert max(one.latency for one in found.records) > 0.09  # 0.2 s of work for two, all sent within 0.1 s
 
@@ -151,12 +151,12 @@ async def test_one_by_one_sends_what_the_open_loop_sends_and_each_alone(
 async def test_a_closed_loop_keeps_so_many_under_way(
     serving: Serving, response: Make, answer: Make, bodies: Bodies
 ) -> None:
-    now = most = 0
+    now = maximum = 0
 
     async def handler(head: bytes, body: bytes) -> bytes:
-        nonlocal now, most
+        nonlocal now, maximum
         now += 1
-        most = max(most, now)
+        maximum = max(maximum, now)
         await asyncio.sleep(0.01)
         now -= 1
         return response(200, answer("vqa"))
@@ -165,7 +165,7 @@ async def test_a_closed_loop_keeps_so_many_under_way(
         driver = Driver(Client(url), bodies, 0)
         found = await driver.closed_loop("c", {"vqa": 0.5, "generate": 0.5}, concurrency=4, lead_s=0.2, seconds=0.3)
         warm = await driver.closed_loop("w", {"vqa": 1.0}, concurrency=1, lead_s=0.05, seconds=0.0)
-    assert most == 4
+    assert maximum == 4
     assert {one.task for one in found.records} == {"vqa", "generate"}
     window = found.windows["c"]
     assert window.seconds == pytest.approx(0.3)
@@ -180,14 +180,14 @@ async def test_a_closed_loop_asks_for_the_same_again_when_a_refusal_says(
     serving: Serving, response: Make, answer: Make, bodies: Bodies
 ) -> None:
     """Nine of ten pictures are refused: of what is completed, pictures are as many as drawn all the same."""
-    asked = 0
+    requested = 0
 
     async def handler(head: bytes, body: bytes) -> bytes:
-        nonlocal asked
+        nonlocal requested
         if b"/vqa" in head:
             return response(200, answer("vqa"))
-        asked += 1
-        return response(200, answer("generate")) if asked % 10 == 0 else response(503, b"{}", "Retry-After: 0.001")
+        requested += 1
+        return response(200, answer("generate")) if requested % 10 == 0 else response(503, b"{}", "Retry-After: 0.001")
 
     async with serving(handler) as url:
         driver = Driver(Client(url), bodies, 0)

@@ -40,8 +40,8 @@ def test_latency_is_from_the_scheduled_time(answer: Make) -> None:
 
 
 def test_an_evaluation_is_the_mean_of_a_picture_s(answer: Make) -> None:
-    assert noted(replied(answer("generate"))).evaluation_s == pytest.approx(0.016 / 8)
-    assert noted(replied(answer("vqa"))).evaluation_s is None
+    assert noted(replied(answer("generate"))).step_s == pytest.approx(0.016 / 8)
+    assert noted(replied(answer("vqa"))).step_s is None
 
 
 def test_work_begins_when_the_engine_does_and_never_before_the_request(answer: Make) -> None:

@@ -11,7 +11,7 @@ from load_tests.bench.arrivals import Window
 from load_tests.bench.statistics import (
     by_chance,
     least_ratio,
-    most_at_once,
+    max_concurrent,
     quantile,
     quantiles,
     settled_after,
@@ -43,9 +43,9 @@ def test_throughput_of_work_that_took_no_time_counts_where_it_ended() -> None:
 
 
 def test_how_many_overlap_at_most() -> None:
-    assert most_at_once([]) == 0
-    assert most_at_once([(0.0, 1.0), (1.0, 2.0)]) == 1
-    assert most_at_once([(0.0, 3.0), (1.0, 2.0), (1.5, 4.0), (3.5, 5.0)]) == 3
+    assert max_concurrent([]) == 0
+    assert max_concurrent([(0.0, 1.0), (1.0, 2.0)]) == 1
+    assert max_concurrent([(0.0, 3.0), (1.0, 2.0), (1.5, 4.0), (3.5, 5.0)]) == 3
 
 
 def test_weights_of_throughput() -> None:

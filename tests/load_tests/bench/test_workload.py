@@ -31,7 +31,7 @@ def test_the_seed_and_the_number_say_all() -> None:
 
 
 def test_what_is_asked_for() -> None:
-    wishes = Wishes(acceleration="exact", steps=9, size="64x64", max_new_tokens=4, stream=True)
+    wishes = Wishes(acceleration="exact", num_inference_steps=9, size="64x64", max_new_tokens=4, stream=True)
     drawing = bodies(Workload(0, wishes), "generate", 1)[0]
     assert set(drawing) == {"prompt", "seed", "acceleration", "num_inference_steps", "size", "stream"}
     assert (drawing["num_inference_steps"], drawing["size"], drawing["stream"]) == (9, "64x64", True)
@@ -51,9 +51,9 @@ def test_the_caller_s_own(tmp_path: Path) -> None:
     own = {"prompts": tmp_path / "prompts.txt", "images": pictures}
     workload = Workload(0, Wishes(), **own, questions=tmp_path / "questions.txt")
     assert {one["prompt"] for one in bodies(workload, "generate", 40)} == {"a cat", "a dog"}
-    asked = bodies(workload, "vqa", 60)
-    assert {one["question"] for one in asked} == {"is it?"}
-    sent = {base64.b64decode(one["image"]) for one in asked}
+    requested = bodies(workload, "vqa", 60)
+    assert {one["question"] for one in requested} == {"is it?"}
+    sent = {base64.b64decode(one["image"]) for one in requested}
     assert sent == {(pictures / f"{index}.png").read_bytes() for index in range(3)}
     assert len({one["question"] for one in bodies(Workload(0, Wishes(), **own), "vqa", 60)}) == 3
 

@@ -39,11 +39,11 @@ def test_words_that_ask_for_a_picture_are_text_here(client: openai.OpenAI) -> No
 
 
 def test_several_prompts_are_choices_in_order(client: openai.OpenAI, real: Any) -> None:
-    asked = [ASKED, "how many circles are there?", "is the sky blue?"]
-    answer = client.completions.create(model="shapes-64", prompt=asked, echo=True)
+    requested = [ASKED, "how many circles are there?", "is the sky blue?"]
+    answer = client.completions.create(model="shapes-64", prompt=requested, echo=True)
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
-    assert [choice.text for choice in answer.choices] == [text + answer_of(real, text) for text in asked]
-    alone = [client.completions.create(model="shapes-64", prompt=text).usage for text in asked]
+    assert [choice.text for choice in answer.choices] == [text + answer_of(real, text) for text in requested]
+    alone = [client.completions.create(model="shapes-64", prompt=text).usage for text in requested]
     assert answer.usage is not None
     assert answer.usage.completion_tokens == sum(usage.completion_tokens for usage in alone if usage)
     assert answer.usage.prompt_tokens == sum(usage.prompt_tokens for usage in alone if usage)
@@ -51,11 +51,11 @@ def test_several_prompts_are_choices_in_order(client: openai.OpenAI, real: Any) 
 
 @pytest.mark.parametrize("echo", [False, True])
 def test_a_stream(echo: bool, client: openai.OpenAI) -> None:
-    asked = [ASKED, "is the sky blue?"]
-    plain = client.completions.create(model="shapes-64", prompt=asked, echo=echo)
+    requested = [ASKED, "is the sky blue?"]
+    plain = client.completions.create(model="shapes-64", prompt=requested, echo=echo)
     chunks = list(
         client.completions.create(
-            model="shapes-64", prompt=asked, echo=echo, stream=True, stream_options={"include_usage": True}
+            model="shapes-64", prompt=requested, echo=echo, stream=True, stream_options={"include_usage": True}
         )
     )
     texts = ["", ""]
@@ -89,12 +89,12 @@ def test_what_langchain_and_guidellm_send_by_default(client: openai.OpenAI, real
 
 @pytest.mark.parametrize("echo", [False, True])
 def test_log_probabilities(echo: bool, client: openai.OpenAI) -> None:
-    asked = "what is left of the circle?"
-    fields: Any = {"model": "shapes-64", "prompt": asked, "logprobs": 2, "echo": echo}
+    requested = "what is left of the circle?"
+    fields: Any = {"model": "shapes-64", "prompt": requested, "logprobs": 2, "echo": echo}
     whole = client.completions.create(**fields).choices[0]
     told = whole.logprobs
     assert told is not None and told.tokens and told.token_logprobs and told.top_logprobs and told.text_offset
-    assert asked * echo + "".join(told.tokens) == whole.text
+    assert requested * echo + "".join(told.tokens) == whole.text
     assert [whole.text.index(token, at) for token, at in zip(told.tokens, told.text_offset, strict=True)] == (
         told.text_offset
     )

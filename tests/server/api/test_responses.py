@@ -84,9 +84,9 @@ def test_a_length_is_told(client: openai.OpenAI) -> None:
 
 
 def test_an_answer_in_a_stream(client: openai.OpenAI) -> None:
-    asked: Any = [user("what is this?", data_url())]
-    plain = create(client, input=asked)
-    with client.responses.stream(model="shapes-64", input=asked) as stream:
+    requested: Any = [user("what is this?", data_url())]
+    plain = create(client, input=requested)
+    with client.responses.stream(model="shapes-64", input=requested) as stream:
         events = list(stream)
         final = stream.get_final_response()
     kinds = [event.type for event in events]
@@ -104,10 +104,10 @@ def test_an_answer_in_a_stream(client: openai.OpenAI) -> None:
 
 
 def test_a_stream_that_is_cut_ends_as_incomplete(client: openai.OpenAI) -> None:
-    asked = "how many large red circles are left of the small blue square?"
-    whole = create(client, input=asked)
+    requested = "how many large red circles are left of the small blue square?"
+    whole = create(client, input=requested)
     assert whole.usage is not None
-    events = list(client.responses.create(model="shapes-64", input=asked, stream=True, max_output_tokens=1))
+    events = list(client.responses.create(model="shapes-64", input=requested, stream=True, max_output_tokens=1))
     ended = "response.completed" if whole.usage.output_tokens < 1 else events[-1].type
     assert ended in ("response.incomplete", "response.completed")
     assert events[-1].type == ended

@@ -58,8 +58,8 @@ def test_a_picture_event_by_event(real: Any) -> None:
     # Progress that a busy reader has not taken yet gives way to the next; all else is told, and in its place.
     assert [name for name in names if name != "progress"] == ["partial_image"] * 3 + ["image", "done"]
     progress = [data for name, data in told if name == "progress"]
-    evaluations = [data["evaluation"] for data in progress]
-    assert evaluations == sorted(set(evaluations)) and evaluations[-1] == 8
+    steps = [data["evaluation"] for data in progress]
+    assert steps == sorted(set(steps)) and steps[-1] == 8
     assert {data["of"] for data in progress} == {8}
     assert progress[0]["eta_s"] is None
     assert all(data["eta_s"] >= 0 for data in progress[1:])
@@ -185,8 +185,8 @@ def test_infer_draws_or_answers_and_says_why(real: Any) -> None:
 
     seen = infer(real, question="what is this?", image=picture())
     assert seen["routing"] == {"task": "vqa", "reason": "an image was given"}
-    asked = {"question": "what is this?", "image": picture(), "max_new_tokens": 8}
-    assert seen["answer"] == real.client.post("/v1/vqa", json=asked).json()["answer"]
+    requested = {"question": "what is this?", "image": picture(), "max_new_tokens": 8}
+    assert seen["answer"] == real.client.post("/v1/vqa", json=requested).json()["answer"]
 
     said = infer(real, prompt="what is red?")
     assert said["routing"]["task"] == said["task"] == "vqa"

@@ -106,7 +106,7 @@ def test_a_slow_reader_that_moves_on_gets_everything(guarded: Any) -> None:
 
 
 def test_a_full_server_lets_newcomers_in_for_those_who_only_wait(guarded: Any) -> None:
-    with guarded(most=10) as served, contextlib.ExitStack() as stack:
+    with guarded(maximum=10) as served, contextlib.ExitStack() as stack:
         waiting = stack.enter_context(served.connect())  # the oldest, but with a request
         waiting.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
         served.wait_for(lambda: served.waiting == 1)
@@ -119,7 +119,7 @@ def test_a_full_server_lets_newcomers_in_for_those_who_only_wait(guarded: Any) -
 
 
 def test_a_server_full_of_requests_refuses(guarded: Any) -> None:
-    with guarded(most=5) as served, contextlib.ExitStack() as stack:
+    with guarded(maximum=5) as served, contextlib.ExitStack() as stack:
         for _ in range(5):
             client = stack.enter_context(served.connect())
             client.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -138,7 +138,7 @@ def test_a_server_full_of_requests_refuses(guarded: Any) -> None:
 
 
 def test_probes_have_places_of_their_own(guarded: Any) -> None:
-    with guarded(most=5, probes=frozenset({"/ok"})) as served, contextlib.ExitStack() as stack:
+    with guarded(maximum=5, probes=frozenset({"/ok"})) as served, contextlib.ExitStack() as stack:
         for _ in range(5):
             trickling = stack.enter_context(served.connect())
             trickling.sendall(POST + b"Content-Length: 1000\r\n\r\n{")
@@ -155,7 +155,7 @@ def test_probes_have_places_of_their_own(guarded: Any) -> None:
 
 
 def test_a_client_has_a_bound_of_its_own(guarded: Any) -> None:
-    with guarded(most=10, per_client=4) as served, contextlib.ExitStack() as stack:
+    with guarded(maximum=10, per_client=4) as served, contextlib.ExitStack() as stack:
         for _ in range(4):
             client = stack.enter_context(served.connect())
             client.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -173,7 +173,7 @@ def test_a_client_has_a_bound_of_its_own(guarded: Any) -> None:
 
 
 def test_who_holds_most_gives_way_to_who_holds_less(guarded: Any) -> None:
-    with guarded(most=6) as served, contextlib.ExitStack() as stack:
+    with guarded(maximum=6) as served, contextlib.ExitStack() as stack:
         held = [stack.enter_context(served.connect()) for _ in range(6)]
         for one in held:
             one.sendall(POST + b"Content-Length: 1000\r\n\r\n{")

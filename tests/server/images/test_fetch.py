@@ -292,10 +292,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str
 async def test_https_asks_for_the_name_at_the_address(
     site: Site, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str | None] = []
+    requested: list[str | None] = []
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
-    tls.sni_callback = lambda _socket, name, _context: asked.append(name)
+    tls.sni_callback = lambda _socket, name, _context: requested.append(name)
     server = await asyncio.start_server(site.serve, OUTSIDE, 0, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     site.pages["/"] = ok()
@@ -307,6 +307,6 @@ async def test_https_asks_for_the_name_at_the_address(
     assert await images.fetch_image(f"https://pictures.example:{port}/") == PICTURE
     assert f"host: pictures.example:{port}\r\n" in site.requests[-1].lower()
     await refused(images, f"https://other.example:{port}/", "takes no connection")  # another name in the certificate
-    assert asked == ["pictures.example", "pictures.example", "other.example"]
+    assert requested == ["pictures.example", "pictures.example", "other.example"]
     server.close()
     await server.wait_closed()

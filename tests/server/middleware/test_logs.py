@@ -135,8 +135,8 @@ def test_a_line_for_each_request(toy: Any, serving: Any, log: Lines) -> None:
         live.wait_for(lambda: live.client.get("/readyz").status_code == 200)
         headers = {**BEARER, "x-request-id": "abc"}
         live.client.post("/v1/generate", json={"prompt": WORD, "n": 2}, headers=headers)
-        asked = {"question": WORD, "image": base64.b64encode(picture()).decode()}
-        live.client.post("/v1/vqa", json=asked, headers=BEARER)
+        requested = {"question": WORD, "image": base64.b64encode(picture()).decode()}
+        live.client.post("/v1/vqa", json=requested, headers=BEARER)
         live.client.get(f"/v1/{WORD}?{WORD}={KEY}", headers=BEARER)
         live.client.request(WORD.upper(), "/v1/models", headers=BEARER)
         live.client.get("/v1/models")

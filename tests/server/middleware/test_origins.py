@@ -75,13 +75,16 @@ def test_the_playground_and_programs_do(shared: Any) -> None:
 
 
 def test_preflights_need_a_listed_origin_and_no_key(open_to_app: Any) -> None:
-    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
-    answer = open_to_app.client.options("/v1/generate", headers={"origin": APP, **asked})
+    requested = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type",
+    }
+    answer = open_to_app.client.options("/v1/generate", headers={"origin": APP, **requested})
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == APP
     assert "POST" in answer.headers["access-control-allow-methods"]
     assert "authorization" in answer.headers["access-control-allow-headers"]
-    answer = open_to_app.client.options("/v1/generate", headers={"origin": "https://evil.example", **asked})
+    answer = open_to_app.client.options("/v1/generate", headers={"origin": "https://evil.example", **requested})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "cors_refused")
     assert "access-control-allow-origin" not in answer.headers
     # An OPTIONS that is no preflight is a request as any other.

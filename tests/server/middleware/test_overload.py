@@ -18,10 +18,10 @@ class Gate:
 
     def __init__(self, **full: int) -> None:
         self.full = full
-        self.asked: list[tuple[Task, int]] = []
+        self.requested: list[tuple[Task, int]] = []
 
     def check_open(self, task: Task, priority: int) -> None:
-        self.asked.append((task, priority))
+        self.requested.append((task, priority))
         if priority >= self.full.get(task, 101):
             raise OverloadedError("the request would wait", retry_after=9 if task == "generate" else 4)
 
@@ -58,8 +58,8 @@ async def test_what_the_path_decides_is_refused_unread() -> None:
 
 async def test_the_best_priority_that_a_key_may_have_decides() -> None:
     gate = Gate(generate=0)
-    assert (await status_of(gate, "/v1/generate", least=-5))[0] == 200
-    assert gate.asked == [("generate", -5)]
+    assert (await status_of(gate, "/v1/generate", minimum=-5))[0] == 200
+    assert gate.requested == [("generate", -5)]
 
 
 async def test_a_server_that_is_not_ready_reads_nothing() -> None:

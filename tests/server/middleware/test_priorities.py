@@ -12,12 +12,12 @@ from server.middleware.priorities import Priorities
 
 def test_keys_lower_only_their_own_priority() -> None:
     priorities = Priorities(keys="batch:5, desk:-10")
-    for key, least in ((None, 0), ("other", 0), ("batch", 5), ("desk", -10)):
-        priorities.check(key, least)
+    for key, minimum in ((None, 0), ("other", 0), ("batch", 5), ("desk", -10)):
+        priorities.check(key, minimum)
         priorities.check(key, 100)
-        with pytest.raises(InvalidRequestError, match=f"priority is {least - 1}; this key may use {least} to 100"):
-            priorities.check(key, least - 1)
-    Priorities(least=-100).check(None, -100)
+        with pytest.raises(InvalidRequestError, match=f"priority is {minimum - 1}; this key may use {minimum} to 100"):
+            priorities.check(key, minimum - 1)
+    Priorities(minimum=-100).check(None, -100)
 
 
 @pytest.mark.parametrize("text", ["desk", "desk:", ":-5", "desk:x", "desk:-101", "desk:101", "a:1,b"])

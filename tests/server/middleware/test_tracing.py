@@ -81,14 +81,14 @@ def test_failures_unknown_routes_and_probes(toy: Any, serving: Any, spans: Any) 
         image = base64.b64encode(file.getvalue()).decode()
         live.client.post("/v1/vqa", json={"question": WORD, "image": image})
         live.wait_for(lambda: len(roots(spans())) == 4)
-    failed, unknown, models, asked = roots(spans())
+    failed, unknown, models, requested = roots(spans())
     assert (failed.name, failed.status.status_code) == ("POST /v1/generate", StatusCode.ERROR)
     assert (unknown.name, unknown.attributes["http.response.status_code"]) == ("OTHER", 404)
     assert "http.route" not in unknown.attributes
     assert (models.name, models.parent) == ("GET /v1/models", None)
-    children = [span.name for span in spans() if span.parent and span.parent.span_id == asked.context.span_id]
+    children = [span.name for span in spans() if span.parent and span.parent.span_id == requested.context.span_id]
     assert children == ["image_decode", "queue", "prefill"]
-    assert (asked.attributes["flashu.task"], asked.attributes["flashu.tokens"]) == ("vqa", 4)
+    assert (requested.attributes["flashu.task"], requested.attributes["flashu.tokens"]) == ("vqa", 4)
     for span in spans():
         assert WORD not in span.to_json()
 

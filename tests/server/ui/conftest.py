@@ -18,7 +18,7 @@ FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
-PATIENCE_MS = 60_000
+TIMEOUT_MS = 60_000
 
 
 @dataclass
@@ -65,8 +65,8 @@ def opened(chromium: BrowserType, tmp_path: Path) -> Iterator[Callable[..., tupl
         args=FLAGS,
         viewport={"width": 1280, "height": 900},
     )
-    context.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
+    context.set_default_timeout(TIMEOUT_MS)
+    expect.set_options(timeout=TIMEOUT_MS)
     seen: list[Seen] = []
     (page,) = context.pages
 

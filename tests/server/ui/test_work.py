@@ -10,19 +10,17 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-EVALUATION = re.compile(
-    r"evaluation \d+: backbone (full|pruned|not needed)(, \d+ layers? skipped)?, head (computed|reused)"
-)
+STEP = re.compile(r"evaluation \d+: backbone (full|pruned|not needed)(, \d+ layers? skipped)?, head (computed|reused)")
 
 
 def choose_policy(page: Page, task: str, policy: str) -> None:
     page.locator(f"#{task} input[value={policy}]").check()
 
 
-def set_points(page: Page, points: int) -> None:
+def set_points(page: Page, num_inference_steps: int) -> None:
     if not page.locator("details[open]").count():
         page.get_by_text("More", exact=True).click()
-    page.get_by_label("Time points").fill(str(points))
+    page.get_by_label("Time points").fill(str(num_inference_steps))
 
 
 def watch(page: Page) -> None:
@@ -52,7 +50,7 @@ def ran(done: Locator) -> list[dict[str, str]]:
     cells = done.locator(".strip .cell")
     found: list[dict[str, str]] = cells.evaluate_all("(cells) => cells.map((cell) => ({ ...cell.dataset }))")
     titles = cells.evaluate_all("(cells) => cells.map((cell) => cell.title)")
-    assert all(EVALUATION.fullmatch(title) for title in titles)
+    assert all(STEP.fullmatch(title) for title in titles)
     return found
 
 
@@ -63,7 +61,7 @@ def expected(live: Any, policy: str, **fields: Any) -> dict[str, Any]:
     return answer
 
 
-def cells_of(evaluations: list[dict[str, Any]]) -> list[dict[str, str]]:
+def cells_of(steps: list[dict[str, Any]]) -> list[dict[str, str]]:
     return [
         {
             "kind": "reused" if one["backbone"] == "not_needed" else one["backbone"],
@@ -71,7 +69,7 @@ def cells_of(evaluations: list[dict[str, Any]]) -> list[dict[str, str]]:
             "head": one["head"],
             "skipped": str(one["layers_skipped"]),
         }
-        for one in evaluations
+        for one in steps
     ]
 
 
@@ -82,14 +80,14 @@ def test_a_picture_is_drawn_and_asked_about(real: Any, opened: Any, card: Any) -
     drawn = card(page, "flashu", "done")
     expect(drawn).to_be_visible()
     told = expected(real, "flashu")
-    evaluations = told["schedule"]["evaluations"]
+    steps = told["schedule"]["evaluations"]
     # A slow follower is told the latest only, of progress and of two partial images; the picture comes last.
-    assert 1 <= changes(page, "progress", "value") <= evaluations
+    assert 1 <= changes(page, "progress", "value") <= steps
     assert 2 <= changes(page, "img", "src") <= 3
     assert ran(card(page, "flashu", "done")) == cells_of(told["evaluations"])
     kinds = {cell["kind"] for cell in ran(card(page, "flashu", "done"))}
     assert kinds == {"full", "pruned", "reused"}
-    strip = drawn.get_by_role("img", name=f"{evaluations} evaluations:")
+    strip = drawn.get_by_role("img", name=f"{steps} evaluations:")
     expect(strip).to_be_visible()
     names = drawn.locator(".bars th").all_inner_texts()
     assert {"backbone", "head", "vae decode", "image encode", "queue"} <= set(names)
@@ -137,8 +135,8 @@ def test_exact_and_flashu_are_compared(real: Any, opened: Any, card: Any) -> Non
             parseFloat(row.querySelector(".number").textContent), parseFloat(row.querySelector(".bar").style.width)
         ])"""
     )
-    most = max(milliseconds for milliseconds, _ in scale)
-    assert all(abs(width - 100 * milliseconds / most) < 1.5 for milliseconds, width in scale)
+    maximum = max(milliseconds for milliseconds, _ in scale)
+    assert all(abs(width - 100 * milliseconds / maximum) < 1.5 for milliseconds, width in scale)
 
 
 def test_a_drawing_is_cancelled_and_the_next_one_drawn(real: Any, opened: Any, card: Any) -> None:

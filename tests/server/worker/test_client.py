@@ -85,7 +85,7 @@ async def test_a_deadline_while_running_frees_the_place(both: Any) -> None:
     engine, worker = both
     done = len(engine.logged("evaluation"))
     with pytest.raises(DeadlineExceededError):
-        await worker.run(drawing("long", points=1000, deadline=time.monotonic() + 0.2))
+        await worker.run(drawing("long", num_inference_steps=1000, deadline=time.monotonic() + 0.2))
     await inside(worker, 0)
     assert len(engine.logged("evaluation")) - done < 900
     await worker.run(drawing("next"))
@@ -93,8 +93,8 @@ async def test_a_deadline_while_running_frees_the_place(both: Any) -> None:
 
 async def test_cancelling_a_waiting_and_a_running_one(both: Any) -> None:
     engine, worker = both
-    saved, done = worker.evaluations_saved, len(engine.logged("evaluation"))
-    tasks = [asyncio.create_task(worker.run(drawing("long", points=1000))) for _ in range(2)]
+    saved, done = worker.steps_saved, len(engine.logged("evaluation"))
+    tasks = [asyncio.create_task(worker.run(drawing("long", num_inference_steps=1000))) for _ in range(2)]
     await until(lambda: len(engine.logged("evaluation")) > done + 10)
     engine.hold()
     waiting = asyncio.create_task(worker.run(drawing("waits")))
@@ -105,7 +105,7 @@ async def test_cancelling_a_waiting_and_a_running_one(both: Any) -> None:
     engine.release()
     await inside(worker, 0)
     ran = len(engine.logged("evaluation")) - done
-    assert worker.evaluations_saved - saved + ran == 2 * 999
+    assert worker.steps_saved - saved + ran == 2 * 999
     assert ran < 1900
     await worker.run(drawing("next"))
     assert "waits" not in begun(engine)
@@ -116,7 +116,7 @@ async def test_cancelling_a_waiting_and_a_running_one(both: Any) -> None:
 
 async def test_a_request_refused_by_the_engine_fails_alone(both: Any) -> None:
     _, worker = both
-    other = asyncio.create_task(worker.run(drawing("fine", points=30)))
+    other = asyncio.create_task(worker.run(drawing("fine", num_inference_steps=30)))
     with pytest.raises(InvalidRequestError) as refused:
         await worker.run(drawing("word " * 300))
     assert refused.value.parameter == "prompt"
@@ -132,13 +132,13 @@ async def test_a_request_refused_by_the_engine_fails_alone(both: Any) -> None:
 
 async def test_events_begin_and_end_as_they_should(both: Any) -> None:
     _, worker = both
-    events = [event async for event in worker.events(drawing(points=30))]
+    events = [event async for event in worker.events(drawing(num_inference_steps=30))]
     assert isinstance(events[0], Progress) and isinstance(events[-1], Finished)
     progress = [event for event in events if isinstance(event, Progress)]
-    assert progress[-1].evaluation == progress[-1].of == 29
+    assert progress[-1].step == progress[-1].of == 29
     assert len({event.request for event in events}) == 1
     image = np.full((4, 6, 3), 7, np.uint8)
-    told = [event async for event in worker.events(UnderstandRequest(question="?", image=image))]
+    told = [event async for event in worker.events(UnderstandRequest(question="?", image=image, acceleration="exact"))]
     last = told[-1]
     assert isinstance(last, Finished) and isinstance(last.result, UnderstandResult)
     assert last.result.answer == "6x4 7 7 7"
@@ -149,13 +149,13 @@ async def test_events_begin_and_end_as_they_should(both: Any) -> None:
 
 async def test_a_slow_reader_stalls_nobody_and_a_leaving_one_cancels(both: Any) -> None:
     engine, worker = both
-    async with contextlib.aclosing(worker.events(drawing("slow", points=200))) as slow:
+    async with contextlib.aclosing(worker.events(drawing("slow", num_inference_steps=200))) as slow:
         assert isinstance(await anext(slow), Progress)
-        await worker.run(drawing("beside", points=400))
+        await worker.run(drawing("beside", num_inference_steps=400))
         left = [event async for event in slow]
         assert [type(event) for event in left][-2:] == [Progress, Finished]
         assert len(left) < 10
-    async with contextlib.aclosing(worker.events(drawing("left", points=1000))) as leaving:
+    async with contextlib.aclosing(worker.events(drawing("left", num_inference_steps=1000))) as leaving:
         async for event in leaving:
             if isinstance(event, Progress):
                 break
@@ -167,7 +167,7 @@ async def test_draining_lets_all_end_and_takes_no_more(toy: Any, working: Any) -
     engine = toy()
     async with working(engine) as worker:
         tasks = await fill(engine, worker, "a", "b", "c", "d")
-        streams = asyncio.create_task(_all(worker, drawing("stream", points=20)))
+        streams = asyncio.create_task(_all(worker, drawing("stream", num_inference_steps=20)))
         await until(lambda: worker.waiting == 4)
         worker.begin_drain()
         assert worker.state == "draining"

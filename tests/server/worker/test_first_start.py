@@ -65,8 +65,8 @@ def draw_and_ask(live: Any) -> None:
     picture = drawn.json()["images"][0]["b64_json"]
     with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
         assert np.asarray(image).std() > 0
-    asked = {"question": "what colour is the circle?", "image": picture, "max_new_tokens": 4}
-    answer = live.client.post("/v1/vqa", json=asked)
+    requested = {"question": "what colour is the circle?", "image": picture, "max_new_tokens": 4}
+    answer = live.client.post("/v1/vqa", json=requested)
     assert answer.status_code == 200, answer.text
     assert answer.json()["usage"]["completion_tokens"] > 0
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from flashu_core import (
+    DenoisingStep,
     EngineConfig,
-    Evaluation,
     Failed,
     Finished,
     FlashUError,
@@ -75,7 +75,7 @@ GENERATE = st.builds(
     lambda size, images, previews, **rest: GenerateRequest(
         width=size and size[0],
         height=size and size[1],
-        images=images,
+        num_images=images,
         previews=previews if images == 1 else 0,  # they are of a single picture
         **rest,
     ),
@@ -83,10 +83,10 @@ GENERATE = st.builds(
     prompt=TEXT,
     negative_prompt=TEXT,
     images=st.integers(1, 8),
-    points=st.none() | st.integers(2, 1000),
-    guidance=st.none() | reals(0, 100),
+    num_inference_steps=st.none() | st.integers(2, 1000),
+    guidance_scale=st.none() | reals(0, 100),
     seed=st.none() | COUNT,
-    policy=TEXT,
+    acceleration=TEXT,
     overrides=TIMES,
     previews=st.integers(0, 3),
     priority=st.integers(-1000, 1000),
@@ -102,13 +102,13 @@ UNDERSTAND = st.builds(
     temperature=reals(0, 10),
     top_p=reals(0.001, 1),
     seed=st.none() | COUNT,
-    policy=TEXT,
+    acceleration=TEXT,
     overrides=TIMES,
     priority=st.integers(-1000, 1000),
     deadline=DEADLINE,
 )
-EVALUATION = st.builds(
-    Evaluation,
+STEP = st.builds(
+    DenoisingStep,
     backbone=st.sampled_from(["full", "pruned", "not_needed"]),
     head=st.sampled_from(["computed", "reused"]),
     layers_skipped=COUNT,
@@ -117,11 +117,11 @@ PICTURES = st.builds(
     GenerateResult,
     images=st.lists(PICTURE, max_size=3).map(tuple),
     seeds=st.lists(COUNT, max_size=3).map(tuple),
-    points=COUNT,
-    guidance=NUMBER,
-    policy=TEXT,
+    num_inference_steps=COUNT,
+    guidance_scale=NUMBER,
+    acceleration=TEXT,
     schedule=COUNTS,
-    evaluations=st.lists(EVALUATION, max_size=4).map(tuple),
+    steps=st.lists(STEP, max_size=4).map(tuple),
     prompt_tokens=COUNT,
     timings=TIMES,
 )
@@ -137,7 +137,7 @@ ANSWER = st.builds(
     finish_reason=st.sampled_from(["stop", "length"]),
     prompt_tokens=COUNT,
     completion_tokens=COUNT,
-    policy=TEXT,
+    acceleration=TEXT,
     schedule=COUNTS,
     timings=TIMES,
     logprobs=LOGPROBS,
@@ -153,8 +153,8 @@ INFO = st.builds(
     dtype=TEXT,
     device=TEXT,
     sizes=st.lists(st.tuples(SIDE, SIDE), max_size=3).map(tuple),
-    points=COUNT,
-    guidance=NUMBER,
+    num_inference_steps=COUNT,
+    guidance_scale=NUMBER,
     policies=st.lists(TEXT, max_size=3).map(tuple),
     max_prompt_tokens=COUNT,
     details=st.dictionaries(TEXT, TEXT, max_size=2),
@@ -165,10 +165,10 @@ COSTS = st.builds(
     **{
         field.name: COST
         for field in dataclasses.fields(UnitCosts)
-        if field.name not in ("points", "guidance", "pixels", "policies")
+        if field.name not in ("num_inference_steps", "guidance_scale", "pixels", "policies")
     },
-    points=st.integers(2, 1000),
-    guidance=reals(0, 100),
+    num_inference_steps=st.integers(2, 1000),
+    guidance_scale=reals(0, 100),
     pixels=st.integers(1, 10**9),
     policies=st.dictionaries(TEXT, st.dictionaries(TEXT, TIMES, max_size=2), max_size=2),
 )
@@ -179,7 +179,7 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
         Load,
         model=st.none() | TEXT,
         engine=ENGINE,
-        policy=TEXT,
+        acceleration=TEXT,
         log_level=TEXT,
         log_format=st.sampled_from(["json", "text"]),
     ),
@@ -282,14 +282,18 @@ def test_damaged_frames_are_a_wire_error_or_a_message(message: Any, data: st.Dat
 
 
 PICTURE_OF_ONE = np.zeros((1, 1, 3), np.uint8)
-ASK = Submit(request=1, arrived=0.0, work=UnderstandRequest(question="a", image=PICTURE_OF_ONE))
+ASK = Submit(request=1, arrived=0.0, work=UnderstandRequest(question="a", image=PICTURE_OF_ONE, acceleration="exact"))
 
 
 def test_pictures_are_not_copied_and_slices_are_whole() -> None:
     image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
-    frame = encode(Submit(request=1, arrived=0.0, work=UnderstandRequest(question="a", image=image)))
+    frame = encode(
+        Submit(request=1, arrived=0.0, work=UnderstandRequest(question="a", image=image, acceleration="exact"))
+    )
     assert np.shares_memory(np.frombuffer(frame[1], np.uint8), image)
-    flipped = Submit(request=1, arrived=0.0, work=UnderstandRequest(question="a", image=image[::2, ::-1]))
+    flipped = Submit(
+        request=1, arrived=0.0, work=UnderstandRequest(question="a", image=image[::2, ::-1], acceleration="exact")
+    )
     back = decode_frame(joined(flipped), TO_WORKER)
     assert isinstance(back, Submit) and isinstance(back.work, UnderstandRequest)
     assert (back.work.image == image[::2, ::-1]).all()

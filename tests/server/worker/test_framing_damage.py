@@ -45,7 +45,7 @@ def changed(message: object, **members: Any) -> bytes:
 
 
 PICTURE_OF_ONE = np.zeros((1, 1, 3), np.uint8)
-ASK = Submit(request=1, arrived=0.0, work=UnderstandRequest(question="a", image=PICTURE_OF_ONE))
+ASK = Submit(request=1, arrived=0.0, work=UnderstandRequest(question="a", image=PICTURE_OF_ONE, acceleration="exact"))
 
 
 def with_shape(shape: Any) -> bytes:
@@ -98,9 +98,11 @@ def test_values_of_another_form(message: Any, members: dict[str, Any]) -> None:
 
 
 def test_values_that_a_request_refuses() -> None:
-    frame = joined(Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="secret", images=8)))
+    frame = joined(
+        Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="secret", num_images=8, acceleration="exact"))
+    )
     with pytest.raises(WireError, match="out of range") as caught:
-        decode_frame(frame.replace(b'"images":8', b'"images":9'), TO_WORKER)
+        decode_frame(frame.replace(b'"num_images":8', b'"num_images":9'), TO_WORKER)
     assert "secret" not in str(caught.value)
 
 
@@ -115,12 +117,16 @@ def test_what_cannot_be_written() -> None:
     for message in (
         object(),
         Text(1, "\udc80"),
-        Text(1, "x" * (wire.MOST_HEADER_BYTES + 1)),
+        Text(1, "x" * (wire.MAX_HEADER_BYTES + 1)),
         Cancel(request=2**63),
         Cancel(request="1"),  # type: ignore[arg-type]
         Refused(request=None, error=None),  # type: ignore[arg-type]
         Failed(1, ValueError("a")),  # type: ignore[arg-type]
-        Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="a", overrides={"x": float("nan")})),
+        Submit(
+            request=1,
+            arrived=0.0,
+            work=GenerateRequest(prompt="a", overrides={"x": float("nan")}, acceleration="exact"),
+        ),
     ):
         with pytest.raises(WireError):
             encode(message)
@@ -144,8 +150,8 @@ def test_deep_json_and_endless_digits() -> None:
 
 def test_lengths_are_bounded_before_anything_is_read() -> None:
     for header, pictures in (
-        (wire.MOST_HEADER_BYTES + 1, 0),
-        (10, wire.MOST_PICTURE_BYTES + 1),
+        (wire.MAX_HEADER_BYTES + 1, 0),
+        (10, wire.MAX_PICTURE_BYTES + 1),
         (2**32 - 1, 2**32 - 1),
     ):
         with pytest.raises(WireError, match="limit"):

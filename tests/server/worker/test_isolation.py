@@ -84,14 +84,16 @@ def test_alone_it_is_the_same_to_the_byte(policy: str, real: Any) -> None:
     assert difference(moved, post(real, drawing(policy))) > 50
 
 
-@pytest.mark.parametrize(("company", "policy"), [(2, "exact"), (8, "exact"), (3, "flashu"), (8, "flashu")])
-def test_in_company_it_is_the_same_within_rounding(company: int, policy: str, real: Any) -> None:
+@pytest.mark.parametrize(("load", "policy"), [(2, "exact"), (8, "exact"), (3, "flashu"), (8, "flashu")])
+def test_in_company_it_is_the_same_within_rounding(load: int, policy: str, real: Any) -> None:
     prompts = ["a small blue square", "two green stars on white", "a", "a yellow triangle left of a red circle"]
     bodies = []
-    for index in range(1, company):
-        text, points = prompts[index % 4], POINTS + index
+    for index in range(1, load):
+        text, num_inference_steps = prompts[index % 4], POINTS + index
         bodies.append(
-            drawing(policy, prompt=text, seed=index, guidance_scale=float(index), num_inference_steps=points)
+            drawing(
+                policy, prompt=text, seed=index, guidance_scale=float(index), num_inference_steps=num_inference_steps
+            )
             if index % 3
             else asking(policy, question=f"{text}?", seed=index)
         )

@@ -49,7 +49,7 @@ from server.worker.protocol import (
     Validate,
 )
 
-LOAD = Load(model=None, engine=EngineConfig(dtype="float32"), policy="flashu", log_level="info")
+LOAD = Load(model=None, engine=EngineConfig(dtype="float32"), acceleration="flashu", log_level="info")
 GENEROUS_S = 60.0
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -129,7 +129,7 @@ def number() -> Callable[[], int]:
 
 
 def test_it_draws_and_answers_as_the_engine_does(ready: Process, embedded: Engine, number: Any) -> None:
-    request = GenerateRequest(prompt="a red circle", seed=5, points=6, images=2)
+    request = GenerateRequest(prompt="a red circle", seed=5, num_inference_steps=6, num_images=2, acceleration="exact")
     ready.send(Submit(request=(one := number()), arrived=0.0, work=request))
     finished, before = ready.until(Finished)
     assert finished.request == one
@@ -139,20 +139,32 @@ def test_it_draws_and_answers_as_the_engine_does(ready: Process, embedded: Engin
     for mine, theirs in zip(drawn.images, expected.images, strict=True):
         assert np.abs(mine.astype(int) - theirs.astype(int)).max() <= 1  # its neurons may be in another order
     assert [message for message in before if isinstance(message, Progress)] == [
-        Progress(one, evaluation, 5) for evaluation in range(1, 6)
+        Progress(one, step, 5) for step in range(1, 6)
     ]
-    question = UnderstandRequest(question="what is it?", image=drawn.images[0], max_new_tokens=8)
+    question = UnderstandRequest(question="what is it?", image=drawn.images[0], max_new_tokens=8, acceleration="exact")
     ready.send(Submit(request=(two := number()), arrived=0.0, work=question))
     finished, before = ready.until(Finished)
     assert isinstance(finished.result, UnderstandResult)
-    assert finished.result.answer == embedded.ask(question).answer
+    assert finished.result.answer == embedded.understand(question).answer
     assert "".join(message.text for message in before if isinstance(message, Text)) == finished.result.answer
     assert finished.request == two
 
 
 def test_a_refusal_keeps_its_class_and_harms_nobody(ready: Process, number: Any) -> None:
-    ready.send(Submit(request=(good := number()), arrived=0.0, work=GenerateRequest(prompt="a", points=4)))
-    ready.send(Submit(request=(bad := number()), arrived=0.0, work=GenerateRequest(prompt="a red circle " * 500)))
+    ready.send(
+        Submit(
+            request=(good := number()),
+            arrived=0.0,
+            work=GenerateRequest(prompt="a", num_inference_steps=4, acceleration="exact"),
+        )
+    )
+    ready.send(
+        Submit(
+            request=(bad := number()),
+            arrived=0.0,
+            work=GenerateRequest(prompt="a red circle " * 500, acceleration="exact"),
+        )
+    )
     refused, _ = ready.until(Refused)
     assert refused.request == bad
     assert isinstance(refused.error, InvalidRequestError)
@@ -161,8 +173,12 @@ def test_a_refusal_keeps_its_class_and_harms_nobody(ready: Process, number: Any)
 
 
 def test_validating_runs_nothing(ready: Process, number: Any) -> None:
-    ready.send(Validate(request=(good := number()), work=UnderstandRequest(question="what is it?")))
-    ready.send(Validate(request=(bad := number()), work=UnderstandRequest(question="what is it? " * 500)))
+    ready.send(
+        Validate(request=(good := number()), work=UnderstandRequest(question="what is it?", acceleration="exact"))
+    )
+    ready.send(
+        Validate(request=(bad := number()), work=UnderstandRequest(question="what is it? " * 500, acceleration="exact"))
+    )
     refused, before = ready.until(Refused)
     assert before == [Valid(request=good)]
     assert (refused.request, type(refused.error), refused.error.parameter) == (bad, PromptTooLongError, "question")
@@ -170,7 +186,9 @@ def test_validating_runs_nothing(ready: Process, number: Any) -> None:
 
 def test_what_is_too_late_is_refused_before_anything_is_done_for_it(ready: Process, number: Any) -> None:
     # Its prompt is too long, too, which nobody finds out.
-    late = GenerateRequest(prompt="a red circle " * 500, points=1000, deadline=time.monotonic() - 0.001)
+    late = GenerateRequest(
+        prompt="a red circle " * 500, num_inference_steps=1000, deadline=time.monotonic() - 0.001, acceleration="exact"
+    )
     ready.send(Submit(request=(one := number()), arrived=0.0, work=late))
     refused, _ = ready.until(Refused)
     assert refused.request == one
@@ -181,13 +199,21 @@ def test_a_flood_of_commands_does_not_keep_those_inside_from_moving(toy: Any) ->
     engine = toy()
     with started(program=engine.program) as child:
         child.until(Loaded)
-        child.send(Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="inside", points=1000)))
+        child.send(
+            Submit(
+                request=1,
+                arrived=0.0,
+                work=GenerateRequest(prompt="inside", num_inference_steps=1000, acceleration="exact"),
+            )
+        )
         child.until(Progress)
         engine.hold()
         for request in range(2, 1002):
-            refused = GenerateRequest(prompt="word " * 300)
+            refused = GenerateRequest(prompt="word " * 300, acceleration="exact")
             child.send(Submit(request=request, arrived=0.0, work=refused))
-        child.send(Submit(request=2000, arrived=0.0, work=UnderstandRequest(question="after them")))
+        child.send(
+            Submit(request=2000, arrived=0.0, work=UnderstandRequest(question="after them", acceleration="exact"))
+        )
         time.sleep(0.5)  # until all are read
         engine.release()
         child.until(Finished, 2000)
@@ -205,11 +231,19 @@ def test_shutting_down_waits_for_no_flood(toy: Any) -> None:
     engine = toy()
     with started(program=engine.program) as child:
         child.until(Loaded)
-        child.send(Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="inside", points=1000)))
+        child.send(
+            Submit(
+                request=1,
+                arrived=0.0,
+                work=GenerateRequest(prompt="inside", num_inference_steps=1000, acceleration="exact"),
+            )
+        )
         child.until(Progress)
         engine.hold()
         for request in range(2, 1002):
-            child.send(Submit(request=request, arrived=0.0, work=GenerateRequest(prompt="word " * 300)))
+            child.send(
+                Submit(request=request, arrived=0.0, work=GenerateRequest(prompt="word " * 300, acceleration="exact"))
+            )
         child.send(Shutdown())
         time.sleep(0.5)
         engine.release()
@@ -218,7 +252,13 @@ def test_shutting_down_waits_for_no_flood(toy: Any) -> None:
 
 
 def test_cancelling_takes_effect_at_the_next_unit(ready: Process, number: Any) -> None:
-    ready.send(Submit(request=(one := number()), arrived=0.0, work=GenerateRequest(prompt="a", points=1000)))
+    ready.send(
+        Submit(
+            request=(one := number()),
+            arrived=0.0,
+            work=GenerateRequest(prompt="a", num_inference_steps=1000, acceleration="exact"),
+        )
+    )
     ready.until(Progress)
     ready.send(Cancel(request=one))
     ready.send(Cancel(request=number()))  # of nobody
@@ -229,7 +269,7 @@ def test_cancelling_takes_effect_at_the_next_unit(ready: Process, number: Any) -
 
 
 def test_a_deadline_is_held_on_the_shared_clock(ready: Process, number: Any) -> None:
-    past = GenerateRequest(prompt="a", points=1000, deadline=time.monotonic() + 0.3)
+    past = GenerateRequest(prompt="a", num_inference_steps=1000, deadline=time.monotonic() + 0.3, acceleration="exact")
     ready.send(Submit(request=number(), arrived=0.0, work=past))
     failed, _ = ready.until(Failed)
     assert isinstance(failed.error, DeadlineExceededError)
@@ -238,7 +278,11 @@ def test_a_deadline_is_held_on_the_shared_clock(ready: Process, number: Any) -> 
 def test_signals_of_the_terminal_are_left_to_the_front_end(ready: Process, number: Any) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         ready.process.send_signal(name)
-    ready.send(Submit(request=number(), arrived=0.0, work=GenerateRequest(prompt="a", points=4)))
+    ready.send(
+        Submit(
+            request=number(), arrived=0.0, work=GenerateRequest(prompt="a", num_inference_steps=4, acceleration="exact")
+        )
+    )
     assert ready.until(Finished)
     assert ready.process.poll() is None
 
@@ -259,7 +303,15 @@ def test_it_listens_nowhere_and_shares_no_memory(ready: Process) -> None:
 def test_it_ends_at_once_when_the_pipe_does() -> None:
     with started() as child:
         child.until(Loaded)
-        child.send(Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="canary prompt", points=1000, images=8)))
+        child.send(
+            Submit(
+                request=1,
+                arrived=0.0,
+                work=GenerateRequest(
+                    prompt="canary prompt", num_inference_steps=1000, num_images=8, acceleration="exact"
+                ),
+            )
+        )
         child.until(Progress)
         child.pipe.close()
         status, log = child.end()
@@ -276,7 +328,11 @@ def test_it_ends_even_while_it_loads() -> None:
 def test_shutdown_ends_it_in_order() -> None:
     with started() as child:
         child.until(Loaded)
-        child.send(Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="a", points=1000)))
+        child.send(
+            Submit(
+                request=1, arrived=0.0, work=GenerateRequest(prompt="a", num_inference_steps=1000, acceleration="exact")
+            )
+        )
         child.until(Progress)
         child.send(Shutdown())
         assert child.end()[0] == 0
@@ -298,7 +354,8 @@ def test_anything_before_what_to_load_ends_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "word"), [({"model": "/nowhere/at/all"}, "nowhere"), ({"policy": "warp"}, "use one of: exact, flashu")]
+    ("change", "word"),
+    [({"model": "/nowhere/at/all"}, "nowhere"), ({"acceleration": "warp"}, "use one of: exact, flashu")],
 )
 def test_what_cannot_be_loaded_is_told(change: dict[str, Any], word: str) -> None:
     with started(dataclasses.replace(LOAD, **change)) as child:

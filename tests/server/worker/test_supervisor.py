@@ -16,12 +16,12 @@ from flashu_core import (
     GenerateResult,
 )
 from server.errors import UnavailableError, WorkerLostError
-from server.worker.admission import Room
+from server.worker.admission import QueueLimits
 from server.worker.client import Worker
 from server.worker.protocol import Load
-from server.worker.supervisor import Patience
+from server.worker.supervisor import WorkerTimeouts
 
-LOAD = Load(model=None, engine=EngineConfig(), policy="exact", log_level="warning")
+LOAD = Load(model=None, engine=EngineConfig(), acceleration="exact", log_level="warning")
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def test_a_dying_process_fails_all_and_is_replaced(both: Any, fate: str, capfd: Any) -> None:
     engine, worker = both
     before = worker.pid, worker.restarts
-    beside = asyncio.create_task(worker.run(drawing("beside", points=1000)))
+    beside = asyncio.create_task(worker.run(drawing("beside", num_inference_steps=1000)))
     await until(lambda: worker.running == 1)
     engine.hold("hold-harm")
     tasks = [beside, asyncio.create_task(worker.run(drawing(fate)))]
@@ -162,7 +162,7 @@ async def test_a_model_that_never_loads_is_given_up(toy: Any, working: Any) -> N
 
 
 async def test_a_program_that_cannot_start_ends_in_failed() -> None:
-    worker = Worker(LOAD, Room(), Patience(restarts=2), program=("/nowhere/at/all",))
+    worker = Worker(LOAD, QueueLimits(), WorkerTimeouts(restarts=2), program=("/nowhere/at/all",))
     worker.start()
     assert await worker.loaded() is None
     assert worker.state == "failed"

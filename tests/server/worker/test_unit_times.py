@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flashu_core import UnitCost, UnitCosts, UnitReport
-from server.worker.unit_times import Pace
+from server.worker.unit_times import UnitTimes
 
 NOTHING = UnitCost(0.0, 0.0)
 
@@ -17,7 +17,7 @@ def costs(**changes: UnitCost) -> UnitCosts:
         "prefix backbone_full backbone_pruned backbone_not_needed head_computed head_reused vae_decode prefill decode"
     )
     units: dict[str, Any] = {**dict.fromkeys(kinds.split(), NOTHING), **changes}
-    return UnitCosts(**units, points=50, guidance=5.0, pixels=4096)
+    return UnitCosts(**units, num_inference_steps=50, guidance_scale=5.0, pixels=4096)
 
 
 def unit(seconds: float, stage: Any = "evaluate", rows: int = 1) -> UnitReport:
@@ -25,7 +25,7 @@ def unit(seconds: float, stage: Any = "evaluate", rows: int = 1) -> UnitReport:
 
 
 def test_the_floor_holds_until_units_are_longer() -> None:
-    pace = Pace(10.0)
+    pace = UnitTimes(10.0)
     assert pace.allowance(1) == 10.0
     for seconds in (2.0, 2.0, 7.0, 7.0, 1.0):
         pace.saw(unit(seconds))
@@ -36,7 +36,7 @@ def test_the_floor_holds_until_units_are_longer() -> None:
 @pytest.mark.parametrize("rows", [1, 8])
 def test_one_long_pause_is_forgotten_at_once(before: int, rows: int) -> None:
     """Whenever it comes, and however many pictures may be in the next unit."""
-    pace = Pace(2.0)
+    pace = UnitTimes(2.0)
     for _ in range(before):
         pace.saw(unit(0.5))
     pace.saw(unit(48.0))
@@ -46,7 +46,7 @@ def test_one_long_pause_is_forgotten_at_once(before: int, rows: int) -> None:
 
 
 def test_work_that_became_slower_is_learned_and_unlearned() -> None:
-    pace = Pace(1.0)
+    pace = UnitTimes(1.0)
     for _ in range(64):
         pace.saw(unit(0.4))
     for _ in range(5):
@@ -59,7 +59,7 @@ def test_work_that_became_slower_is_learned_and_unlearned() -> None:
 
 def test_each_stage_is_remembered_by_itself() -> None:
     """What is rare, and long, is not forgotten for what is often, and short."""
-    pace = Pace(1.0)
+    pace = UnitTimes(1.0)
     for _ in range(3):
         pace.saw(unit(9.0, "vae_decode"))
     for _ in range(1000):
@@ -68,7 +68,7 @@ def test_each_stage_is_remembered_by_itself() -> None:
 
 
 def test_larger_units_than_any_before_may_take_what_their_costs_predict() -> None:
-    pace = Pace(1.0)
+    pace = UnitTimes(1.0)
     pace.know(costs(backbone_full=UnitCost(0.5, 1.0), head_computed=UnitCost(0.5, 0.5), prefill=UnitCost(0.0, 7.0)))
     # An evaluation runs two branches of each picture; a prefill is of one answer, however many there are.
     assert pace.allowance(1) == 2 * 7.0

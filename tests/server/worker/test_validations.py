@@ -17,7 +17,7 @@ from server.worker.client import Worker
 from server.worker.validations import Validations
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-ASKED = UnderstandRequest(question="what is red?")
+ASKED = UnderstandRequest(question="what is red?", acceleration="exact")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -31,10 +31,10 @@ async def test_what_would_be_taken_or_refused_is_told_and_nothing_runs(held: Any
     engine, worker = held
     await worker.validate(ASKED)
     with pytest.raises(PromptTooLongError) as caught:
-        await worker.validate(UnderstandRequest(question="word " * 300))
+        await worker.validate(UnderstandRequest(question="word " * 300, acceleration="exact"))
     assert caught.value.parameter == "question"
     with pytest.raises(InternalError):
-        await worker.validate(UnderstandRequest(question="refuse"))
+        await worker.validate(UnderstandRequest(question="refuse", acceleration="exact"))
     assert [entry.text for entry in engine.logged("validate")] == [ASKED.question, "word " * 300, "refuse"]
     assert (engine.seen, worker.running, worker.waiting) == ([], 0, 0)
 
@@ -42,17 +42,17 @@ async def test_what_would_be_taken_or_refused_is_told_and_nothing_runs(held: Any
 async def test_it_ends_with_its_deadline_with_the_process_and_with_the_server(held: Any) -> None:
     engine, worker = held
     engine.hold("hold-harm")
-    busy = asyncio.create_task(worker.run(UnderstandRequest(question="exit")))
+    busy = asyncio.create_task(worker.run(UnderstandRequest(question="exit", acceleration="exact")))
     while not engine.logged("begin"):
         await asyncio.sleep(0.005)
     with pytest.raises(DeadlineExceededError):
-        await worker.validate(UnderstandRequest(question="a", deadline=time.monotonic() + 0.05))
-    asked = asyncio.create_task(worker.validate(ASKED))
+        await worker.validate(UnderstandRequest(question="a", deadline=time.monotonic() + 0.05, acceleration="exact"))
+    requested = asyncio.create_task(worker.validate(ASKED))
     await asyncio.sleep(0.05)
-    assert not asked.done()
+    assert not requested.done()
     engine.release("hold-harm")
     with pytest.raises(WorkerLostError):
-        await asked
+        await requested
     with pytest.raises(WorkerLostError):
         await busy
     while worker.state != "ready":
@@ -66,24 +66,24 @@ async def test_it_ends_with_its_deadline_with_the_process_and_with_the_server(he
 async def test_whoever_waits_when_the_server_ends_is_told_so(held: Any) -> None:
     engine, worker = held
     engine.hold("hold-harm")
-    busy = asyncio.create_task(worker.run(UnderstandRequest(question="loop")))
+    busy = asyncio.create_task(worker.run(UnderstandRequest(question="loop", acceleration="exact")))
     while not engine.logged("begin"):
         await asyncio.sleep(0.005)
-    asked = asyncio.create_task(worker.validate(ASKED))
+    requested = asyncio.create_task(worker.validate(ASKED))
     await asyncio.sleep(0.05)
     worker.give_up()
-    for one in (asked, busy):
+    for one in (requested, busy):
         with pytest.raises(UnavailableError):
             await one
 
 
 async def test_an_answer_that_nobody_waits_for_is_dropped() -> None:
     validations = Validations()
-    validations.tell(1, None)
+    validations.publish(1, None)
     waiting = asyncio.create_task(validations.answer(2, within_s=None))
     await asyncio.sleep(0)
     waiting.cancel()
-    validations.tell(2, InternalError())
+    validations.publish(2, InternalError())
     validations.fail(InternalError())
     with pytest.raises(asyncio.CancelledError):
         await waiting

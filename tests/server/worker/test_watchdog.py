@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from flashu_core import UnitReport
-from server.worker.watchdog import LOOK_S, Watch
+from server.worker.watchdog import LOOK_S, Watchdog
 
 
 def unit(seconds: float) -> UnitReport:
     return UnitReport(stage="evaluate", rows=1, seconds=seconds)
 
 
-def look_until(watch: Watch, begun: float, ends: float) -> None:
+def look_until(watch: Watchdog, begun: float, ends: float) -> None:
     for index in range(1, round((ends - begun) / LOOK_S) + 1):
         watch.look(begun + index * LOOK_S)
 
 
 def test_silence_lasts_from_the_last_sign_of_life() -> None:
-    watch = Watch(2.0, 100.0)
+    watch = Watchdog(2.0, 100.0)
     look_until(watch, 100.0, 103.0)
     assert abs(watch.silence(103.0) - 3.0) < 1e-6
-    watch.hear(103.05)
+    watch.receive(103.05)
     assert abs(watch.silence(103.1) - 0.05) < 1e-6
     watch.unit_ended(104.0, unit(0.5))
     assert watch.silence(104.0) == 0.0
 
 
 def test_time_in_which_the_watcher_stood_still_is_no_silence() -> None:
-    watch = Watch(2.0, 100.0)
+    watch = Watchdog(2.0, 100.0)
     look_until(watch, 100.0, 101.0)
     watch.look(161.0)  # after a minute away
     assert watch.silence(161.0) < 1.2
@@ -35,7 +35,7 @@ def test_time_in_which_the_watcher_stood_still_is_no_silence() -> None:
 
 
 def test_a_pause_of_everything_teaches_nothing_however_often_it_comes() -> None:
-    watch = Watch(2.0, 0.0)
+    watch = Watchdog(2.0, 0.0)
     now = 0.0
     for pause in range(100):
         look_until(watch, now, now + 1.0)
@@ -49,7 +49,7 @@ def test_a_pause_of_everything_teaches_nothing_however_often_it_comes() -> None:
 
 
 def test_what_units_take_counts_from_the_next_one_on() -> None:
-    watch = Watch(2.0, 0.0)
+    watch = Watchdog(2.0, 0.0)
     watch.look(60.0)
     watch.unit_ended(60.0, unit(60.0))
     for second in range(61, 65):

@@ -17,9 +17,9 @@ from shapes.training.data import (
     DESCRIBE,
     DESCRIPTION_LENGTH,
     SEGMENT_LENGTH,
-    AskedSource,
-    Asker,
     CaptionSource,
+    QuestionSource,
+    UnderstandRunner,
     descriptions_of,
     questions_of,
     system_ids,
@@ -71,7 +71,7 @@ def test_the_flow_loss_is_that_of_the_reference(model: Showo2, tokenizer: Tokeni
 
 def test_questions_about_one_picture_do_not_see_each_other(model: Showo2, tokenizer: Tokenizer) -> None:
     """The loss over several questions in one sequence is the mean over each asked alone."""
-    source = AskedSource(questions_of(tokenizer, each=3), scenes=50, batch=2, seed=0)
+    source = QuestionSource(questions_of(tokenizer, each=3), scenes=50, batch=2, seed=0)
     batch = next(iter(source))
     losses = Losses(model, system_ids(tokenizer))
     together, _ = losses.answers(batch.ids, batch.targets, LATENTS[:2])
@@ -94,9 +94,9 @@ def test_questions_about_one_picture_do_not_see_each_other(model: Showo2, tokeni
     ("ask", "each", "length"), [(questions_of, 4, SEGMENT_LENGTH), (descriptions_of, 2, DESCRIPTION_LENGTH)]
 )
 def test_questions_end_with_their_answers(
-    ask: Callable[..., Asker], each: int, length: int, tokenizer: Tokenizer
+    ask: Callable[..., UnderstandRunner], each: int, length: int, tokenizer: Tokenizer
 ) -> None:
-    batch = next(iter(AskedSource(ask(tokenizer, each=each), scenes=200, batch=8, seed=3)))
+    batch = next(iter(QuestionSource(ask(tokenizer, each=each), scenes=200, batch=8, seed=3)))
     assert batch.ids.shape == batch.targets.shape == (8, each, length)
     for ids, targets in zip(batch.ids.flatten(0, 1), batch.targets.flatten(0, 1), strict=True):
         answered = targets[targets != -100].tolist()

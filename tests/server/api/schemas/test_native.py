@@ -72,9 +72,14 @@ def test_everything_reaches_the_request() -> None:
         }
     )
     request = body.to_request(12.5, "exact")
-    assert (request.prompt, request.negative_prompt, request.images, request.points) == ("a", "b", 3, 7)
-    assert (request.width, request.height, request.guidance, request.seed) == (96, 64, 2.0, 2**63 - 1)
-    assert (request.policy, request.priority, request.deadline) == ("flashu", -5, 12.5)
+    assert (request.prompt, request.negative_prompt, request.num_images, request.num_inference_steps) == (
+        "a",
+        "b",
+        3,
+        7,
+    )
+    assert (request.width, request.height, request.guidance_scale, request.seed) == (96, 64, 2.0, 2**63 - 1)
+    assert (request.acceleration, request.priority, request.deadline) == ("flashu", -5, 12.5)
 
 
 def test_a_form_has_strings_for_numbers_and_the_same_ranges() -> None:
@@ -98,7 +103,7 @@ def test_a_form_has_strings_for_numbers_and_the_same_ranges() -> None:
 def test_acceleration_is_a_name_or_parameters(acceleration: object, applied: tuple[str, dict[str, float]]) -> None:
     body = GenerateBody.model_validate({"prompt": "a", "acceleration": acceleration})
     request = body.to_request(1.0, "flashu")
-    assert (request.policy, request.overrides) == applied
+    assert (request.acceleration, request.overrides) == applied
 
 
 TURN = {"role": "user", "content": "a"}
