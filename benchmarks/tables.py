@@ -1,4 +1,4 @@
-"""README's tables of grades, made of the results that `flashu eval` wrote: `python -m benchmarks.tables [--check]`.
+"""The tables of grades in docs/results.md, made of what `flashu eval` wrote: `python -m benchmarks.tables [--check]`.
 
 A table stands between `<!-- table NAME -->` and `<!-- end -->` and is replaced whole. It measures nothing.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.machine import RESULTS
 
-README = Path(__file__).parents[1] / "README.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "results.md"
 MODEL = "shapes-64"
 _BLOCK = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Record = Mapping[str, Any]
@@ -120,8 +120,8 @@ def fill_document(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fills README, or checks it."""
-    return fill_document(README, fill, arguments, description=__doc__)
+    """Fills DOCUMENT, or checks it."""
+    return fill_document(DOCUMENT, fill, arguments, description=__doc__)
 
 
 if __name__ == "__main__":

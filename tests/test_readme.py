@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -59,30 +62,46 @@ def test_the_first_two_commands_are_make_targets() -> None:
     assert all(re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE) for command in commands)
 
 
-def test_the_server_draws_and_answers(program: Callable[[str], str], port: int, tmp_path: Path) -> None:
+def pixels(file: Path) -> bytes:
+    with Image.open(file) as picture:
+        assert picture.size == (64, 64)
+        return picture.convert("RGB").tobytes()
+
+
+@pytest.fixture(scope="module")
+def served(program: Callable[[str], str], port: int, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, str]:
+    """The picture that curl saved, and what it printed."""
+    folder = tmp_path_factory.mktemp("curl")
     program("curl")
     (script,) = [text for text in snippets("sh") if "curl" in text]
-    out = run(script.replace(":8000", f":{port}"), tmp_path)
-    with Image.open(tmp_path / "picture.png") as picture:
-        assert picture.size == (64, 64)
-    assert '"answer"' in out
+    out = run(script.replace(":8000", f":{port}"), folder)
+    return pixels(folder / "picture.png"), out
 
 
-def test_the_command_line_draws_and_answers(tmp_path: Path) -> None:
+def test_the_server_generates_and_understands(served: tuple[bytes, str]) -> None:
+    assert '"answer"' in served[1]
+
+
+def test_an_openai_client_gets_the_same_picture(
+    served: tuple[bytes, str], port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (program,) = [text for text in snippets("python") if "openai" in text]
+    names: dict[str, Any] = {}
+    exec(compile(program.replace(":8000", f":{port}"), "README.md", "exec"), names)
+    with Image.open(io.BytesIO(base64.b64decode(names["picture"].data[0].b64_json))) as picture:
+        assert picture.convert("RGB").tobytes() == served[0]
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_command_line_gives_the_same_picture(served: tuple[bytes, str], tmp_path: Path) -> None:
     (script,) = [text for text in snippets("sh") if "flashu generate" in text]
     assert run(script, tmp_path).strip()
-    with Image.open(tmp_path / "picture.png") as picture:
-        assert picture.size == (64, 64)
+    assert pixels(tmp_path / "picture.png") == served[0]
 
 
-def test_python_draws_and_answers(capsys: pytest.CaptureFixture[str]) -> None:
-    (program,) = snippets("python")
-    exec(compile(program, "README.md", "exec"), {})
-    assert "backbone_passes" in capsys.readouterr().out
-
-
-def test_the_benchmarks_run(tmp_path: Path) -> None:
-    (script,) = [text for text in snippets("sh") if "benchmarks.parity" in text]
-    out = run(script, ROOT)
-    assert '"passed": true' in out
-    assert "TFLOP" in out
+def test_python_gives_the_same_picture(served: tuple[bytes, str], capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = [text for text in snippets("python") if "Engine" in text]
+    names: dict[str, Any] = {}
+    exec(compile(program, "README.md", "exec"), names)
+    assert names["picture"].tobytes() == served[0]
+    assert "prefills" in capsys.readouterr().out
