@@ -40,26 +40,27 @@ from server.errors import HANDLED, problem_of
 from server.images import store as image_store
 from server.images.fetch import RemoteImages, RemoteLimits
 from server.images.pool import ImageLimits, ImagePool
+from server.ipc.child_process import PROGRAM
+from server.ipc.protocol import Load
+from server.logs import configure_logging, dropped_lines, log_everything
 from server.metrics import Metrics
 from server.middleware.body_limits import BodyLimits
 from server.middleware.body_memory import BodyMemory
 from server.middleware.encodings import ContentEncoding
 from server.middleware.keys import METRICS, PAGE, PROBES, ApiKeys, KeyRing, open_to_all
-from server.middleware.logs import RequestLog, configure_logging, dropped_lines, log_everything
 from server.middleware.origins import AllowedHosts, Cors, TrustedHosts, origins_of
 from server.middleware.overload import WORK_PATHS, Overload
 from server.middleware.paths import Paths
 from server.middleware.priorities import Priorities
 from server.middleware.quotas import Ledger, Quotas
 from server.middleware.request_id import RequestBoundary
+from server.middleware.request_log import RequestLog
 from server.middleware.tracing import Tracing, provider_of_environment
 from server.middleware.work_limits import WorkLimits
 from server.request_record import record_of
 from server.settings import Settings
 from server.worker.admission import QueueLimits
-from server.worker.child_process import PROGRAM
 from server.worker.client import Worker
-from server.worker.protocol import Load
 from server.worker.supervisor import WorkerTimeouts
 
 _log = logging.getLogger("flashu.server")
@@ -349,7 +350,7 @@ def http_options(app: FastAPI, settings: Settings) -> uvicorn.Config:
         lifespan="on",
         log_config=None,
         log_level=settings.log_level,
-        access_log=False,  # server.middleware.logs has lines of its own
+        access_log=False,  # server.middleware.request_log has lines of its own
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=settings.keep_alive_s,

@@ -21,7 +21,7 @@ from flashu_core import (
     InvalidRequestError,
     PromptTooLongError,
 )
-from server.api.schemas.native import TEXT_CHARACTERS
+from server.limits import TEXT_CHARACTERS
 from server.suggestions import likeliest
 
 CLIENT_GONE = 499  # nginx's number for a client that left; nobody reads the answer, the metrics do

@@ -5,13 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from starlette.types import Scope
 
 from flashu_core import GenerateResult, Result, Task
 from server.connections.slots import client_group
 from server.errors import Problem
-from server.middleware.work_limits import Reservation
+
+
+class Reservation(Protocol):
+    """Work reserved for a request of what its key may use."""
+
+    def add(self, work: int) -> None:
+        """Counts work that ran."""
+
+    def settle(self) -> None:
+        """Charges what ran and releases the rest."""
 
 
 @dataclass(slots=True, kw_only=True)

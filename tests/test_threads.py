@@ -110,7 +110,7 @@ def test_the_embedded_model_is_served_by_one_thread_unless_told(given: int | Non
     program = (
         "from flashu_core import EngineConfig\n"
         "from server.worker.process import load_engine\n"
-        "from server.worker.protocol import Load\n"
+        "from server.ipc.protocol import Load\n"
         f"wanted = Load(model=None, engine=EngineConfig(), acceleration='flashu', log_level='info', threads={given})\n"
         "load_engine(wanted); import torch; print(torch.get_num_threads())"
     )

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.services import Services
 from server.app import create_app
-from server.middleware.logs import configure_logging
+from server.logs import configure_logging
 from server.settings import Settings
 
 _METRICS = "/metrics"

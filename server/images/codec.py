@@ -10,7 +10,7 @@ from PIL import Image
 
 from flashu_core import PictureLimits, Pixels, decode_picture
 from server.images.data_urls import read_base64
-from server.worker.protocol import DecodeImage, EncodeImage
+from server.ipc.protocol import DecodeImage, EncodeImage
 
 
 def decode_image(job: DecodeImage) -> Pixels:

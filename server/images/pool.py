@@ -13,8 +13,8 @@ from typing import Literal
 from flashu_core import DeadlineExceededError, InvalidRequestError, Pixels
 from server.errors import InternalError
 from server.images.process_pool import JobTimeoutError, PoolLimits, ProcessLostError, ProcessPool
-from server.worker.framing import encode
-from server.worker.protocol import (
+from server.ipc.framing import encode
+from server.ipc.protocol import (
     FROM_IMAGE_PROCESS,
     DecodeImage,
     EncodeImage,

@@ -15,9 +15,9 @@ from typing import NoReturn
 
 from flashu_core import FlashUError, InvalidRequestError
 from server.images.codec import decode_image, encode_image
-from server.worker.framing import encode, receive_blocking
-from server.worker.process_limits import die_with_parent, limit_cpu, limit_memory, write_no_core
-from server.worker.protocol import (
+from server.ipc.framing import encode, receive_blocking
+from server.ipc.process_limits import die_with_parent, limit_cpu, limit_memory, write_no_core
+from server.ipc.protocol import (
     TO_IMAGE_PROCESS,
     DecodeImage,
     EncodeImage,

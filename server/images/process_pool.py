@@ -16,9 +16,9 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 
 from server.errors import OverloadedError, UnavailableError
 from server.images.fair_queue import FairQueue
-from server.worker.child_environment import plain_environment
-from server.worker.child_process import Child
-from server.worker.framing import Frame, WireError
+from server.ipc.child_environment import plain_environment
+from server.ipc.child_process import Child
+from server.ipc.framing import Frame, WireError
 
 _log = logging.getLogger("flashu.images")
 _FIRST_BACKOFF_S = 0.1

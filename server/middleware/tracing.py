@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import __version__
 from server.metrics import COMPONENTS
-from server.middleware.logs import method_of, route_of
+from server.middleware.request_log import method_of, route_of
 from server.request_record import record_of
 
 _log = logging.getLogger("flashu.tracing")

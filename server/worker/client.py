@@ -31,10 +31,10 @@ from flashu_core import (
     UnitReport,
 )
 from server.errors import InternalError, UnavailableError, WorkerLostError
+from server.ipc.child_process import PROGRAM
+from server.ipc.framing import WireError, encode
+from server.ipc.protocol import Begun, Cancel, FromWorker, Load, Refused, Submit, UnitEnded, Valid, Validate
 from server.worker.admission import Admission, AdmissionCounts, QueueLimits, Ticket
-from server.worker.child_process import PROGRAM
-from server.worker.framing import WireError, encode
-from server.worker.protocol import Begun, Cancel, FromWorker, Load, Refused, Submit, UnitEnded, Valid, Validate
 from server.worker.request_handle import RequestHandle
 from server.worker.supervisor import Supervisor, WorkerTimeouts
 from server.worker.validations import Validations

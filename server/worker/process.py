@@ -1,7 +1,7 @@
 """The program of the worker's process: it owns the engine in its main thread and takes commands from an inherited pipe
 in another. It ends at once when the front end does, knows no HTTP, and never logs what a client sent.
 
-Run as `python -m server.worker.process DESCRIPTOR`, which only `server.worker.child_process` does.
+Run as `python -m server.worker.process DESCRIPTOR`, which only `server.ipc.child_process` does.
 """
 
 from __future__ import annotations
@@ -39,10 +39,9 @@ from flashu_core import (
 from flashu_core.acceleration.policies import POLICIES
 from flashu_core.streams import open_standard_streams
 from flashu_core.threads import configure_threads
-from server.middleware.logs import configure_logging, log_everything
-from server.worker.framing import Bytes, WireError, encode, receive_blocking
-from server.worker.process_limits import die_with_parent
-from server.worker.protocol import (
+from server.ipc.framing import Bytes, WireError, encode, receive_blocking
+from server.ipc.process_limits import die_with_parent
+from server.ipc.protocol import (
     TO_WORKER,
     Begun,
     Cancel,
@@ -57,6 +56,7 @@ from server.worker.protocol import (
     Valid,
     Validate,
 )
+from server.logs import configure_logging, log_everything
 
 if TYPE_CHECKING:
     from flashu_core import Engine

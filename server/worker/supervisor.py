@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from flashu_core import ModelInfo, UnitCosts
+from server.ipc.child_environment import worker_environment
+from server.ipc.child_process import Child
+from server.ipc.framing import Frame, WireError, encode
+from server.ipc.protocol import FromWorker, Load, Loaded, LoadFailed, Shutdown, UnitEnded
 from server.worker.backoff import RestartBackoff
-from server.worker.child_environment import worker_environment
-from server.worker.child_process import Child
-from server.worker.framing import Frame, WireError, encode
-from server.worker.protocol import FromWorker, Load, Loaded, LoadFailed, Shutdown, UnitEnded
 from server.worker.watchdog import LOOK_S, Watchdog
 
 _log = logging.getLogger("flashu.worker")

@@ -26,11 +26,11 @@ from server.api.services import Services
 from server.app import create_app
 from server.connections.protocol import ConnectionLimits, guarded_protocol
 from server.images.pool import ImagePool
+from server.ipc.child_process import PROGRAM
+from server.ipc.protocol import Load
 from server.settings import Settings
 from server.worker.admission import QueueLimits
-from server.worker.child_process import PROGRAM
 from server.worker.client import Worker
-from server.worker.protocol import Load
 from server.worker.supervisor import WorkerTimeouts
 
 # Two processes may share few cores with other tests; nothing here is to fail for that.

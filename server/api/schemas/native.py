@@ -20,8 +20,8 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
 from flashu_core import GenerateRequest, Pixels, Task, UnderstandRequest
+from server.limits import TEXT_CHARACTERS
 
-TEXT_CHARACTERS = 32_768  # far over what any model's prompt holds; keeps megabytes away from the tokenizer
 MAX_NEW_TOKENS = 4096
 OutputFormat = Literal["png", "jpeg", "webp"]
 

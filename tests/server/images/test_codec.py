@@ -11,7 +11,7 @@ from PIL import Image
 
 from flashu_core import InvalidRequestError, Pixels
 from server.images.codec import decode_image, encode_image
-from server.worker.protocol import DecodeImage, EncodeImage
+from server.ipc.protocol import DecodeImage, EncodeImage
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 3)).astype(np.uint8)
 

@@ -15,8 +15,8 @@ import pytest
 
 from server.errors import OverloadedError, UnavailableError
 from server.images.process_pool import JobTimeoutError, PoolLimits, ProcessLostError, ProcessPool
-from server.worker.framing import Frame, encode
-from server.worker.protocol import FROM_IMAGE_PROCESS, DecodeImage, FromImageProcess, ImageEncoded
+from server.ipc.framing import Frame, encode
+from server.ipc.protocol import FROM_IMAGE_PROCESS, DecodeImage, FromImageProcess, ImageEncoded
 
 LONG_S = 20.0
 

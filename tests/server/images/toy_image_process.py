@@ -15,8 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from server.worker.framing import encode, receive_blocking
-from server.worker.protocol import TO_IMAGE_PROCESS, DecodeImage, ImageEncoded, ImageProcessReady
+from server.ipc.framing import encode, receive_blocking
+from server.ipc.protocol import TO_IMAGE_PROCESS, DecodeImage, ImageEncoded, ImageProcessReady
 
 
 def main(folder: Path, descriptor: int) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from flashu_core.acceleration.calibration import FILE
 from flashu_core.checkpoint.convert import convert
 from flashu_core.checkpoint.load import EMBEDDED
-from server.worker.child_process import PROGRAM
+from server.ipc.child_process import PROGRAM
 
 MEASURED, KEPT, NOT_KEPT = "measuring which neurons matter", "calibration is kept in", "measured again"
 STEPS = 4

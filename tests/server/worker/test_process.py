@@ -33,9 +33,9 @@ from flashu_core import (
     UnderstandRequest,
     UnderstandResult,
 )
-from server.worker.child_process import PROGRAM
-from server.worker.framing import PREFIX, decode, encode, lengths
-from server.worker.protocol import (
+from server.ipc.child_process import PROGRAM
+from server.ipc.framing import PREFIX, decode, encode, lengths
+from server.ipc.protocol import (
     FROM_WORKER,
     Cancel,
     Load,

@@ -16,9 +16,9 @@ from flashu_core import (
     GenerateResult,
 )
 from server.errors import UnavailableError, WorkerLostError
+from server.ipc.protocol import Load
 from server.worker.admission import QueueLimits
 from server.worker.client import Worker
-from server.worker.protocol import Load
 from server.worker.supervisor import WorkerTimeouts
 
 LOAD = Load(model=None, engine=EngineConfig(), acceleration="exact", log_level="warning")

@@ -1,5 +1,5 @@
-"""What the server writes to stderr: one line per event, as JSON or as text, and one line per request. It knows which
-words are ours: prompts, pictures, keys, addresses and the messages of unexpected exceptions are not, and stay out."""
+"""Logging of both processes to stderr: one line per event, as JSON or as text. Prompts, pictures, keys, addresses and
+the messages of unexpected exceptions stay out."""
 
 from __future__ import annotations
 
@@ -16,60 +16,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 from flashu_core import FlashUError
 from server.errors import ServerError
-from server.request_record import record_of
 
 LogFormat = Literal["json", "text"]
 _OURS = ("flashu", "uvicorn")
-_QUIET = frozenset({"/livez", "/readyz", "/health", "/metrics"})
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _STDERR = 2
-_request_log = logging.getLogger("flashu.request")
+_own_log = logging.getLogger("flashu.log")
 _worker_log = logging.getLogger("flashu.engine.output")
-
-
-class RequestLog:
-    """Writes a line when a request has ended; for probes at level debug."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status: int | None = None
-
-        async def send_noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        began = time.perf_counter()
-        try:
-            await self._app(scope, receive, send_noted)
-        finally:
-            route = route_of(scope)
-            level = logging.DEBUG if route in _QUIET else logging.INFO
-            if _request_log.isEnabledFor(level):
-                fields = _fields(scope, route, status, time.perf_counter() - began)
-                _request_log.log(level, "request", extra={"fields": fields})
-
-
-def route_of(scope: Scope) -> str | None:
-    """The template of the route that a request went to; None where there is none, whatever path was asked for."""
-    path = getattr(scope.get("route"), "path", None)
-    return path if isinstance(path, str) else None
-
-
-def method_of(scope: Scope) -> str:
-    """The method, `OTHER` for those that clients make up."""
-    method: str = scope["method"]
-    return method if method in _METHODS else "OTHER"
 
 
 def configure_logging(level: str, log_format: LogFormat = "text", *, stream: IO[str] | None = None) -> logging.Handler:
@@ -175,7 +129,7 @@ class BackgroundHandler(logging.Handler):
             if self.dropped > described and self._lines.empty():
                 lost, described = self.dropped - described, self.dropped
                 text = f"{lost} lines of the log were dropped: stderr was not read in time"
-                self._write(self.format(_request_log.makeRecord("flashu.log", logging.WARNING, "", 0, text, (), None)))
+                self._write(self.format(_own_log.makeRecord("flashu.log", logging.WARNING, "", 0, text, (), None)))
 
     def _write(self, line: str) -> None:
         left = memoryview((line + "\n").encode(errors="backslashreplace"))
@@ -235,26 +189,6 @@ class TextLines(logging.Formatter):
                 lines.append(f"  {exception['type']}" + (f": {message}" if message else ""))
                 lines.extend(f"    {frame}" for frame in exception["frames"])
         return "\n".join(lines)
-
-
-def _fields(scope: Scope, route: str | None, status: int | None, seconds: float) -> dict[str, Any]:
-    record = record_of(scope)
-    queue = record.timings_ms.get("queue")
-    return {
-        "request_id": scope["state"].get("request_id"),
-        "key": record.key,
-        "method": method_of(scope),
-        "route": route,
-        "status": status,
-        "error": record.error_code,
-        "seconds": round(seconds, 4),
-        "task": record.task,
-        "policy": record.policy,
-        "queue_ms": None if queue is None else round(queue, 2),
-        "evaluations": record.steps,
-        "tokens": record.tokens,
-        "trace_id": record.trace,
-    }
 
 
 def _is_event(line: str) -> bool:

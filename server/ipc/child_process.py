@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from server.middleware.logs import pass_on
-from server.worker.framing import Frame, receive
-from server.worker.protocol import FROM_WORKER, FromWorker
+from server.ipc.framing import Frame, receive
+from server.ipc.protocol import FROM_WORKER, FromWorker
+from server.logs import pass_on
 
 # Without -P Python would look for the module in the working directory first, where anybody's `server` may be.
 PROGRAM = (sys.executable, *(["-P"] if sys.version_info >= (3, 11) else []), "-m", "server.worker.process")
@@ -48,7 +48,7 @@ class Child:
         """Starts `program` with the descriptor of its end of the pipe as its last argument.
 
         Args:
-            environment: its variables (`server.worker.child_environment`), beside those by which it is found and kept
+            environment: its variables (`server.ipc.child_environment`), beside those by which it is found and kept
                 quiet.
 
         Raises:

@@ -16,9 +16,9 @@ from flashu_core import (
     UnderstandRequest,
     UnitReport,
 )
-from server.worker import framing as wire
-from server.worker.framing import PREFIX, WireError, decode_frame, encode
-from server.worker.protocol import (
+from server.ipc import framing as wire
+from server.ipc.framing import PREFIX, WireError, decode_frame, encode
+from server.ipc.protocol import (
     FROM_WORKER,
     TO_WORKER,
     Cancel,

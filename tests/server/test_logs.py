@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from flashu_core import ConfigurationError
-from server.middleware.logs import BackgroundHandler, JsonLines, TextLines, configure_logging
+from server.logs import BackgroundHandler, JsonLines, TextLines, configure_logging
 
 KEY = "sk-canary-key-4711"
 WORD = "canaryprompt"
@@ -85,7 +85,7 @@ def test_exceptions_are_types_and_places_with_the_words_of_our_own_only() -> Non
     event = json.loads(JsonLines().format(record(exc_info=failure())))
     outer, inner = event["exceptions"]
     assert (outer["type"], "message" in outer) == ("builtins.ValueError", False)
-    assert outer["frames"][0].startswith("middleware/test_logs.py:")
+    assert outer["frames"][0].startswith("server/test_logs.py:")
     assert outer["frames"][0].endswith(" in failure")
     assert inner["message"] == "skip_ratio is 2; use at most 1"
     assert WORD not in TextLines().format(record(exc_info=failure()))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.worker.child_environment import plain_environment, worker_environment
+from server.ipc.child_environment import plain_environment, worker_environment
 
 KEY = "environment-of-children-1"  # as an API key: long enough, and found nowhere else
 SECRETS = {

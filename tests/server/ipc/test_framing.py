@@ -36,9 +36,9 @@ from flashu_core import (
     UnitCosts,
     UnitReport,
 )
-from server.worker import framing as wire
-from server.worker.framing import PREFIX, WireError, decode_frame, encode
-from server.worker.protocol import (
+from server.ipc import framing as wire
+from server.ipc.framing import PREFIX, WireError, decode_frame, encode
+from server.ipc.protocol import (
     ERRORS,
     FROM_WORKER,
     TAGS,

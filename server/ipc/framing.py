@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import numpy as np
 
 from flashu_core import FlashUError, InvalidRequestError
-from server.worker.protocol import ERRORS, TAGS
+from server.ipc.protocol import ERRORS, TAGS
 
 PREFIX = struct.Struct(">II")
 MAX_HEADER_BYTES = 16 * 2**20

@@ -1,0 +1,1 @@
+"""Processes beside the front end: how they are started, and how messages travel."""
