@@ -1,11 +1,12 @@
-# `make serve` starts the server, `make test` runs every check and test, `make ops` and `make ops-e2e` try what operators
-# use, `make bare` tries the first two on a bare machine. All install what they need.
+# `make serve` starts the server, `make test` runs every check and test, `make fix` and `make test-fast` are for between edits,
+# `make docs` builds the documentation site, `make ops` and `make ops-e2e` try what operators use, `make bare` tries the first
+# two on a bare machine. All install what they need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 
-.PHONY: serve test check install clients clients-packages clients-open-webui ops ops-e2e container bare clean
+.PHONY: serve test test-fast check fix docs docs-serve install clients clients-packages clients-open-webui ops ops-e2e container bare clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,6 +28,36 @@ test: check
 	@# Each takes half of the tests as they stand, so that what a module's tests share is started once. One thread in every
 	@# process: there are more of them than cores, and threads that wait for each other's cores spin.
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not ops and not packages and not container and not clients"
+
+# What ruff can repair: formatting, order of imports, simple lint.
+fix: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Under a minute on two cores: the engine with tiny random weights, routing of intents, and admission in the server. Left to
+# `make test`: sockets, worker processes, decoding of pictures, benchmarks, shapes, deployment, documents.
+FAST := tests/acceleration tests/checkpoint tests/engine tests/model tests/pathways tests/text tests/server/intent \
+	tests/server/worker/test_admission.py tests/server/worker/test_backlog.py tests/server/worker/test_framing.py \
+	tests/test_config.py tests/test_contracts.py tests/test_timing.py tests/test_types.py
+
+test-fast: install
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not gpu" \
+		--ignore tests/engine/test_memory_growth.py $(FAST)
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,bench,docs]'
+	touch $@
+
+# The site in build/site, strictly: a link that leads nowhere is an error. Its tests need the built site.
+docs: $(VENV)/.docs
+	$(BIN)/python -m docs.reference --check
+	$(BIN)/python -m docs.site build
+	CHECK_DOCS=1 $(BIN)/python -m pytest -q tests/docs/test_site.py
+
+DOCS_ADDRESS ?= 127.0.0.1:8001
+
+docs-serve: $(VENV)/.docs
+	$(BIN)/python -m docs.site serve --address $(DOCS_ADDRESS)
 
 CLIENTS := .venv-clients
 

@@ -1,0 +1,1 @@
+"""Pages made of code, one module a page: `python -m docs.reference [--check]`."""
