@@ -12,19 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashu_core.errors import FlashUError, InvalidRequestError
-from flashu_core.limits import MAX_GUIDANCE_SCALE, MAX_INFERENCE_STEPS
+from flashu_core.limits import (
+    MAX_GUIDANCE_SCALE,
+    MAX_IMAGES,
+    MAX_INFERENCE_STEPS,
+    MAX_LOGPROBS,
+    MAX_NEW_TOKENS,
+    MAX_PREVIEWS,
+    MAX_STOPS,
+    MAX_TEMPERATURE,
+    SEEDS,
+)
 
 Task = Literal["generate", "vqa"]
 Stage = Literal["prefix", "evaluate", "vae_decode", "prefill", "decode"]
 FinishReason = Literal["stop", "length"]
 Pixels = NDArray[np.uint8]
-
-SEEDS = 2**63  # seeds are 0 to this, not included
-MAX_IMAGES = 8
-MAX_PREVIEWS = 3
-MAX_STOPS = 4
-MAX_NEW_TOKENS = 4096
-MAX_LOGPROBS = 20
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
@@ -146,7 +149,7 @@ class UnderstandRequest:
         if self.logprobs is not None:
             _within("logprobs", self.logprobs, 0, MAX_LOGPROBS)
         _within("max_new_tokens", self.max_new_tokens, 1, MAX_NEW_TOKENS)
-        _within("temperature", self.temperature, 0.0, 10.0)
+        _within("temperature", self.temperature, 0.0, MAX_TEMPERATURE)
         if not 0.0 < self.top_p <= 1.0:
             raise InvalidRequestError(f"top_p is {self.top_p}; it must be above 0 and at most 1", parameter="top_p")
         _seed(self.seed)

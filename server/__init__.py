@@ -1,4 +1,4 @@
-"""The HTTP server in front of the engine. It knows FastAPI, queues and metrics, and of `flashu_core` only the public
-names; it never imports torch. `server.app.create_app` is the way in."""
+"""The HTTP server in front of the engine. It uses only the public names of `flashu_core` and never imports torch; the
+entry point is `server.app.create_app`."""
 
 __version__ = "0.1.0"

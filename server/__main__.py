@@ -1,5 +1,5 @@
-"""`python -m server`: what `flashu serve` runs, without the command line of the engine around it. Neither has torch in
-the process of the front end."""
+"""`python -m server`: the same as `flashu serve`, without the engine's command line around it. Neither imports torch in
+the front end's process."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import signal
 
 
 def end_on_signals() -> None:
-    """Makes SIGTERM and SIGINT end the process at once, until there is a server that can end in order.
+    """Makes SIGTERM and SIGINT end the process at once, until a server runs that can shut down gracefully.
 
-    The imports take a while. Meanwhile the first process of a container ignores a signal that nobody handles, and
-    Python's own answer to SIGINT, `KeyboardInterrupt`, is lost where it is raised in a finaliser or a callback.
+    The imports take a while. During that time the first process of a container ignores signals without a handler, and
+    Python's `KeyboardInterrupt` is lost when it is raised in a finaliser or a callback.
     """
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))

@@ -1,6 +1,5 @@
-"""`flashu serve`: the command line of the server, with an option for every setting. It turns options into `Settings`
-and runs; what is not given comes from `FLASHU_*` variables or the defaults. The engine's command line finds it as an
-entry point."""
+"""`flashu serve`: the server's command line, with one option per setting. Options that are not given come from
+`FLASHU_*` variables or the defaults; the engine's command line finds this command as an entry point."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from flashu_core import FlashUError
 from server.app import run
 from server.settings import Settings, option_of, read_settings
 
-_API_KEY = "KEY or NAME:KEY that opens the routes; may come again. FLASHU_API_KEYS shows in no list of processes."
+_API_KEY = "KEY or NAME:KEY that clients must send; repeatable. FLASHU_API_KEYS keeps keys out of process lists."
 
 
 def serve(**options: Any) -> None:
@@ -28,7 +27,7 @@ def serve(**options: Any) -> None:
     try:
         status = run(read_settings(**given))
     except FlashUError as error:
-        for handler in logging.getLogger().handlers:  # what was logged before comes first
+        for handler in logging.getLogger().handlers:  # earlier log lines come first
             handler.flush()
         for line in str(error).splitlines():
             print(f"flashu: {line}", file=sys.stderr)
@@ -38,8 +37,8 @@ def serve(**options: Any) -> None:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    """A setting as a parameter that typer makes an option of, the model as the command's argument. Values and limits
-    are checked by the settings, which know them anyway."""
+    """A setting as a parameter from which typer makes an option; the model is the command's argument. `Settings`
+    validates the values."""
     kind: Any = next((one for one in get_args(field.annotation) if one is bool), field.annotation)
     option = option_of(name)
     text = (field.description or "").replace("`", "")
@@ -57,6 +56,6 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 
 _PARAMETERS = [_parameter(name, field) for name, field in Settings.model_fields.items()]
-# What typer reads in place of the function's own.
+# typer reads these instead of the function's own signature.
 serve.__signature__ = inspect.Signature(_PARAMETERS, return_annotation=None)  # type: ignore[attr-defined]
 serve.__annotations__ = {parameter.name: parameter.annotation for parameter in _PARAMETERS}

@@ -21,7 +21,7 @@ from flashu_core import (
     InvalidRequestError,
     PromptTooLongError,
 )
-from server.limits import TEXT_CHARACTERS
+from server.limits import MAX_TEXT_CHARACTERS
 from server.suggestions import likeliest
 
 CLIENT_GONE = 499  # nginx's number for a client that left; nobody reads the answer, the metrics do
@@ -88,7 +88,7 @@ class InvalidFieldError(ServerError):
         path = _path(found, sent) or [name for name in (found.get("ctx", {}).get("param"),) if name]
         self.param = ".".join(path) or None
         self.code = _CODES.get(kind, "invalid_value")
-        if kind == "string_too_long" and found["ctx"]["max_length"] == TEXT_CHARACTERS:
+        if kind == "string_too_long" and found["ctx"]["max_length"] == MAX_TEXT_CHARACTERS:
             self.code = _CONTEXT_LENGTH
         message = _words(found) + ("" if kind in _VALUE_NOT_AT_FAULT else _value(found["input"]))
         if kind == "extra_forbidden" and len(path) == 1:

@@ -1,4 +1,4 @@
-"""The likeliest right name for a field that does not exist, from the names that do."""
+"""Suggests the name of an existing field for one that does not exist."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import difflib
 import re
 from collections.abc import Collection
 
-# What other servers and libraries call our fields, where the spelling alone would not tell.
+from server.limits import MAX_NAME_CHARACTERS
+
+# Names of the same parameters in other servers and libraries, where the spelling is too different.
 _SYNONYMS = {
     "steps": "num_inference_steps",
     "num_steps": "num_inference_steps",
@@ -32,13 +34,12 @@ _SYNONYMS = {
     "policy": "acceleration",
     "timeout": "timeout_s",
 }
-_LONGEST = 64
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def likeliest(name: str, known: Collection[str]) -> str | None:
-    """The field of `known` that `name` most likely means, or None where none is near."""
-    if len(name) > _LONGEST:
+    """The field of `known` that `name` most likely means; None if none is similar."""
+    if len(name) > MAX_NAME_CHARACTERS:
         return None
     plain = _CAPITAL.sub("_", name).lower().replace("-", "_")
     synonym = _SYNONYMS.get(plain)

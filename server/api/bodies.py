@@ -22,15 +22,13 @@ from flashu_core import InvalidRequestError
 from server.api.schemas.openai_fields import OpenBody, reviewed
 from server.api.schemas.warnings import Warnings
 from server.errors import InvalidFieldError, InvalidJsonError, MalformedBodyError, UnsupportedMediaTypeError
+from server.limits import MAX_FORM_FIELD_BYTES, MAX_FORM_FIELDS, MAX_JSON_MEMBERS, MAX_JSON_VALUES
 
 JSON = "application/json"
 FORM = "multipart/form-data"
 # Byte order marks, and ASCII in two or four bytes: JSON in UTF-8 begins with none of them.
 _OTHER_UNICODE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"\0", b"{\0", b"[\0")
-_MAX_JSON_VALUES = 100_000  # no body of ours has so many; ten million small lists would fill the memory
-_MAX_JSON_MEMBERS = 10_000  # each may be an error, told at length by pydantic
-_MAX_FORM_FIELDS = 32
-_MAX_FIELD_BYTES = 256 * 1024
+
 _FORM_SLICE = 16 * 1024  # bytes of a form that are parsed without a look at the time
 _SLOW_SLICE_S = 0.001
 _REST = 10  # times as long as a slow slice took others have their turns
@@ -66,14 +64,14 @@ async def read_json(request: Request, schema: type[Body]) -> Body:
     data = (await request.body()).removeprefix(codecs.BOM_UTF8)
     if data.startswith(_OTHER_UNICODE):
         raise InvalidJsonError("the body is JSON in UTF-16 or UTF-32; send it in UTF-8")
-    if data.count(b",") + data.count(b"[") + data.count(b"{") > _MAX_JSON_VALUES:
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_JSON_VALUES:
         raise _too_many_values()
     try:
         # Not the standard library's: that one takes NaN and recurses without a bound.
         value = from_json(data, allow_inf_nan=False)
     except ValueError:
         raise InvalidJsonError("the body is not valid JSON (UTF-8, no NaN or Infinity, nested by little)") from None
-    if _members(value) > _MAX_JSON_MEMBERS:
+    if _members(value) > MAX_JSON_MEMBERS:
         raise _too_many_values()
     value = _plain(value)
     try:
@@ -155,7 +153,7 @@ async def _in_slices(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None
 async def _form(request: Request) -> AsyncIterator[FormData]:
     async with contextlib.aclosing(request.stream()) as stream, contextlib.aclosing(_in_slices(stream)) as slices:
         parser = _FormParser(
-            request.headers, slices, max_files=1, max_fields=_MAX_FORM_FIELDS, max_part_size=_MAX_FIELD_BYTES
+            request.headers, slices, max_files=1, max_fields=MAX_FORM_FIELDS, max_part_size=MAX_FORM_FIELD_BYTES
         )
         try:
             form = await parser.parse()

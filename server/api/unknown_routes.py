@@ -9,7 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-_LONGEST = 64
+from server.limits import MAX_NAME_CHARACTERS
+
 _ALIKE = 0.75
 
 
@@ -30,7 +31,7 @@ class UnknownRoute:
 
     def likeliest(self, path: str) -> str | None:
         """The path that most likely was meant, or None where none is near."""
-        if len(path) > _LONGEST:
+        if len(path) > MAX_NAME_CHARACTERS:
             return None
         close = difflib.get_close_matches(path.lower().rstrip("/"), self._paths, n=1, cutoff=_ALIKE)
         return close[0] if close else None

@@ -6,13 +6,11 @@ from __future__ import annotations
 import h11
 
 from server.errors import Problem
+from server.limits import MAX_HEADERS, MAX_SMALL_CHUNKS, MIN_CHUNK_BYTES
 
-MAX_HEADERS = 128
 _TURN = 64  # pieces of a body that are parsed at once; about a millisecond
 _FREE = 64  # pieces of a message that cost nothing, however small
 _FREE_BYTES = 256  # bytes that pay for one more
-_MAX_SMALL_CHUNKS = 1024
-_CHUNK_BYTES = 16  # on average, of bodies with more chunks than that
 
 
 class BoundedParser(h11.Connection):
@@ -74,9 +72,9 @@ class BoundedParser(h11.Connection):
         self._left -= 1
         self._pieces += 1
         self._chunks += 1
-        if self._chunks > _MAX_SMALL_CHUNKS + self._chunk_bytes // _CHUNK_BYTES:
+        if self._chunks > MAX_SMALL_CHUNKS + self._chunk_bytes // MIN_CHUNK_BYTES:
             message = (
-                f"the body came in {self._chunks} chunks of less than {_CHUNK_BYTES} bytes on average; "
+                f"the body came in {self._chunks} chunks of less than {MIN_CHUNK_BYTES} bytes on average; "
                 "collect it before sending, or declare its Content-Length"
             )
             self._refuse(Problem(400, "chunks_too_small", message))

@@ -24,6 +24,7 @@ from server.connections.hangups import Hangups
 from server.connections.parsing import BoundedParser
 from server.connections.slots import PlaceLimits, Places, client_group
 from server.errors import Problem
+from server.limits import MAX_HEAD_BYTES
 
 _LEAST_PROGRESS = 64 * 1024
 _READ = 16 * 1024  # bytes of one read; of 256 KiB of headers, asyncio's default, h11 makes 0.2 s
@@ -53,7 +54,7 @@ class ConnectionLimits:
     probes: frozenset[str] = frozenset()
     head_s: float = 10.0
     stall_s: float = 30.0
-    head_bytes: int = 16 * 1024
+    head_bytes: int = MAX_HEAD_BYTES
 
     @property
     def look_s(self) -> float:

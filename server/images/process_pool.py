@@ -19,6 +19,7 @@ from server.images.fair_queue import FairQueue
 from server.ipc.child_environment import plain_environment
 from server.ipc.child_process import Child
 from server.ipc.framing import Frame, WireError
+from server.limits import MAX_WAITING_IMAGE_BYTES, MAX_WAITING_IMAGES
 
 _log = logging.getLogger("flashu.images")
 _FIRST_BACKOFF_S = 0.1
@@ -47,8 +48,8 @@ class PoolLimits:
         max_wait_s: seconds that one may wait.
     """
 
-    max_waiting: int = 256
-    max_waiting_bytes: int = 256 * 2**20
+    max_waiting: int = MAX_WAITING_IMAGES
+    max_waiting_bytes: int = MAX_WAITING_IMAGE_BYTES
     max_wait_s: float = 10.0
 
 

@@ -9,8 +9,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-KEEP_S = 3600.0
-MAX_IMAGES = 10_000
+from server.limits import MAX_STORED_IMAGES, STORED_IMAGE_S
+
 PREFIX = "/v1/images/files/"
 _ADDRESS = re.compile(rf"^(?:https?://[^/?#]*)?(?:/[^?#]*)?{re.escape(PREFIX)}([A-Za-z0-9_-]{{43}})$")
 
@@ -37,8 +37,8 @@ class ImageStore:
         self,
         *,
         max_bytes: int,
-        max_images: int = MAX_IMAGES,
-        keep_s: float = KEEP_S,
+        max_images: int = MAX_STORED_IMAGES,
+        keep_s: float = STORED_IMAGE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_bytes = max_bytes

@@ -1,6 +1,5 @@
-"""ASGI middleware that bounds a request's body in bytes, in time and in what all bodies hold together, whether its
-length was declared or not. It knows messages only; the exceptions it raises while a route reads become answers where
-all the others do."""
+"""ASGI middleware that limits the size of a request's body, the time in which it arrives, and the memory of all bodies
+together, whether its length was declared or not. Its exceptions are raised from `receive`, while a route reads."""
 
 from __future__ import annotations
 
@@ -17,13 +16,13 @@ _LINGER_S = 1.0
 
 
 class BodyLimits:
-    """Counts what a route reads and stops at `max_bytes`, or `timeout_s` after the request began.
+    """Stops reading a body at `max_bytes`, or `timeout_s` after the request began.
 
-    The time is for the whole body: a limit per read would let a client trickle forever. After the body ends,
-    `receive` waits for the disconnect without a limit.
+    The timeout covers the whole body: with a timeout per read a client could trickle forever. After the body,
+    `receive` waits for the disconnect without a timeout.
 
     Args:
-        memory: what all bodies hold together; a body is counted there until its request has ended.
+        memory: the account of all bodies together; a body is counted until its request has ended.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_s: float, memory: BodyMemory) -> None:
@@ -38,7 +37,7 @@ class BodyLimits:
             return
         headers = Headers(scope=scope)
         declared = int(headers.get("content-length", "0"))  # digits: h11 refuses anything else
-        waits_for_go = headers.get("expect", "").lower() == "100-continue"
+        expects_continue = headers.get("expect", "").lower() == "100-continue"
         clock = asyncio.get_running_loop().time
         ends = clock() + self._timeout_s
         received = 0
@@ -50,7 +49,7 @@ class BodyLimits:
             if complete:
                 return await receive()
             if declared > self._max_bytes:
-                if not waits_for_go:
+                if not expects_continue:
                     await self._discard(receive)
                 raise BodyTooLargeError(self._max_bytes)
             message = await self._next(receive, held, ends - clock())
@@ -87,7 +86,7 @@ class BodyLimits:
                 await asyncio.gather(reading, return_exceptions=True)
 
     async def _discard(self, receive: Receive) -> None:
-        # Closing a socket with unread bytes resets it, and many clients then lose the answer: read a little more.
+        # Closing a socket with unread bytes resets it, and many clients then lose the response: read a little more.
         async def drop() -> None:
             left = self._max_bytes
             while left > 0:

@@ -1,5 +1,4 @@
-"""How many bytes of request bodies are held at once, over all requests. It knows counts, and which bodies are still
-arriving; the bytes themselves are with those who read them."""
+"""Counts the bytes of all request bodies that are in memory at once, and limits them."""
 
 from __future__ import annotations
 
@@ -8,18 +7,18 @@ import ctypes
 
 from server.errors import BodyMemoryError
 
-_FREE = 64 * 1024  # bytes of a body that are not counted: short requests pass however full it is
-_TRIM = 32 * 2**20  # bytes given back after which the allocator is asked to return its free pages
+_FREE = 64 * 1024  # bytes of a body that are not counted, so that short requests always pass
+_TRIM = 32 * 2**20  # released bytes after which the allocator is asked to return its free pages
 
 
 class BodyMemory:
-    """A bound on the bytes of all bodies together.
+    """A limit on the bytes of all bodies together.
 
-    Where it is reached, the largest body that is still arriving has to go: whoever sends a lot and slowly makes room
-    for the others, and not the other way round.
+    When it is reached, the largest body that is still arriving is evicted: clients that send much slowly give way to
+    the others.
 
     Args:
-        max_bytes: held at once; the first 64 KiB of each body come on top.
+        max_bytes: the limit; the first 64 KiB of each body are not counted.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -30,13 +29,13 @@ class BodyMemory:
         self.used = 0
 
     def open(self) -> HeldBody:
-        """The account of one body; on the running loop."""
+        """Opens the account of one body; requires a running event loop."""
         held = HeldBody(self)
         self._arriving.add(held)
         return held
 
     def take(self, held: HeldBody, size: int) -> None:
-        """Counts bytes of a body. See `HeldBody.add`."""
+        """Counts `size` more bytes of a body; see `HeldBody.add`."""
         while self.used + size > self.max_bytes:
             largest = max(self._arriving, key=lambda one: one.counted, default=None)
             if largest is None or largest is held or largest.counted <= held.counted:
@@ -45,7 +44,7 @@ class BodyMemory:
         self.used += size
 
     def arrived(self, held: HeldBody) -> None:
-        """The body is whole; it keeps its bytes, and is no longer asked to go."""
+        """Marks a body as complete: its bytes still count, but it is no longer evicted."""
         self._arriving.discard(held)
 
     def give_back(self, held: HeldBody, size: int) -> None:
@@ -55,16 +54,17 @@ class BodyMemory:
         self._given_back += size
         if self._given_back >= _TRIM and self._trim is not None:
             self._given_back = 0
-            # A little later: the bytes are gone when those who held them are. In a thread: it may take some time.
+            # A little later, when the buffers have been freed; in a thread, since it may take some time.
             loop = asyncio.get_running_loop()
             loop.call_later(0.2, loop.run_in_executor, None, self._trim, 0)
 
 
 class HeldBody:
-    """What one request holds of its body.
+    """The account of one request's body.
 
     Attributes:
-        evicted: done when the request has to give up its body.
+        counted: bytes that count towards the limit.
+        evicted: done when the request must give up its body.
     """
 
     def __init__(self, memory: BodyMemory) -> None:
@@ -77,7 +77,7 @@ class HeldBody:
         """Counts bytes that arrived.
 
         Raises:
-            BodyMemoryError: there is no room for them.
+            BodyMemoryError: they would exceed the limit.
         """
         self._size += size
         more = max(self._size - _FREE, 0) - self.counted
@@ -86,21 +86,21 @@ class HeldBody:
             self.counted += more
 
     def evict(self) -> None:
-        """Gives the bytes back, and tells the request."""
+        """Releases the bytes and completes `evicted`."""
         self.close()
         if not self.evicted.done():
             self.evicted.set_result(None)
 
     def complete(self) -> None:
-        """No more will come."""
+        """The whole body has arrived."""
         self._memory.arrived(self)
 
     def close(self) -> None:
-        """The bytes are no longer held; a second time changes nothing."""
+        """Releases the bytes; idempotent."""
         self._memory.give_back(self, self.counted)
         self.counted = 0
 
 
 def _allocator_trim() -> ctypes._NamedFuncPointer | None:
-    """glibc keeps what is freed in the middle of its heap, unless it is asked; other allocators have no such call."""
+    """glibc's `malloc_trim`, which returns freed pages in the middle of the heap; None with other allocators."""
     return getattr(ctypes.CDLL(None), "malloc_trim", None)

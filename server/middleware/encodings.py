@@ -1,5 +1,5 @@
-"""Middleware that inflates request bodies sent with `Content-Encoding`. It knows one request's messages; how large a
-body may be is decided behind it, on inflated bytes."""
+"""Middleware that decompresses request bodies with a `Content-Encoding`. Body limits apply behind it, to decompressed
+bytes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.errors import MalformedBodyError, UnsupportedEncodingError
 
 ENCODINGS = ("gzip", "deflate")
-_PIECE = 256 * 1024  # bytes of one message at most, however much a few sent bytes inflate to
-_EITHER_FORMAT = 32 + zlib.MAX_WBITS  # zlib looks at the header: gzip or zlib
+_PIECE = 256 * 1024  # maximum bytes of one message, however far a few bytes inflate
+_EITHER_FORMAT = 32 + zlib.MAX_WBITS  # zlib detects gzip or zlib by the header
 
 
 class ContentEncoding:
-    """Inflates bodies in gzip or deflate (RFC 9110: the zlib format) while the route reads them, in pieces of 256 KiB,
-    so that a reader that stops at its limit has paid for no more than that.
+    """Decompresses gzip or deflate bodies (RFC 9110: the zlib format) while the route reads them, in pieces of up to
+    256 KiB, so that a reader that stops at its limit has decompressed no more than one piece beyond it.
 
     Raises:
         UnsupportedEncodingError: from `receive`, for any other encoding, or several at once.
-        MalformedBodyError: likewise, where the data is damaged, cut short, or goes on after its end.
+        MalformedBodyError: from `receive`, if the data is damaged, truncated, or continues after its end.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -41,17 +41,17 @@ class _Inflated:
         self._receive = receive
         self._known = encoding.removeprefix("x-") in ENCODINGS
         self._inflate = zlib.decompressobj(_EITHER_FORMAT)
-        self._tail = b""  # sent, and not inflated yet
+        self._tail = b""  # received, not yet decompressed
         self._more_sent = True
         self._complete = False
 
     async def receive(self) -> Message:
-        if self._complete:  # what follows is the disconnect
+        if self._complete:  # the disconnect follows
             return await self._receive()
         if not self._known:
             raise UnsupportedEncodingError(ENCODINGS)
         if self._tail:
-            await asyncio.sleep(0)  # others have their turn between the pieces of a body that inflates to a lot
+            await asyncio.sleep(0)  # let other tasks run between the pieces of a body that inflates far
         elif self._more_sent:
             message = await self._receive()
             if message["type"] != "http.request":
@@ -64,12 +64,14 @@ class _Inflated:
         try:
             piece = self._inflate.decompress(self._tail, _PIECE)
         except zlib.error:
-            raise MalformedBodyError("the body is not what its Content-Encoding says; send it whole") from None
+            raise MalformedBodyError(
+                "the body cannot be decompressed by its Content-Encoding; send it whole, or uncompressed"
+            ) from None
         self._tail = self._inflate.unconsumed_tail
         if self._inflate.unused_data:
-            raise MalformedBodyError("the body goes on after its compressed data; send one stream")
+            raise MalformedBodyError("the body continues after its compressed data; send a single compressed stream")
         if not self._more_sent and not self._tail and len(piece) < _PIECE:
             if not self._inflate.eof:
-                raise MalformedBodyError("the body's compressed data is cut short; send it whole")
+                raise MalformedBodyError("the body's compressed data is truncated; send it whole")
             self._complete = True
         return piece

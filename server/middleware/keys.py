@@ -1,5 +1,5 @@
-"""API keys: which there are, and the middleware that asks for one on every route but the open ones. It knows names and
-digests; the keys themselves are forgotten as soon as they are hashed, so that nothing can show them."""
+"""API keys, and the middleware that requires one on all but the open routes. Only names and digests are kept: keys are
+hashed when they are read, so that nothing can leak them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flashu_core import ConfigurationError
 from server.errors import InvalidApiKeyError, problem_of
+from server.limits import MAX_KEY_CHARACTERS, MAX_KEY_NAME_CHARACTERS, MIN_KEY_CHARACTERS
 from server.request_record import record_of
 
 _log = logging.getLogger("flashu.keys")
-# What may be read without a key: no prompts, no pictures, no work behind it.
+# Routes that need no key: they show no prompts or pictures and do no work.
 PROBES = frozenset({"/livez", "/readyz", "/health"})
 METRICS = frozenset({"/metrics"})
-PAGE = frozenset({"/", "/playground.css", "/playground.js", "/calls.js", "/cards.js"})  # the same for everybody
-_KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # what RFC 6750 lets a Bearer token be
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_LEAST_CHARACTERS = 8
-_MAX_CHARACTERS = 512
-_LOOK_EVERY_S = 1.0
+PAGE = frozenset({"/", "/playground.css", "/playground.js", "/calls.js", "/cards.js"})
+_KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # a Bearer token of RFC 6750
+_NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_KEY_NAME_CHARACTERS}}}", re.ASCII)
+_RELOAD_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +37,16 @@ class _Key:
 
 
 class KeyRing:
-    """The keys of a server, from a text and a file; the file is read again when it changes.
+    """The keys of a server, from a text and a file, which is reloaded when it changes.
 
-    One `key` or `name:key` a line (or between commas), `#` begins a comment line. A key without a name is called after
-    its place, `key-1`. Two keys may share a name: that is how one is replaced by another without a gap.
+    One `key` or `name:key` per line (or comma-separated); `#` starts a comment line. A key without a name is named
+    after its position, `key-1`. Two keys may share a name, so that keys can be rotated without downtime.
 
     Args:
         clock: monotonic seconds.
 
     Raises:
-        ConfigurationError: a key or a name is malformed, or the file cannot be read or holds no key.
+        ConfigurationError: a key or a name is malformed, or the file cannot be read or contains no keys.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class KeyRing:
         self._fixed = _parse(text, "api_keys")
         self._file = file
         self._clock = clock
-        self._look_at = clock() + _LOOK_EVERY_S
+        self._next_reload = clock() + _RELOAD_INTERVAL_S
         self._version = None if file is None else _version(file)
         self._keys = (*self._fixed, *_read(file)) if file is not None else self._fixed
 
@@ -67,38 +66,37 @@ class KeyRing:
         return f"KeyRing({len(self._keys)} keys)"
 
     def name_of(self, key: bytes) -> str | None:
-        """The name of a key, or None where it is no key of ours. The time it takes does not depend on which."""
-        self._look()
+        """The name of a key; None if it is unknown. Takes the same time for every key."""
+        self._reload()
         digest = hashlib.sha256(key).digest()
         found = None
-        for own in self._keys:  # all of them, found or not
+        for own in self._keys:  # no early exit
             if hmac.compare_digest(digest, own.digest):
                 found = own.name
         return found
 
-    def _look(self) -> None:
+    def _reload(self) -> None:
         now = self._clock()
-        if self._file is None or now < self._look_at:
+        if self._file is None or now < self._next_reload:
             return
-        self._look_at = now + _LOOK_EVERY_S
+        self._next_reload = now + _RELOAD_INTERVAL_S
         version = _version(self._file)
         if version == self._version:
             return
         self._version = version
         try:
             self._keys = (*self._fixed, *_read(self._file))
-        except ConfigurationError as error:  # never without keys because of a slip of the pen
-            _log.warning("%s; the keys stay as they were", error)
+        except ConfigurationError as error:  # a mistake in the file must not lock clients out or let them in
+            _log.warning("%s; the previous keys stay in use", error)
         else:
-            _log.info("the key file was read again; there are %d keys", len(self._keys))
+            _log.info("reloaded the key file; %d keys are in use", len(self._keys))
 
 
 class ApiKeys:
-    """Lets a request through that names a key, or goes to one of `open_routes`, or reads below one of `open_prefixes`;
-    all others end here with 401.
+    """Passes requests that carry a valid key, go to one of `open_routes`, or read (GET, HEAD) below one of
+    `open_prefixes`; rejects all others with 401.
 
-    It decides on the path that the routes are chosen by, and takes the key out of the headers before anybody else sees
-    them.
+    It decides by the same path as the router, and removes the key from the headers before other code sees them.
     """
 
     def __init__(
@@ -135,7 +133,7 @@ class ApiKeys:
 
 
 def open_to_all(host: str) -> bool:
-    """Whether a server without keys on `host` can be reached from other machines."""
+    """Whether other machines can reach a server that listens on `host`."""
     if host == "localhost":
         return False
     try:
@@ -147,7 +145,7 @@ def open_to_all(host: str) -> bool:
 def _bearer(header: bytes) -> bytes | None:
     scheme, _, key = header.partition(b" ")
     key = key.strip(b" ")
-    return key if scheme.lower() == b"bearer" and 0 < len(key) <= _MAX_CHARACTERS else None
+    return key if scheme.lower() == b"bearer" and 0 < len(key) <= MAX_KEY_CHARACTERS else None
 
 
 def _version(file: Path) -> tuple[int, int, int] | None:
@@ -162,9 +160,11 @@ def _read(file: Path) -> tuple[_Key, ...]:
     try:
         keys = _parse(file.read_text("utf-8"), "api_key_file")
     except (OSError, UnicodeError) as error:
-        raise ConfigurationError(f"api_key_file cannot be read ({type(error).__name__}); name a text file") from None
+        raise ConfigurationError(
+            f"api_key_file cannot be read ({type(error).__name__}); set it to a text file"
+        ) from None
     if not keys:  # an empty file must not open the server
-        raise ConfigurationError("api_key_file holds no key; write one `key` or `name:key` a line")
+        raise ConfigurationError("api_key_file contains no keys; write one `key` or `name:key` per line")
     return keys
 
 
@@ -182,15 +182,19 @@ def _parse(text: str, source: str) -> tuple[_Key, ...]:
         name, colon, key = entry.rpartition(":")
         name = name.strip() if colon else f"key-{len(keys) + 1}"
         key = key.strip()
-        where = f"line {number} of {source}"  # neither key nor name is repeated: they may be swapped
+        where = f"line {number} of {source}"  # without key and name, which may be swapped
         if not _NAME.fullmatch(name):
-            raise ConfigurationError(f"{where} names a key badly; use up to 64 letters, digits, and ._-")
-        if not _KEY.fullmatch(key):
-            raise ConfigurationError(f"{where} holds no key; use letters, digits, and ._~+/-, with = at the end only")
-        if not _LEAST_CHARACTERS <= len(key) <= _MAX_CHARACTERS:
             raise ConfigurationError(
-                f"{where} holds a key of {len(key)} characters; use {_LEAST_CHARACTERS} to {_MAX_CHARACTERS}, "
-                "for example of: python -c 'import secrets; print(secrets.token_urlsafe())'"
+                f"{where} has an invalid key name; use up to {MAX_KEY_NAME_CHARACTERS} letters, digits, and ._-"
+            )
+        if not _KEY.fullmatch(key):
+            raise ConfigurationError(
+                f"{where} is not a valid key; use letters, digits and ._~+/-, with = only at the end"
+            )
+        if not MIN_KEY_CHARACTERS <= len(key) <= MAX_KEY_CHARACTERS:
+            raise ConfigurationError(
+                f"{where} is a key of {len(key)} characters; use {MIN_KEY_CHARACTERS} to {MAX_KEY_CHARACTERS}, "
+                "e.g. from: python -c 'import secrets; print(secrets.token_urlsafe())'"
             )
         keys.append(_Key(name=name, digest=hashlib.sha256(key.encode()).digest()))
     return tuple(keys)

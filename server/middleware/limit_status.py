@@ -1,4 +1,4 @@
-"""What is left to somebody of a limit, as clients are told."""
+"""The rest of a rate limit, as clients see it in the `x-ratelimit-*` headers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What is left of the limit that is closest to its end.
+    """What is left of the limit that is closest to exhaustion.
 
     Attributes:
-        kind: what is counted: requests, or tokens, of which an evaluation of a picture counts as one.
-        reset_s: seconds until there is certainly room for one more, or where a request was refused for that request:
-            what `Retry-After` says.
+        kind: what is counted: requests, or tokens (a denoising step counts as one token).
+        limit: maximum per window.
+        remaining: what is left of it.
+        reset_s: seconds until one more certainly fits or, for a rejected request, until that request does; the value
+            of `Retry-After`.
     """
 
     kind: Literal["requests", "tokens"]
@@ -23,7 +25,7 @@ class Standing:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Under OpenAI's names."""
+        """Response headers with OpenAI's names."""
         return {
             f"x-ratelimit-limit-{self.kind}": str(self.limit),
             f"x-ratelimit-remaining-{self.kind}": str(self.remaining),
@@ -32,5 +34,5 @@ class Standing:
 
     @property
     def share(self) -> float:
-        """What is left, of 1."""
+        """The remaining fraction."""
         return self.remaining / self.limit

@@ -1,5 +1,5 @@
-"""ASGI middleware that refuses work before its body is read, where the path says enough: no request of its task would
-be taken now, whatever it asks for. Under overload most requests end here, at a fraction of what reading them costs."""
+"""ASGI middleware that rejects requests before their body is read, if no request of their task would be accepted now.
+Under overload most requests end here, at a fraction of the cost of reading them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.middleware.priorities import Priorities
 from server.request_record import record_of
 
 _BOTH: Sequence[Task] = get_args(Task)
-# Paths that work is sent to, and its task; None where the body decides.
+# Paths of generation and understanding, and the task of each; None if the body decides.
 WORK_PATHS: Mapping[str, Task | None] = {
     "/v1/generate": "generate",
     "/v1/images/generations": "generate",
@@ -27,17 +27,18 @@ WORK_PATHS: Mapping[str, Task | None] = {
 
 
 class Gate(Protocol):
-    """Who knows whether there is room, as the worker does."""
+    """Knows whether requests of a task are accepted, as the worker does."""
 
-    def check_open(self, task: Task, priority: int) -> None: ...
+    def check_open(self, task: Task, priority: int) -> None:
+        """Raises OverloadedError or UnavailableError if they are not."""
 
 
 class Overload:
-    """Asks the worker for the task of a path, or for both where the body decides, with the best priority that the key
-    may have.
+    """Checks the task of a path, or both tasks if the body decides, with the lowest priority value of the request's
+    key.
 
     Args:
-        tasks: of paths, as `WORK_PATHS`.
+        tasks: the task of each path, as in `WORK_PATHS`.
     """
 
     def __init__(self, app: ASGIApp, *, gate: Gate, priorities: Priorities, tasks: Mapping[str, Task | None]) -> None:
@@ -59,7 +60,7 @@ class Overload:
         await problem.response()(scope, receive, send)
 
     def _refusal(self, tasks: Sequence[Task], key: str | None) -> OverloadedError | UnavailableError | None:
-        """Why none of the tasks is taken: of two reasons the one that is over first; None where one may be."""
+        """Why no task is accepted, of two reasons the one that ends first; None if a task is accepted."""
         reasons: list[OverloadedError | UnavailableError] = []
         for task in tasks:
             try:

@@ -1,5 +1,5 @@
-"""Middleware that brings every request to one path before anything is decided by it, so that keys, quotas, logs and
-routes all see the same. It knows spellings of paths and the list of routes, nothing of what they do."""
+"""Middleware that normalises the path of every request first, so that keys, quotas, logs and routes see the same
+path."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _SCHEMES = (b"http://", b"https://")
 
 
 class Paths:
-    """Rewrites what is another spelling of a path, in the scope itself:
+    """Normalises `scope["path"]` in place:
 
     - an absolute target (`GET http://host/livez`, as sent through proxies) becomes its path, and its host the `Host`;
-    - `root_path` is cut off where a proxy left it on;
-    - so is one trailing slash.
+    - `root_path` is removed if the proxy did not strip it;
+    - one trailing slash is removed.
 
-    `HEAD` is handed on as `GET`: the HTTP server leaves the body out. After the request `scope["route"]` is the route
-    of its path, whoever answered and whatever the method.
+    `HEAD` is passed on as `GET`: the HTTP server omits the body. After the request `scope["route"]` is the route of its
+    path, whichever middleware answered and whatever the method.
 
     Args:
-        routes: of the app.
-        root_path: prefix under which a proxy publishes the server, as `/flashu`; empty for none. `scope["root_path"]`
-            stays empty, for starlette would cut it off a second time, behind the checks.
+        routes: the routes of the app.
+        root_path: prefix under which a proxy publishes the server, e.g. `/flashu`; may be empty. `scope["root_path"]`
+            stays empty, since starlette would strip it a second time, after the checks.
     """
 
     def __init__(self, app: ASGIApp, *, routes: Iterable[BaseRoute], root_path: str = "") -> None:
@@ -69,12 +69,12 @@ def _from_absolute(scope: Scope) -> None:
         return
     authority, _, rest = raw.partition(b"://")[2].partition(b"/")
     scope["path"] = "/" + unquote(rest.decode("ascii", "replace"))
-    # RFC 9112, 3.2.2: the target's own host counts, not the header.
+    # RFC 9112, 3.2.2: the target's host takes precedence over the header.
     scope["headers"] = [(b"host", authority), *(header for header in scope["headers"] if header[0] != b"host")]
 
 
 def _allowing_head(send: Send) -> Send:
-    """Completes an `Allow`, which is made from routes that know GET and POST only."""
+    """Adds HEAD and OPTIONS to an `Allow` header, which starlette makes from the routes' methods."""
 
     async def send_marked(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] in (204, 405):

@@ -1,45 +1,44 @@
-"""Which priorities a request may have: lower runs first, so by default nobody may go below 0, and an operator says
-which keys may."""
+"""Which priorities a request may use. Lower runs first, so by default no request may go below 0, except with keys that
+the operator lists."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from flashu_core import ConfigurationError, InvalidRequestError
-
-LOWEST, HIGHEST = -100, 100
+from server.limits import MAX_PRIORITY, MIN_PRIORITY
 
 
 class Priorities:
-    """The best priority of each key.
+    """The lowest priority value of each key.
 
     Args:
-        least: for keys that `keys` does not name, and for servers without keys.
-        keys: as `NAME:-10,OTHER:-100`.
+        minimum: for keys that `keys` does not name, and for servers without keys.
+        keys: e.g. `NAME:-10,OTHER:-100`.
 
     Raises:
-        ConfigurationError: it cannot be read, or a priority is out of range.
+        ConfigurationError: `keys` is malformed, or a priority is out of range.
     """
 
     def __init__(self, minimum: int = 0, keys: str = "") -> None:
-        self._least = minimum
+        self._default = minimum
         self._of_keys = _parse(keys)
 
     def minimum(self, key: str | None) -> int:
-        """The best (lowest) priority of a key by its name; None is a server without keys."""
-        return self._least if key is None else self._of_keys.get(key, self._least)
+        """The lowest priority value of the key with that name; None stands for a server without keys."""
+        return self._default if key is None else self._of_keys.get(key, self._default)
 
     def check(self, key: str | None, priority: int) -> None:
-        """Whether a key may have that priority.
+        """Checks that a key may use a priority.
 
         Raises:
-            InvalidRequestError: it is better than allowed.
+            InvalidRequestError: it is lower than allowed.
         """
         minimum = self.minimum(key)
         if priority < minimum:
             raise InvalidRequestError(
-                f"priority is {priority}; this key may use {minimum} to {HIGHEST} (lower runs first): raise it, or ask "
-                "the operator to allow more",
+                f"priority is {priority}; this key may use {minimum} to {MAX_PRIORITY} (lower runs first): raise it, "
+                "or have the operator allow more",
                 parameter="priority",
             )
 
@@ -51,11 +50,11 @@ def _parse(text: str) -> Mapping[str, int]:
         try:
             minimum = int(value)
         except ValueError:
-            minimum = HIGHEST + 1
-        if not name or not LOWEST <= minimum <= HIGHEST:
+            minimum = MAX_PRIORITY + 1
+        if not name or not MIN_PRIORITY <= minimum <= MAX_PRIORITY:
             raise ConfigurationError(
-                f"priority_keys is read as NAME:PRIORITY between commas, priorities from {LOWEST} to {HIGHEST}; "
-                f"entry {len(allowed) + 1} is not"
+                f"entry {len(allowed) + 1} of priority_keys is invalid; write comma-separated NAME:PRIORITY, "
+                f"priorities from {MIN_PRIORITY} to {MAX_PRIORITY}"
             )
         allowed[name.strip()] = minimum
     return allowed

@@ -12,11 +12,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.errors import REFUSALS, InternalError, problem_of
+from server.limits import MAX_REQUEST_ID_CHARACTERS
 from server.metrics import UNROUTED, Metrics
 from server.request_record import record_of
 
 _log = logging.getLogger("flashu.server")
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_SANE_ID = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_REQUEST_ID_CHARACTERS}}}", re.ASCII)
 _TASKS = {
     "/v1/generate": "generate",
     "/v1/images/generations": "generate",

@@ -8,12 +8,13 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Discriminator, Field, Tag
 
-from server.api.schemas.native import MAX_NEW_TOKENS, FilledText, VqaFields
+from flashu_core.limits import MAX_LOGPROBS, MAX_NEW_TOKENS
+from server.api.schemas.native import FilledText, VqaFields
 from server.api.schemas.openai import NewTokens, Stops, StreamOptions, TextBody, listed
 from server.api.schemas.openai_fields import TEXT, NoEffect
 from server.api.schemas.warnings import Warnings
+from server.limits import MAX_PROMPTS
 
-MAX_PROMPTS = 20
 _DEFAULT_TOKENS = 16  # OpenAI's
 
 
@@ -61,7 +62,7 @@ class CompletionBody(TextBody):
     """Texts before the first of which an answer ends."""
     echo: bool | None = None
     """Whether a choice begins with its prompt."""
-    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     """Of how many likeliest tokens in each place of an answer log probabilities are wanted; null: none at all."""
     stream_options: StreamOptions | None = None
     """Of streams only."""

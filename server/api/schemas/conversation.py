@@ -13,9 +13,8 @@ from server.api.schemas.native import Text
 from server.api.schemas.openai_fields import NoEffect, OpenBody
 from server.api.schemas.warnings import Warnings
 from server.errors import UnsupportedValueError
+from server.limits import MAX_PARTS
 
-MAX_MESSAGES = 2048
-MAX_PARTS = 64
 Address = Annotated[str, StringConstraints(min_length=1)]
 
 

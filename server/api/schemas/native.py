@@ -20,9 +20,17 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
 from flashu_core import GenerateRequest, Pixels, Task, UnderstandRequest
-from server.limits import TEXT_CHARACTERS
+from flashu_core.limits import (
+    MAX_GUIDANCE_SCALE,
+    MAX_IMAGES,
+    MAX_INFERENCE_STEPS,
+    MAX_NEW_TOKENS,
+    MAX_PREVIEWS,
+    MAX_TEMPERATURE,
+    SEEDS,
+)
+from server.limits import MAX_NAME_CHARACTERS, MAX_PRIORITY, MAX_TEXT_CHARACTERS, MAX_TIMEOUT_S, MIN_PRIORITY
 
-MAX_NEW_TOKENS = 4096
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 
@@ -44,12 +52,12 @@ def _not_blank(text: str) -> str:
     return text
 
 
-Text = Annotated[str, StringConstraints(max_length=TEXT_CHARACTERS)]
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT_CHARACTERS)]
 FilledText = Annotated[Text, AfterValidator(_not_blank)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Priority = Annotated[int, Field(ge=-100, le=100)]
-Timeout = Annotated[float, Field(gt=0, le=3600)]
-PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
+Priority = Annotated[int, Field(ge=MIN_PRIORITY, le=MAX_PRIORITY)]
+Timeout = Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S)]
+PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 ImageText = Annotated[str, StringConstraints(min_length=1)]
 SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 OverrideName = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$")]
@@ -120,13 +128,13 @@ class GenerationFields(WorkFields):
 
     negative_prompt: Text = ""
     """What the picture is guided away from."""
-    n: Annotated[int, Field(ge=1, le=8)] = 1
+    n: Annotated[int, Field(ge=1, le=MAX_IMAGES)] = 1
     """How many pictures."""
     size: Annotated[str, StringConstraints(pattern=SIZE)] | None = None
     """WIDTHxHEIGHT in pixels, one of those the model has (`GET /v1/models`); null takes its default."""
-    num_inference_steps: Annotated[int, Field(ge=2, le=1000)] | None = None
+    num_inference_steps: Annotated[int, Field(ge=2, le=MAX_INFERENCE_STEPS)] | None = None
     """Points of the time grid; null takes the model's default."""
-    guidance_scale: Annotated[float, Field(ge=0, le=100)] | None = None
+    guidance_scale: Annotated[float, Field(ge=0, le=MAX_GUIDANCE_SCALE)] | None = None
     """Strength of guidance; null takes the model's default."""
     output_format: AnyOutputFormat = "png"
     """File format of the pictures; jpg is jpeg."""
@@ -134,7 +142,7 @@ class GenerationFields(WorkFields):
     """Quality of jpeg and webp; png has no loss and ignores it."""
     response_format: Literal["b64_json", "binary"] = "b64_json"
     """JSON with base64, or the file itself (one picture only)."""
-    partial_images: Annotated[int, Field(ge=0, le=3)] = 0
+    partial_images: Annotated[int, Field(ge=0, le=MAX_PREVIEWS)] = 0
     """How many previews a stream shows on the way; of one picture only."""
 
     @model_validator(mode="after")
@@ -193,7 +201,7 @@ class AnswerFields(WorkFields):
 
     max_new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] = 128
     """Length of the answer at most."""
-    temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
+    temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)] = 0.0
     """0 takes the likeliest token."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of probability that tokens are drawn from."""

@@ -10,8 +10,16 @@ from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, T
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
+from flashu_core.limits import (
+    MAX_GUIDANCE_SCALE,
+    MAX_IMAGES,
+    MAX_INFERENCE_STEPS,
+    MAX_LOGPROBS,
+    MAX_NEW_TOKENS,
+    MAX_PREVIEWS,
+    MAX_STOPS,
+)
 from server.api.schemas.conversation import (
-    MAX_MESSAGES,
     Message,
     Picture,
     UserMessage,
@@ -20,7 +28,6 @@ from server.api.schemas.conversation import (
     review_messages,
 )
 from server.api.schemas.native import (
-    MAX_NEW_TOKENS,
     SIZE,
     AccelerationField,
     AnyOutputFormat,
@@ -36,13 +43,14 @@ from server.api.schemas.openai_fields import CHAT, IMAGES, NoEffect, OpenBody
 from server.api.schemas.warnings import Warnings
 from server.errors import UnsupportedValueError
 from server.intent.classify import Unrouted
+from server.limits import MAX_MESSAGES, MAX_MODEL_CHARACTERS, MAX_STOP_CHARACTERS
 
 RANDOM_SEED = -1  # as other servers of pictures have it
 UNBOUNDED = -1  # as llama.cpp and LM Studio have it
-ModelName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
-Stop = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_MODEL_CHARACTERS)]
+Stop = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 Stops = Annotated[
-    Annotated[Stop, Tag("text")] | Annotated[list[Stop], Field(max_length=4), Tag("list")],
+    Annotated[Stop, Tag("text")] | Annotated[list[Stop], Field(max_length=MAX_STOPS), Tag("list")],
     Discriminator(kind_of_content, custom_error_type="stop", custom_error_message="must be text or a list of texts"),
 ]
 
@@ -71,9 +79,9 @@ class OpenAIBody(OpenBody):
     """Of the first picture (the next ones count up), or of an answer's draws; -1 and null draw one."""
     negative_prompt: Text = ""
     """What a picture is guided away from."""
-    num_inference_steps: Annotated[int, Field(ge=2, le=1000)] | None = None
+    num_inference_steps: Annotated[int, Field(ge=2, le=MAX_INFERENCE_STEPS)] | None = None
     """Points of a picture's time grid; null takes the model's default."""
-    guidance_scale: Annotated[float, Field(ge=0, le=100)] | None = None
+    guidance_scale: Annotated[float, Field(ge=0, le=MAX_GUIDANCE_SCALE)] | None = None
     """Strength of a picture's guidance; null takes the model's default."""
     acceleration: AccelerationField | None = None
     """Name of the acceleration policy, or an object with `policy` and parameters of it to change."""
@@ -110,7 +118,7 @@ class ImagesBody(OpenAIBody):
     """What the picture shows; blank is refused."""
     model: ModelName | None = None
     """The loaded model's name, where one is given."""
-    n: Annotated[int, Field(ge=1, le=8)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_IMAGES)] | None = None
     """How many pictures; null is one."""
     response_format: Literal["b64_json", "url"] | None = None
     """base64, as null is; or addresses where the pictures are kept for an hour, unless the server keeps none."""
@@ -118,7 +126,7 @@ class ImagesBody(OpenAIBody):
     """File format of the pictures; null is png, jpg is jpeg."""
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
     """Quality of jpeg and webp; null is 100."""
-    partial_images: Annotated[int, Field(ge=0, le=3)] | None = None
+    partial_images: Annotated[int, Field(ge=0, le=MAX_PREVIEWS)] | None = None
     """How many previews a stream shows on the way; of one picture only."""
 
     def as_native(self) -> GenerateBody:
@@ -194,7 +202,7 @@ class ChatBody(TextBody):
 
     logprobs: bool | None = None
     """Whether an answer comes with the log probabilities of its tokens, before temperature and top_p."""
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     """Of how many likeliest tokens at each position, besides."""
 
     @model_validator(mode="after")

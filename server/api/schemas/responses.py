@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstrai
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
+from flashu_core.limits import MAX_LOGPROBS, MAX_NEW_TOKENS, MAX_PREVIEWS
 from server.api.schemas.conversation import (
-    MAX_MESSAGES,
     Picture,
     UserMessage,
     kind_of_content,
@@ -19,12 +19,13 @@ from server.api.schemas.conversation import (
     pictures_in,
     review_messages,
 )
-from server.api.schemas.native import MAX_NEW_TOKENS, SIZE, AnyOutputFormat, FilledText, GenerateBody, VqaFields
+from server.api.schemas.native import SIZE, AnyOutputFormat, FilledText, GenerateBody, VqaFields
 from server.api.schemas.openai import NewTokens, TextBody
 from server.api.schemas.openai_fields import IMAGES, TEXT, NoEffect, OpenBody
 from server.api.schemas.warnings import Warnings
 from server.errors import UnsupportedValueError
 from server.intent.classify import Modality, Unrouted
+from server.limits import MAX_MESSAGES, MAX_NAME_CHARACTERS, MAX_TOOLS
 
 PICTURE_ID = "ig_"  # what the ids of pictures begin with, as OpenAI's do
 _DEFAULT_TOKENS = 128
@@ -85,7 +86,7 @@ class OtherItem(BaseModel):
         extra="ignore", frozen=True, json_schema_extra={"anyOf": [{"required": ["role"]}, {"required": ["type"]}]}
     )
 
-    type: Annotated[str, Field(max_length=64)] = "message"
+    type: Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)] = "message"
     role: Literal["system", "developer", "assistant"] = "assistant"
     id: Any = None
     content: Any = None
@@ -137,7 +138,7 @@ class ImageTool(OpenBody):
     """File format of the picture; null is png, jpg is jpeg."""
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
     """Quality of jpeg and webp; null is 100."""
-    partial_images: Annotated[int, Field(ge=0, le=3)] | None = None
+    partial_images: Annotated[int, Field(ge=0, le=MAX_PREVIEWS)] | None = None
     """How many previews a stream shows on the way."""
 
 
@@ -146,7 +147,9 @@ class OtherTool(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    type: Annotated[str, Field(max_length=64, json_schema_extra={"not": {"const": "image_generation"}})]
+    type: Annotated[
+        str, Field(max_length=MAX_NAME_CHARACTERS, json_schema_extra={"not": {"const": "image_generation"}})
+    ]
 
 
 def _kind_of_tool(value: Any) -> str | None:
@@ -167,7 +170,7 @@ class ResponsesBody(TextBody):
 
     input: Input
     """A text, or the items of a conversation."""
-    tools: Annotated[list[Tool], Field(max_length=128)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     """With `image_generation` among them a picture is drawn where the text asks no question; others are not called."""
     tool_choice: Any = None
     """`image_generation`, or `required` with that tool, draws; `none` answers; `auto` lets the text decide."""
@@ -177,7 +180,7 @@ class ResponsesBody(TextBody):
 
     include: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=32)] | None = None
     """With `message.output_text.logprobs` among them an answer tells the log probabilities of its tokens."""
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     """Of how many likeliest tokens in each place."""
 
     @model_validator(mode="after")

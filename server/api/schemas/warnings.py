@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import re
 
+from server.limits import MAX_WARNING_NAME_CHARACTERS, MAX_WARNINGS
+
 HEADER = "X-Flashu-Warnings"
-MAX_WARNINGS = 16
-MAX_NAME_CHARACTERS = 96
+
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.$-]")
 
 
@@ -33,7 +34,7 @@ class Warnings:
             param: may be of a client's making; it is cut and cleaned.
             message: our own words only.
         """
-        name = _UNSAFE.sub("?", param[:MAX_NAME_CHARACTERS]) or "?"
+        name = _UNSAFE.sub("?", param[:MAX_WARNING_NAME_CHARACTERS]) or "?"
         if name in self._messages:
             return
         if self.full:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import h11
 import pytest
 
-from server.connections.parsing import MAX_HEADERS, BoundedParser
+from server.connections.parsing import BoundedParser
+from server.limits import MAX_HEADERS
 
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from load_tests.acceptance.attacks.texts import judge, texts
 from load_tests.acceptance.probe import Waits
-from server.api.schemas.native import TEXT_CHARACTERS
+from server.limits import MAX_TEXT_CHARACTERS
 
 
 def test_texts_are_long_and_allowed() -> None:
-    assert all(0.9 * TEXT_CHARACTERS < len(text) <= TEXT_CHARACTERS for text in texts().values())
+    assert all(0.9 * MAX_TEXT_CHARACTERS < len(text) <= MAX_TEXT_CHARACTERS for text in texts().values())
 
 
 def test_the_longest_wait_counts() -> None:

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
+from flashu_core.limits import MAX_NEW_TOKENS
 from server.api.schemas import openai_fields
 from server.api.schemas.completions import CompletionBody
-from server.api.schemas.native import MAX_NEW_TOKENS, GenerateBody, InferBody, VqaBody
+from server.api.schemas.native import GenerateBody, InferBody, VqaBody
 from server.api.schemas.openai import ChatBody, ImagesBody
 from server.api.schemas.responses import ResponsesBody
 from server.api.schemas.warnings import HEADER

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from server.api.schemas.warnings import HEADER, MAX_NAME_CHARACTERS, MAX_WARNINGS, Warnings
+from server.api.schemas.warnings import HEADER, Warnings
+from server.limits import MAX_WARNING_NAME_CHARACTERS, MAX_WARNINGS
 
 
 def test_nothing_to_warn_of() -> None:
@@ -31,7 +32,7 @@ def test_names_are_cleaned_and_bounded() -> None:
     warnings = Warnings()
     warnings.add("a,\r\nb\0é" + "x" * 1000, "m")
     (entry,) = warnings.as_json()
-    assert entry["param"] == "a???b??" + "x" * (MAX_NAME_CHARACTERS - 7)
+    assert entry["param"] == "a???b??" + "x" * (MAX_WARNING_NAME_CHARACTERS - 7)
     for index in range(100):
         warnings.add(f"field_{index}", "m")
     assert len(warnings.as_json()) == MAX_WARNINGS + 1
