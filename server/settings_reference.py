@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+import inspect
+import re
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -11,6 +13,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from server import limits
 from server.settings import Settings, option_of, variable_of
 
 FILE = Path(__file__).parents[1] / "docs" / "settings.md"
@@ -25,6 +28,15 @@ setting on a line of its own and exits with status 2.
 | variable | option | default | values | description |
 | --- | --- | --- | --- | --- |
 """
+_LIMITS_HEAD = """
+## Fixed limits
+
+From [server/limits.py](../server/limits.py); requests beyond them are errors that name the limit.
+
+| limit | value | of |
+| --- | --- | --- |
+"""
+_LIMIT = re.compile(r"^(?P<name>[A-Z_]+) = (?P<value>[^#\n]+?)  # (?P<about>.+)$", re.M)
 _OTHERS_HEAD = """
 ## Other variables
 
@@ -51,7 +63,12 @@ _OTHERS = {
 def text() -> str:
     """The whole document."""
     rows = "".join(_row(name, field) for name, field in Settings.model_fields.items())
-    return _HEAD + rows + _OTHERS_HEAD + "".join(f"| {name} | {about} |\n" for name, about in _OTHERS.items())
+    fixed = "".join(
+        f"| `{one['name']}` | {getattr(limits, one['name'])} | {one['about']} |\n"
+        for one in _LIMIT.finditer(inspect.getsource(limits))
+    )
+    others = "".join(f"| {name} | {about} |\n" for name, about in _OTHERS.items())
+    return _HEAD + rows + _LIMITS_HEAD + fixed + _OTHERS_HEAD + others
 
 
 def _row(name: str, field: FieldInfo) -> str:

@@ -17,12 +17,12 @@ from flashu_core.engine.context import Parts
 from flashu_core.engine.scheduler import Entry
 from flashu_core.errors import FlashUError, InvalidRequestError
 from flashu_core.images.tensors import to_pixels
+from flashu_core.limits import SEEDS
 from flashu_core.model import sampler
 from flashu_core.pathways import generate
 from flashu_core.text import prompt
 from flashu_core.timing import Spans, total_milliseconds
 from flashu_core.types import (
-    SEEDS,
     Event,
     Failed,
     Finished,

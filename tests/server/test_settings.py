@@ -1,4 +1,4 @@
-"""Settings come from `FLASHU_*`; a mistyped one is refused."""
+"""Settings from `FLASHU_*` variables and arguments; unknown and invalid ones are rejected."""
 
 from __future__ import annotations
 
@@ -54,24 +54,23 @@ def test_a_setting_beside_such_variables_counts_and_a_mistyped_one_is_refused(mo
     monkeypatch.setenv("FLASHU_PORT", "9000")
     assert Settings().port == 9000
     monkeypatch.setenv("FLASHU_SERVER_PROT", "tcp")
-    with pytest.raises(SettingsError, match="FLASHU_SERVER_PROT: there is no such setting"):
+    with pytest.raises(SettingsError, match="there is no setting FLASHU_SERVER_PROT"):
         read_settings()
 
 
-def test_a_mistyped_name_is_told_with_the_likely_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistyped_name_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLASHU_PROT", "1")
-    with pytest.raises(SettingsError, match=r"FLASHU_PROT: there is no such setting; did you mean FLASHU_PORT\?"):
+    with pytest.raises(SettingsError, match=r"^there is no setting FLASHU_PROT; did you mean FLASHU_PORT\?$"):
         read_settings()
 
 
-def test_all_that_is_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_invalid_settings_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLASHU_PORT", "99999")
     with pytest.raises(SettingsError) as error:
         read_settings(dtype="x")
     port, dtype = sorted(str(error.value).splitlines(), reverse=True)
-    assert port.startswith("port (FLASHU_PORT or --port): ")
-    assert dtype.startswith("dtype (FLASHU_DTYPE or --dtype): ")
-    assert "99999" not in port
+    assert port == "port (FLASHU_PORT or --port): must be less than or equal to 65535"
+    assert dtype == "dtype (FLASHU_DTYPE or --dtype): must be 'auto', 'float32', 'bfloat16' or 'float16'"
 
 
 def test_every_field_says_what_it_is() -> None:

@@ -1,4 +1,4 @@
-"""The reference of the settings is as their fields say, and says all of it."""
+"""docs/settings.md matches the settings and the fixed limits, and lists all of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server import settings_reference
+from server import limits, settings_reference
 from server.settings import Settings, variable_of
 
 
@@ -35,3 +35,11 @@ def test_every_setting_has_its_row() -> None:
     assert "| `--hang-timeout` | `10.0` | above 0, to 3600 |" in rows["`FLASHU_HANG_TIMEOUT_S`"]
     assert "| `--log-format` | `text` | `json`, `text` |" in rows["`FLASHU_LOG_FORMAT`"]
     assert "| `--open-metrics`, `--no-open-metrics` | `true` |" in rows["`FLASHU_OPEN_METRICS`"]
+
+
+def test_every_fixed_limit_has_its_row() -> None:
+    rows = settings_reference.text().splitlines()
+    names = [name for name in vars(limits) if name.isupper()]
+    assert len(names) > 20
+    for name in names:
+        assert [row for row in rows if row.startswith(f"| `{name}` | {getattr(limits, name)} | ")], name

@@ -62,9 +62,9 @@ def test_all_digests_are_compared_whoever_asks(monkeypatch: pytest.MonkeyPatch) 
     [
         ("short", "5 characters"),
         ("x" * 600, "600 characters"),
-        ("a b c d e f g h", "holds no key"),
-        (f"bad name:{ALICE}", "names a key badly"),
-        (f":{ALICE}", "names a key badly"),
+        ("a b c d e f g h", "not a valid key"),
+        (f"bad name:{ALICE}", "invalid key name"),
+        (f":{ALICE}", "invalid key name"),
         (f"ok:{ALICE}\nalice:ä-not-a-token", "line 2"),
     ],
 )
