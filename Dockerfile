@@ -77,7 +77,7 @@ COPY README.md LICENSE ./
 COPY flashu_core flashu_core
 COPY server server
 COPY shapes shapes
-COPY load_tests load_tests
+COPY load_tests/bench load_tests/bench
 RUN /opt/build/bin/pip --python /opt/flashu/bin/python install --no-deps .
 
 # Nothing runs in this stage: it only receives, so no tool, cache or secret of a build can stay in it.

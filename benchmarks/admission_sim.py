@@ -16,14 +16,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
 from benchmarks.queueing import Arrival, Guard, serve
-from benchmarks.schedule_sim import make_scheduler, quantile
+from benchmarks.schedule_sim import make_scheduler
 from flashu_core.acceleration.plan import Schedule, make_schedule
 from flashu_core.acceleration.policies import with_own
 from flashu_core.config import EngineConfig
 from flashu_core.engine.latency_model import Quote, UnitCosts
 from flashu_core.types import GenerateRequest, Request, Stage, Task, UnderstandRequest
+from load_tests import results
+from load_tests.bench.statistics import quantile
 from server.errors import OverloadedError
 from server.worker.admission import Admission, QueueLimits, Ticket
 
@@ -77,9 +78,9 @@ class Found:
             "offered": self.offered,
             "taken": self.taken,
             "per_second": self.taken / self.seconds,
-            "wait_p50": quantile(self.waits, 0.5) if self.waits else None,
-            "wait_p95": quantile(self.waits, 0.95) if self.waits else None,
-            "start_p95": quantile(self.starts, 0.95) if self.starts else None,
+            "wait_p50": quantile(self.waits, 0.5),
+            "wait_p95": quantile(self.waits, 0.95),
+            "start_p95": quantile(self.starts, 0.95),
         }
 
 
@@ -267,12 +268,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--acceleration", default="flashu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", default="admission-sim", metavar="NAME", help="name of the result")
-    parser.add_argument("--results", type=Path, default=machine.RESULTS, metavar="FOLDER")
+    parser.add_argument("--results", type=Path, default=results.RESULTS, metavar="FOLDER")
     options = parser.parse_args(arguments)
     recorded = json.loads((options.results / f"{options.costs}.json").read_text())
     costs = UnitCosts.from_json(recorded["costs"])
     found = run(costs, limit=options.limit, policy=options.acceleration, seed=options.seed, config=EngineConfig())
-    machine.save(options.save, {**found, "costs": options.costs, "costs_of": recorded["machine"]}, options.results)
+    results.save(options.save, {**found, "costs": options.costs, "costs_of": recorded["machine"]}, options.results)
     row = "{:<32}{:<16}{:>9}{:>8}{:>10}{:>10}{:>8}{:>8}"
     print(row.format("mix", "stream", "offered", "taken", "a second", "wait p50", "p95", "start"))
     for name, streams in found["mixes"].items():

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import RESULTS
 from benchmarks.tables import fill_blocks, fill_document, markdown
 from flashu_core.config import MODELS, ModelConfig
+from load_tests.results import RESULTS
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "capacity.md"
 SIZES = ("1.5b", "7b")

@@ -11,9 +11,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import flops, machine
+from benchmarks import flops
 from flashu_core.acceleration.policies import POLICIES
 from flashu_core.config import MODELS
+from flashu_core.machine import describe_machine
+from load_tests import results
 
 TERA = 1e12
 
@@ -109,9 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prompt_tokens=options.prompt_tokens,
         question_tokens=options.question_tokens,
     )
-    found["machine"] = machine.describe()
+    found["machine"] = describe_machine()
     if options.save:
-        machine.save(options.save, found)
+        results.save(options.save, found)
     print(json.dumps(found, indent=2) if options.json else _table(found))
     return 0
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.machine import RESULTS
 from benchmarks.tables import fill_blocks, fill_document, markdown
 from load_tests.acceptance.report import HEADER, row
 from load_tests.acceptance.target import Target
+from load_tests.results import RESULTS
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "promises.md"
 FIGURES = {"harm": "promises", "soak": "soak", "load": "load-mixed"}

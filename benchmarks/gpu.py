@@ -25,12 +25,13 @@ from torch.nn import functional
 if __package__ in (None, ""):  # run as a file: its folder is on the path instead of the repository
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import flops, loops, machine
+from benchmarks import flops, loops
 from benchmarks.random_weights import random_module
 from flashu_core.acceleration.plan import StepPlan
 from flashu_core.acceleration.policies import POLICIES, UnderstandingPolicy
 from flashu_core.checkpoint.load import choose_dtype
 from flashu_core.config import MODELS, WAN_VAE
+from flashu_core.machine import describe_machine
 from flashu_core.model import reference
 from flashu_core.model.attention import load_kernel
 from flashu_core.model.graphed import use_graphs
@@ -39,6 +40,7 @@ from flashu_core.model.vae import Vae
 from flashu_core.model.vae import use_graphs as use_vae_graphs
 from flashu_core.pathways import understand
 from flashu_core.timing import Spans, total_milliseconds
+from load_tests import results
 
 CACHE_BYTES = 4 * 2**30
 
@@ -344,7 +346,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "step_tflops": reached,
         "share_of_matrix_rate": reached / rates["matrix_tflops"],
         "rates": rates,
-        "machine": machine.describe(device),
+        "machine": describe_machine(device),
     }
 
 
@@ -380,7 +382,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(found, indent=2) + "\n")
     if options.save:
-        machine.save(options.save, found)
+        results.save(options.save, found)
     print(json.dumps(found, indent=2))
     return 0
 

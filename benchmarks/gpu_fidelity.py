@@ -20,11 +20,12 @@ from torch import Tensor
 if __package__ in (None, ""):  # run as a file: its folder is on the path instead of the repository
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import machine
 from flashu_core import Engine, EngineConfig, GenerateRequest, UnderstandRequest
 from flashu_core.engine.warmup import GRAPH_ROUNDS
+from flashu_core.machine import describe_machine
 from flashu_core.timing import Spans
 from flashu_core.types import Pixels
+from load_tests import results
 
 LIMIT = 5e-2  # of bf16 against float32
 PROMPTS = (
@@ -88,7 +89,7 @@ def measure(device: str) -> dict[str, Any]:
         for seed, prompt in enumerate(PROMPTS)
     ]
     wanted = {policy: (latents(exact, policy, 1), answers(exact, policy, pictures)) for policy in ("exact", "flashu")}
-    found: dict[str, Any] = {"limit": LIMIT, "prompts": len(PROMPTS), "machine": machine.describe(device)}
+    found: dict[str, Any] = {"limit": LIMIT, "prompts": len(PROMPTS), "machine": describe_machine(device)}
     for name, eager in (("bfloat16_eager", True), ("bfloat16_graphs", False)):
         engine = load(device, "bfloat16", eager=eager)
         found[name] = {}
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.out is not None:
         options.out.write_text(json.dumps(found, indent=2) + "\n")
     if options.save:
-        machine.save(options.save, found)
+        results.save(options.save, found)
     print(json.dumps(found, indent=2))
     return 0 if found["passed"] else 1
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.flops import parameters
-from benchmarks.machine import RESULTS
 from benchmarks.tables import fill_blocks, fill_document, markdown
 from flashu_core.config import MODELS
+from load_tests.results import RESULTS
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 Record = Mapping[str, Any]

@@ -27,7 +27,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from benchmarks import machine
+from flashu_core.machine import describe_machine
+from load_tests import results
 from load_tests.acceptance.server_process import ServerProcess
 
 BUSY_TARGET, QUIET_TARGET = 4.0, 1.05
@@ -178,10 +179,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.quick:
         options.rounds, options.count, options.tokens = 1, 2, 2
     found = measure(neighbours=options.neighbours, rounds=options.rounds, count=options.count, tokens=options.tokens)
-    found["machine"] = machine.describe()
+    found["machine"] = describe_machine()
     print(_table(found))
     if options.save:
-        machine.save(options.save, found)
+        results.save(options.save, found)
     return int(not options.quick and not all(met for *_, met in verdicts(found)))
 
 

@@ -17,16 +17,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks import golden, machine
+from benchmarks import golden
 from benchmarks.golden import GoldenError, ModelCase, Reading, VaeCase
 from flashu_core.acceleration.calibration import activation_norms, importances
 from flashu_core.acceleration.neurons import NeuronPath, kept
 from flashu_core.acceleration.plan import Schedule, StepPlan, make_schedule
 from flashu_core.acceleration.policies import GenerationPolicy
+from flashu_core.machine import describe_machine
 from flashu_core.model import reference, sampler
 from flashu_core.model.showo2 import Showo2
 from flashu_core.pathways import generate, understand
 from flashu_core.timing import Spans
+from load_tests import results
 
 LIMIT = 1e-4
 # The guidance each of the golden runs was made with; their names hold the points of their grids.
@@ -332,9 +334,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     passed = not unreadable and worst <= options.limit
     summary = {"worst": worst if math.isfinite(worst) else None, "tensors": len(values), "passed": passed}
     if options.save:
-        machine.save(
+        results.save(
             options.save,
-            {**summary, "differences": found, "limit": options.limit, "machine": machine.describe(options.device)},
+            {**summary, "differences": found, "limit": options.limit, "machine": describe_machine(options.device)},
         )
     print(json.dumps(summary))
     return 2 if unreadable else int(not passed)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import RESULTS
+from load_tests.results import RESULTS
 
 CHART = Path(__file__).parents[1] / "docs" / "images" / "one-picture.svg"
 PAPER_FLOP_RATIO = 1.87

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from benchmarks import machine
+from flashu_core.machine import describe_machine
+from load_tests import results
 from load_tests.acceptance.server_process import ServerProcess
 
 WARM_UP = 200  # requests of each kind that are not counted
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.refusals", description=__doc__)
     parser.add_argument("--count", type=int, default=2000, help="requests of each kind")
     parser.add_argument("--save", default="refusals", metavar="NAME", help="name of the result")
-    parser.add_argument("--results", type=Path, default=machine.RESULTS, metavar="FOLDER")
+    parser.add_argument("--results", type=Path, default=results.RESULTS, metavar="FOLDER")
     options = parser.parse_args(arguments)
     busy = ("--max-queue", "0", "--max-request-seconds", "86400", "--log-level", "warning")
     with ServerProcess(busy, threads=1) as server:
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ends.set()
     for blocker in blockers:
         blocker.join()
-    machine.save(options.save, {"kinds": kinds, "count": options.count, "machine": machine.describe()}, options.results)
+    results.save(options.save, {"kinds": kinds, "count": options.count, "machine": describe_machine()}, options.results)
     for name, one in kinds.items():
         print(f"{name:<20}{one['status']:>6.0f}{one['microseconds']:>10.0f} us")
     return int(any(one["statuses"] != 1 for one in kinds.values()))

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
 from benchmarks.queueing import Arrival, Outcome, poisson, serve, serve_in_order
 from flashu_core.acceleration.plan import Schedule, make_schedule
 from flashu_core.acceleration.policies import POLICIES, with_own
@@ -23,7 +22,10 @@ from flashu_core.config import EngineConfig
 from flashu_core.engine.engine import Engine
 from flashu_core.engine.latency_model import UnitCosts
 from flashu_core.engine.scheduler import Bound, Scheduler
+from flashu_core.machine import describe_machine
 from flashu_core.types import Task
+from load_tests import results
+from load_tests.bench.statistics import quantile
 
 LOADS = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.3, 1.5)
 PICTURES = 0.25  # of the requests
@@ -49,9 +51,10 @@ def make_scheduler(config: EngineConfig) -> Scheduler:
     return Scheduler(config.max_batch, answer_weight=config.answer_weight, bounds={"generate": bound, "vqa": bound})
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """The least value that at least that share of the values does not exceed; NaN of none."""
-    return sorted(values)[max(math.ceil(share * len(values)) - 1, 0)] if values else math.nan
+def _quantile(values: Sequence[float], share: float) -> float:
+    """NaN for no values."""
+    found = quantile(values, share)
+    return math.nan if found is None else found
 
 
 def summarise(outcome: Outcome) -> dict[str, dict[str, float]]:
@@ -61,7 +64,7 @@ def summarise(outcome: Outcome) -> dict[str, dict[str, float]]:
     found = {}
     for task, name in NAMES.items():
         seconds = [latency.seconds for latency in counted if latency.task == task]
-        found[name] = {"p50": quantile(seconds, 0.5), "p99": quantile(seconds, 0.99), "count": len(seconds)}
+        found[name] = {"p50": _quantile(seconds, 0.5), "p99": _quantile(seconds, 0.99), "count": len(seconds)}
     return found
 
 
@@ -116,11 +119,11 @@ def generate(found: Mapping[str, Any], path: Path) -> None:
     """A panel for each task: p99 as a solid line, p50 as a dashed one, a colour for each system."""
     figure = new_figure(11, 4.5)
     for name, axes in zip(NAMES.values(), figure.subplots(1, 2), strict=True):
-        for index, (system, num_inference_steps) in enumerate(found["systems"].items()):
-            for quantile_, line in (("p99", "-"), ("p50", "--")):
+        for index, (system, points) in enumerate(found["systems"].items()):
+            for share, line in (("p99", "-"), ("p50", "--")):
                 axes.plot(
-                    [point["load"] for point in num_inference_steps],
-                    [point[name][quantile_] for point in num_inference_steps],
+                    [point["load"] for point in points],
+                    [point[name][share] for point in points],
                     line,
                     color=f"C{index}",
                     label=system if line == "-" else None,
@@ -137,9 +140,9 @@ def generate(found: Mapping[str, Any], path: Path) -> None:
 
 def _table(found: Mapping[str, Any]) -> str:
     lines = [f"capacity {found['capacity_per_s']:.2f} requests a second; seconds, median and p99"]
-    for system, num_inference_steps in found["systems"].items():
+    for system, points in found["systems"].items():
         lines += ["", f"{system:<30}" + "".join(f"{name:>22}" for name in NAMES.values())]
-        for point in num_inference_steps:
+        for point in points:
             cells = "".join(f"{point[name]['p50']:>12.3f}{point[name]['p99']:>10.3f}" for name in NAMES.values())
             lines.append(f"  load {point['load']:<23.2f}{cells}")
     promise = found["goal"]
@@ -163,10 +166,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-batch", type=int, default=EngineConfig().max_batch)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", default="schedule-sim", metavar="NAME", help="name of the result and the plot")
-    parser.add_argument("--results", type=Path, default=machine.RESULTS, metavar="FOLDER")
+    parser.add_argument("--results", type=Path, default=results.RESULTS, metavar="FOLDER")
     options = parser.parse_args(arguments)
     if options.record:
-        machine.save(options.costs, {"costs": record().to_json(), "machine": machine.describe()}, options.results)
+        results.save(options.costs, {"costs": record().to_json(), "machine": describe_machine()}, options.results)
     recorded = json.loads((options.results / f"{options.costs}.json").read_text())
     costs = UnitCosts.from_json(recorded["costs"])
     config = EngineConfig(max_batch=options.max_batch, answer_weight=options.answer_weight)
@@ -189,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "goal": goal(costs, schedule, config, requests=options.requests, seed=options.seed),
         "costs_of": recorded["machine"],
     }
-    machine.save(options.save, found, options.results)
+    results.save(options.save, found, options.results)
     generate(found, options.results / f"{options.save}.png")
     print(_table(found))
     return int(not found["goal"]["within_two"])

@@ -19,13 +19,15 @@ from typing import Any, TypeVar, get_args
 
 import torch
 
-from benchmarks import loops, machine
+from benchmarks import loops
 from benchmarks.random_weights import random_module
 from flashu_core.acceleration.policies import POLICIES, TaskPolicies, UnderstandingPolicy
 from flashu_core.checkpoint.load import choose_dtype
 from flashu_core.config import BackboneConfig, DtypeName, HeadConfig, ModelConfig, VisionConfig
+from flashu_core.machine import describe_machine
 from flashu_core.model.showo2 import Showo2
 from flashu_core.timing import Spans
+from load_tests import results
 
 Result = TypeVar("Result")
 
@@ -182,10 +184,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tokens=options.tokens,
             runs=options.runs,
         )
-    found["machine"] = machine.describe()
+    found["machine"] = describe_machine()
     print(_table(found))
     if options.save:
-        machine.save(options.save, found)
+        results.save(options.save, found)
     print(json.dumps(found))
     return int(
         not options.quick and any(found[name] < target for name, target in _targets(options.acceleration).items())

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import RESULTS
+from load_tests.results import RESULTS
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "results.md"
 MODEL = "shapes-64"

@@ -32,15 +32,21 @@ def _commit() -> str:
     return found.stdout.strip()
 
 
-def describe_machine() -> dict[str, str | int]:
-    """Processor, accelerator, threads, versions, commit and date."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {
+def describe_machine(device: torch.device | str = "cpu") -> dict[str, str | int]:
+    """Processor, cores, accelerator, threads, versions, commit and date, and the device that did the work."""
+    device = torch.device(device)
+    found: dict[str, str | int] = {
         "processor": _processor(),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "commit": _commit(),
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "device": str(device),
+        "cores": os.cpu_count() or 0,
     }
+    if device.type == "cuda":
+        found["gpu"] = torch.cuda.get_device_name(device)
+        found["gpu_memory_bytes"] = torch.cuda.get_device_properties(device).total_memory
+    return found

@@ -31,7 +31,8 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import machine
+from flashu_core.machine import describe_machine
+from load_tests import results
 from load_tests.acceptance.phases import Found, Phases
 from load_tests.acceptance.plan import Plan
 from load_tests.acceptance.processor import Cores
@@ -86,9 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "load_average_before": others,
         **summary,
         "promises": [target.to_json() for target in targets],
-        "machine": machine.describe(),
+        "machine": describe_machine(),
     }
-    path = machine.save(options.save, result, options.results)
+    path = results.save(options.save, result, options.results)
     draw(found.records, found.windows, path.with_suffix(".png"))
     if options.records:
         record.write(found.records, options.records)
@@ -188,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--records", type=Path, metavar="PATH", help="keep every request, as PATH.jsonl.gz")
     parser.add_argument("--server-log", type=Path, metavar="PATH", help="keep the log of our own server")
     parser.add_argument("--save", default="load-mixed", metavar="NAME", help="name of the result and the plot")
-    parser.add_argument("--results", type=Path, default=machine.RESULTS, metavar="FOLDER")
+    parser.add_argument("--results", type=Path, default=results.RESULTS, metavar="FOLDER")
     return parser
 
 

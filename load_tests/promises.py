@@ -22,8 +22,9 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import machine
 from flashu_core.cli.console import print_table
+from flashu_core.machine import describe_machine
+from load_tests import results
 from load_tests.acceptance.attacks import (
     checkpoints,
     crowding,
@@ -70,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "load_average_before": load,
         "promises": [target.to_json() for target in targets],
         **found,
-        "machine": machine.describe(),
+        "machine": describe_machine(),
     }
-    path = machine.save(options.save, result, options.results)
+    path = results.save(options.save, result, options.results)
     print_table(Console(), targets_table(targets))
     console.print(str(path), soft_wrap=True)
     return int(any(target.verdict == "missed" for target in targets))
@@ -104,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS of our own servers; their own choice by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", default="promises", metavar="NAME", help="name of the result")
-    parser.add_argument("--results", type=Path, default=machine.RESULTS, metavar="FOLDER")
+    parser.add_argument("--results", type=Path, default=results.RESULTS, metavar="FOLDER")
     return parser
 
 

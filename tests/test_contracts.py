@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from setuptools.config.pyprojecttoml import read_configuration
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -40,6 +41,9 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         ("server/api/native.py", "import flashu_core.types", "The server sees the engine's public names only"),
         ("flashu_core/engine/scheduler.py", "import torch", "Scheduling, plans and policies need no torch"),
         ("load_tests/bench/client.py", "import server.errors", "Load tests know the server from outside"),
+        ("load_tests/results.py", "import benchmarks.flops", "Benchmarks stand on load tests"),
+        ("load_tests/bench/client.py", "import load_tests.results", "The bench stands alone"),
+        ("shapes/render.py", "import load_tests.results", "Nothing that is served knows what measures it"),
     ],
 )
 def test_import_contracts_break(copy: Path, file: str, line: str, contract: str) -> None:
@@ -83,3 +87,11 @@ def test_torch_is_loaded_by_an_engine_alone(module: str) -> None:
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300, check=True
     )
     assert found.stdout == "False True\n"
+
+
+def test_the_wheel_holds_the_bench_but_not_the_acceptance_suite() -> None:
+    packages = set(read_configuration(ROOT / "pyproject.toml")["tool"]["setuptools"]["packages"])
+    assert {"flashu_core.engine", "server.api", "shapes.training", "load_tests.bench"} <= packages
+    # Without the package itself its modules beside `bench` are left behind: mixed, promises, acceptance.
+    assert {name for name in packages if name.startswith("load_tests")} == {"load_tests.bench"}
+    assert not {name for name in packages if name.split(".")[0] in ("benchmarks", "deploy", "docker", "tests")}

@@ -7,6 +7,8 @@ import random
 import statistics
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from load_tests.bench.arrivals import Window
 
 Span = tuple[float, float]
@@ -16,12 +18,9 @@ _MAX_BY_CHANCE = 0.1  # what fluctuates by more than that is not steady, and not
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
-    """The least value that at least that share of the values does not exceed; None of none."""
-    return _quantile(values, share) if values else None
-
-
-def _quantile(values: Sequence[float], share: float) -> float:
-    return sorted(values)[max(math.ceil(share * len(values)) - 1, 0)]
+    """The smallest of the values that at least `share` of them do not exceed (NumPy's `inverted_cdf`: a value that was
+    measured, never one between two); None for no values."""
+    return float(np.quantile(values, share, method="inverted_cdf")) if values else None
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float | None]:
@@ -35,22 +34,22 @@ def quantiles(values: Sequence[float]) -> dict[str, float | None]:
 
 
 def least_ratio(
-    ones: Sequence[float], others: Sequence[float], share: float, *, confidence: float = 0.95, draws: int = 1000
+    ones: Sequence[float], others: Sequence[float], share: float, *, confidence: float = 0.95, resamples: int = 1000
 ) -> float | None:
-    """How many times as large a quantile of the ones is as that of the others, at the least: resampling both gives a
-    smaller ratio only with the probability that the confidence leaves. None where one of them is empty.
+    """The lower confidence bound of the ratio of a quantile of `ones` to that of `others`, by bootstrap resampling of
+    both; None if one of them is empty.
 
-    A quantile near 1 of a few hundred values rests on the few largest, so its ratio varies by tens of percent between
+    A quantile near 1 of a few hundred values depends on the few largest, so its ratio varies by tens of percent between
     runs in which nothing differs.
     """
     if not ones or not others:
         return None
-    drawn = random.Random(0)
-    ratios = [
-        _quantile(drawn.choices(ones, k=len(ones)), share) / _quantile(drawn.choices(others, k=len(others)), share)
-        for _ in range(draws)
-    ]
-    return quantile(ratios, 1 - confidence)
+    generator = random.Random(0)
+
+    def resampled(values: Sequence[float]) -> float:
+        return float(np.quantile(generator.choices(values, k=len(values)), share, method="inverted_cdf"))
+
+    return quantile([resampled(ones) / resampled(others) for _ in range(resamples)], 1 - confidence)
 
 
 def throughput(spans: Sequence[Span], window: Window, weights: Sequence[float] | None = None) -> float:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks import golden, machine
+from benchmarks import golden
 from benchmarks.golden import GoldenError, ModelCase, VaeCase
 
 
@@ -73,10 +73,3 @@ def test_an_error_names_the_folder(tmp_path: Path) -> None:
     (tmp_path / "meta.json").write_text("{}")
     with pytest.raises(GoldenError, match=str(tmp_path)):
         golden.read(tmp_path)
-
-
-def test_results_go_where_they_belong(tmp_path: Path) -> None:
-    path = machine.save("some", {"a": 1}, tmp_path / "results")
-    assert json.loads(path.read_text()) == {"a": 1}
-    with pytest.raises(ValueError, match="no name"):
-        machine.save("../some", {}, tmp_path)

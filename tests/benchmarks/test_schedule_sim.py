@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import machine, schedule_sim
+from benchmarks import schedule_sim
 from benchmarks.queueing import Arrival, Outcome, poisson, serve, serve_in_order
 from flashu_core import GenerateRequest, UnitCost, UnitCosts
 from flashu_core.acceleration.plan import make_schedule
 from flashu_core.acceleration.policies import POLICIES
 from flashu_core.config import EngineConfig
 from flashu_core.engine.scheduler import Scheduler
+from load_tests import results
 
 COSTS = UnitCosts(
     prefix=UnitCost(0.01, 0.0),
@@ -86,25 +87,16 @@ def test_answers_beside_pictures_keep_their_goal() -> None:
     assert 0 < found["p99_alone"] <= found["p99_beside_pictures"]
 
 
-def test_quantiles() -> None:
-    assert schedule_sim.quantile([3.0, 1.0, 2.0, 4.0], 0.5) == 2.0
-    assert schedule_sim.quantile([3.0, 1.0, 2.0, 4.0], 0.99) == 4.0
-
-
 def test_the_command_writes_numbers_and_a_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    machine.save("made-up", {"costs": COSTS.to_json(), "machine": {"processor": "none"}}, tmp_path)
+    results.save("made-up", {"costs": COSTS.to_json(), "machine": {"processor": "none"}}, tmp_path)
     arguments = ["--costs", "made-up", "--requests", "300", "--loads", "0.3", "1.2", "--results", str(tmp_path)]
     assert schedule_sim.main(arguments) == 0
     found = json.loads((tmp_path / "schedule-sim.json").read_text())
     assert set(found["systems"]) == {"first in, first out", "first in, first out, batched", "scheduler"}
-    for num_inference_steps in found["systems"].values():
-        assert [point["load"] for point in num_inference_steps] == [0.3, 1.2]
-        assert all(
-            point[name]["p50"] <= point[name]["p99"]
-            for point in num_inference_steps
-            for name in ("answers", "pictures")
-        )
-    heavy = {name: num_inference_steps[1]["answers"]["p99"] for name, num_inference_steps in found["systems"].items()}
+    for points in found["systems"].values():
+        assert [point["load"] for point in points] == [0.3, 1.2]
+        assert all(point[name]["p50"] <= point[name]["p99"] for point in points for name in ("answers", "pictures"))
+    heavy = {name: points[1]["answers"]["p99"] for name, points in found["systems"].items()}
     assert heavy["scheduler"] < heavy["first in, first out, batched"] < heavy["first in, first out"]
     assert (tmp_path / "schedule-sim.png").read_bytes().startswith(b"\x89PNG")
     assert "capacity" in capsys.readouterr().out

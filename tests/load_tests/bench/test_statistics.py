@@ -24,6 +24,8 @@ def test_a_quantile_is_the_least_value_not_exceeded_by_its_share() -> None:
     assert quantile(hundred, 0.5) == 50.0
     assert quantile(hundred, 0.99) == 99.0
     assert quantile([3.0], 0.99) == 3.0
+    assert quantile([3.0, 1.0, 2.0, 4.0], 0.5) == 2.0
+    assert quantile([3.0, 1.0, 2.0, 4.0], 0.99) == 4.0
     assert quantile([], 0.5) is None
     assert quantiles([]) == {"p50": None, "p90": None, "p95": None, "p99": None, "max": None}
     assert quantiles([2.0, 1.0]) == {"p50": 1.0, "p90": 2.0, "p95": 2.0, "p99": 2.0, "max": 2.0}
