@@ -1,5 +1,5 @@
-"""Reads request bodies: JSON and multipart forms into the schemas. It knows media types and how hostile bodies look;
-the byte and time limits are the middleware's."""
+"""Parses request bodies, JSON and multipart forms, into the schemas, within limits on their structure. Limits on bytes
+and time are middleware."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ JSON = "application/json"
 FORM = "multipart/form-data"
 # Byte order marks, and ASCII in two or four bytes: JSON in UTF-8 begins with none of them.
 _OTHER_UNICODE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"\0", b"{\0", b"[\0")
-
-_FORM_SLICE = 16 * 1024  # bytes of a form that are parsed without a look at the time
+_FORM_SLICE = 16 * 1024  # bytes of a form that are parsed between two checks of the time
 _SLOW_SLICE_S = 0.001
-_REST = 10  # times as long as a slow slice took others have their turns
-# CPU time for parsing a form, whatever its size and for each byte: thirty times what pictures take.
+_REST = 10  # after a slow slice the loop is free for so many times its duration
+# Maximum CPU time for parsing a form, fixed and per byte: thirty times what pictures take.
 _FORM_S = 0.1
 _FORM_BYTE_S = 0.03 / 2**20
 
@@ -44,10 +43,10 @@ def media_type(request: Request, *allowed: str) -> str:
     """The request's media type, one of `allowed`.
 
     Raises:
-        UnsupportedMediaTypeError: it is another one, or its text is not UTF-8.
+        UnsupportedMediaTypeError: another media type, or a charset other than UTF-8.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    # Other charsets are refused because some of Python's take quadratic time.
+    # Other charsets are refused: some of Python's decoders take quadratic time.
     charset = options.get(b"charset", b"utf-8").lower()
     name = kind.decode("latin-1").lower()
     if name not in allowed or charset not in (b"utf-8", b"utf8", b"us-ascii"):
@@ -67,10 +66,10 @@ async def read_json(request: Request, schema: type[Body]) -> Body:
     if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_JSON_VALUES:
         raise _too_many_values()
     try:
-        # Not the standard library's: that one takes NaN and recurses without a bound.
+        # Not the standard library's parser: it accepts NaN and recurses without limit.
         value = from_json(data, allow_inf_nan=False)
     except ValueError:
-        raise InvalidJsonError("the body is not valid JSON (UTF-8, no NaN or Infinity, nested by little)") from None
+        raise InvalidJsonError("the body is not valid JSON (UTF-8, no NaN or Infinity, not deeply nested)") from None
     if _members(value) > MAX_JSON_MEMBERS:
         raise _too_many_values()
     value = _plain(value)
@@ -81,7 +80,7 @@ async def read_json(request: Request, schema: type[Body]) -> Body:
 
 
 async def read_open_json(request: Request, schema: type[AnyOpenBody]) -> tuple[AnyOpenBody, Warnings]:
-    """The JSON body as `schema`, and warnings of what has no effect.
+    """The JSON body as `schema`, and warnings about fields without effect.
 
     Raises:
         InvalidJsonError, InvalidFieldError, UnsupportedValueError
@@ -91,8 +90,8 @@ async def read_open_json(request: Request, schema: type[AnyOpenBody]) -> tuple[A
 
 
 def _plain(value: Any) -> Any:
-    """The same JSON in the form that schemas take: without the members of objects that are null, for typed clients send
-    null for what is absent; and with whole numbers as such, for some languages write all numbers with a point."""
+    """The same JSON, normalised: members that are null are removed, because typed clients send null for absent fields;
+    whole floats become integers, because some languages write all numbers with a decimal point."""
     if isinstance(value, dict):
         return {name: _plain(member) for name, member in value.items() if member is not None}
     if isinstance(value, list):
@@ -105,7 +104,7 @@ def _too_many_values() -> InvalidJsonError:
 
 
 def _members(value: Any) -> int:
-    """Names with a value, in all objects of some JSON."""
+    """Number of members of all objects in a JSON value."""
     count, left = 0, [value]
     while left:
         one = left.pop()
@@ -118,8 +117,8 @@ def _members(value: Any) -> int:
 
 
 class _FormParser(MultiPartParser):
-    """Starlette's, which takes a form that was cut off for one with fewer parts; this one tells. Files stay in memory,
-    where they are counted: a folder for temporary files may be small, full or missing."""
+    """Starlette's parser, which accepts a truncated form; this one notes whether the form ended. Files stay in memory,
+    where they are counted: a directory for temporary files may be small, full or missing."""
 
     spool_max_size = 0
     ended = False
@@ -129,8 +128,8 @@ class _FormParser(MultiPartParser):
 
 
 async def _in_slices(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """A form's body for its parser. Data that looks like boundaries costs it two hundred times as much as a picture:
-    others have their turns meanwhile, and it is not read to its end.
+    """Feeds a form's body to its parser. Data that resembles the boundary takes two hundred times as long as a picture:
+    the loop is yielded meanwhile, and such a form is refused before its end.
 
     Raises:
         MalformedBodyError
@@ -144,7 +143,7 @@ async def _in_slices(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None
             taken = time.thread_time() - began
             size, spent = size + len(part), spent + taken
             if spent > _FORM_S + size * _FORM_BYTE_S:
-                raise MalformedBodyError("the multipart form's data looks like its boundary; choose a longer boundary")
+                raise MalformedBodyError("the multipart form's data resembles its boundary; use a longer boundary")
             if taken > _SLOW_SLICE_S:
                 await asyncio.sleep(_REST * taken)
 
@@ -161,7 +160,7 @@ async def _form(request: Request) -> AsyncIterator[FormData]:
             raise HTTPException(400, error.message) from None
     try:
         if not parser.ended:
-            raise MalformedBodyError("the multipart form has no closing boundary; it was cut off")
+            raise MalformedBodyError("the multipart form has no closing boundary; it is truncated")
         yield form
     finally:
         await form.close()
@@ -178,11 +177,11 @@ async def read_form(
 async def read_form(
     request: Request, schema: type[Body], *, file: str, required: bool = True
 ) -> tuple[Body, bytes | None]:
-    """The form's fields as `schema`, and the bytes of its one file; None where it is missing and not required.
+    """The form's fields as `schema`, and the bytes of its one file; None if it is missing and not required.
 
     Raises:
-        InvalidRequestError: a field comes twice, or the file is missing.
-        MalformedBodyError, HTTPException: 400 where the form itself is damaged.
+        InvalidRequestError: a field appears twice, or the file is missing.
+        MalformedBodyError, HTTPException: 400, the form itself is malformed.
         InvalidFieldError
     """
     content: bytes | None = None
@@ -192,7 +191,7 @@ async def read_form(
             for name, value in form.multi_items():
                 if name in fields or (name == file and content is not None):
                     known = name if name == file or name in schema.model_fields else None
-                    raise InvalidRequestError("a form field comes twice; send each once", parameter=known)
+                    raise InvalidRequestError("a form field appears twice; send each once", parameter=known)
                 if isinstance(value, UploadFile):
                     if name != file:
                         raise InvalidRequestError(f"the file must be in the field {file}", parameter=file)
@@ -202,7 +201,7 @@ async def read_form(
                 else:
                     fields[name] = value
     except (UnicodeError, LookupError):
-        raise HTTPException(400, "the multipart form is damaged") from None
+        raise HTTPException(400, "the multipart form is malformed") from None
     try:
         body = schema.model_validate_strings(fields)
     except ValidationError as error:

@@ -1,5 +1,4 @@
-"""OpenAI's chat route, `POST /v1/chat/completions`: the last turn is drawn or answered, whichever it asks for. It turns
-bodies into the native ones and results into completions or their chunks; the work is `server.api.work`'s."""
+"""OpenAI's chat route, `POST /v1/chat/completions`: generates a picture for the last turn, or answers it."""
 
 from __future__ import annotations
 
@@ -29,18 +28,18 @@ from server.api.services import Services
 from server.api.sse import DONE, EventStream, server_event
 from server.request_record import Record, record_of
 
-# A chat says nothing of files: every client reads png, and nothing is lost.
+# A chat has no field for the file format: every client reads png, and it is lossless.
 _ENCODING = work.Encoding("png", 100)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Completion:
-    """What all chunks of one answer have in common.
+    """What all chunks of one completion share.
 
     Attributes:
-        routing: the task, why, and the picture that was looked at.
-        warnings: of what had no effect.
-        counts: whether a stream tells the counts of tokens.
+        routing: the task, the reason, and the picture that the question is about.
+        warnings: about fields without effect.
+        counts: whether a stream ends with token counts.
     """
 
     id: str
@@ -79,7 +78,7 @@ class _Completion:
         return work_done(request, done, self.warnings)
 
     def ending(self, finish: str, usage: dict[str, int], done: dict[str, Any]) -> bytes:
-        """The last chunk with a choice, and the one with the counts where they are wanted."""
+        """The last chunk with a choice, then the one with token counts if they are requested."""
         last = self.chunk({}, finish, routing=self.routing, **done)
         return last + self._chunk([], usage=usage) if self.counts else last
 
@@ -97,7 +96,10 @@ def chat_routes(services: Services) -> APIRouter:
         openapi_extra=takes({JSON: body_schema(ChatBody)}),
     )
     async def chat(request: Request) -> Response:
-        """Draws or answers what the last turn asks for, as OpenAI's route of that name."""
+        """Generates a picture for the last turn of a conversation, or answers it.
+
+        Compatible with OpenAI's route of the same name.
+        """
         media_type(request, JSON)
         body, warnings = await read_open_json(request, ChatBody)
         route = turns.routed(body, warnings, text="messages")
@@ -113,18 +115,18 @@ def chat_routes(services: Services) -> APIRouter:
             counts=body.wants_usage,
         )
         if route.task == "generate":
-            return await _draw(services, request, body, completion)
+            return await _generate(services, request, body, completion)
         return await _answer(services, request, body, completion)
 
     return router
 
 
-async def _draw(services: Services, request: Request, body: ChatBody, completion: _Completion) -> Response:
+async def _generate(services: Services, request: Request, body: ChatBody, completion: _Completion) -> Response:
     record = record_of(request.scope)
     generation = turns.generation(services, record, body)
     if body.stream:
         return completion.stream(_generation_chunks(services, record, generation, completion))
-    generated = await unless_gone(request, work.draw(services, record, generation, _ENCODING))
+    generated = await unless_gone(request, work.generate(services, record, generation, _ENCODING))
     message = {"content": None, "images": _images(generated)}
     return completion.whole(
         {"message": message}, "stop", _generation_usage(generated), completion.done(generation, generated)
@@ -183,7 +185,7 @@ def _logprobs(question: UnderstandRequest, tokens: Sequence[TokenLogprobs]) -> d
 
 
 def _names(body: ChatBody, picture: Picture | None) -> dict[str, str]:
-    """What a chat calls the engine's parameters."""
+    """The chat's names of the engine's parameters."""
     names = {"prompt": "messages", "question": "messages"}
     names["max_new_tokens"] = "max_tokens" if body.max_completion_tokens is None else "max_completion_tokens"
     if picture is not None:

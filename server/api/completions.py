@@ -1,4 +1,4 @@
-"""OpenAI's older route for text, `POST /v1/completions`: every prompt is answered as a question of its own."""
+"""OpenAI's older route for text, `POST /v1/completions`: each prompt is answered as a separate question."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NAMES = {"question": "prompt", "max_new_tokens": "max_tokens"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Completion:
-    """What all chunks of one answer have in common."""
+    """What all chunks of one completion share."""
 
     id: str
     created: int
@@ -53,7 +53,7 @@ class _Completion:
         return JSONResponse(shown, headers=self.warnings.headers())
 
     def chunk(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
-        # A client that asked for the counts reads `usage` in every chunk; it is null in all but the last.
+        # With include_usage every chunk has `usage`; it is null in all but the last.
         unknown = {"usage": None} if self.body.wants_usage else {}
         return server_event(json.dumps({**self._head(), "choices": choices, **unknown, **more}))
 
@@ -70,8 +70,8 @@ class _Completion:
         """A choice or a piece of one.
 
         Args:
-            begins: whether it is the first piece, before which the prompt is echoed where that is wanted.
-            place: characters of the answer before it.
+            begins: whether it is the first piece, which the echoed prompt precedes.
+            place: number of characters of the answer before it.
         """
         echoed = self.body.prompts[index] if self.body.echo else ""
         shown = None if self.body.logprobs is None else _logprobs(tokens, len(echoed) + place)
@@ -105,7 +105,10 @@ def completion_routes(services: Services) -> APIRouter:
         openapi_extra=takes({JSON: body_schema(CompletionBody)}),
     )
     async def completions(request: Request) -> Response:
-        """Answers texts, as OpenAI's route of that name."""
+        """Answers one or more prompts with text.
+
+        Compatible with OpenAI's route of the same name.
+        """
         media_type(request, JSON)
         body, warnings = await read_open_json(request, CompletionBody)
         record = record_of(request.scope)
@@ -117,7 +120,7 @@ def completion_routes(services: Services) -> APIRouter:
         ]
         work.admit(services, record, "vqa", questions[0].acceleration, priority=questions[0].priority)
         check_model(services, body.model)
-        # A stream tells one answer after another, so they share the time that it has.
+        # A stream sends one answer after another, so they share its timeout.
         timeout_s = services.settings.request_timeout_s if body.timeout_s is None else body.timeout_s
         share_s = timeout_s / len(questions) if body.stream else timeout_s
         questions = [work.fit_answer(services, record, question, warnings, share_s) for question in questions]
@@ -134,7 +137,7 @@ def completion_routes(services: Services) -> APIRouter:
 async def _answer_all(
     services: Services, record: Record, questions: Sequence[UnderstandRequest]
 ) -> Sequence[work.Answered]:
-    """All answers, computed together."""
+    """Computes all answers together."""
 
     async def answer(index: int) -> work.Answered:
         with _naming(record, index, len(questions)):
@@ -144,7 +147,7 @@ async def _answer_all(
 
 
 async def _validate_all(services: Services, record: Record, questions: Sequence[UnderstandRequest]) -> None:
-    """Raises what one of the prompts would be refused with for what it is."""
+    """Raises the error of a prompt that the engine would refuse."""
 
     async def validate(index: int) -> None:
         with _naming(record, index, len(questions)):
@@ -154,7 +157,7 @@ async def _validate_all(services: Services, record: Record, questions: Sequence[
 
 
 async def _together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """What all of them return; where one fails the others are cancelled."""
+    """The results of all coroutines; if one fails, the others are cancelled."""
     tasks = [asyncio.ensure_future(one) for one in coroutines]
     try:
         return await asyncio.gather(*tasks)
@@ -166,17 +169,17 @@ async def _together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 @contextlib.contextmanager
 def _naming(record: Record, index: int, prompts: int) -> Iterator[None]:
-    """An error about the question that is raised in here is about that one of the prompts."""
+    """Makes an error about the question name this prompt."""
     try:
         yield
     except InvalidRequestError:
-        if prompts > 1 and record.names == _NAMES:  # the first one to fail is the one that is told
+        if prompts > 1 and record.names == _NAMES:  # the first failure is the one reported
             record.names = {**_NAMES, "question": f"prompt.{index}"}
         raise
 
 
 async def _chunks(services: Services, record: Record, completion: _Completion) -> AsyncGenerator[bytes, None]:
-    """One choice after another. What is wrong with a later prompt is told before the stream begins."""
+    """One choice after another. An invalid later prompt is reported before the stream begins."""
     await _validate_all(services, record, completion.questions)
     answered: list[work.Answered] = []
     for index, question in enumerate(completion.questions):
@@ -200,7 +203,7 @@ async def _chunks(services: Services, record: Record, completion: _Completion) -
 
 
 def _logprobs(tokens: Sequence[TokenLogprobs], offset: int) -> dict[str, Any]:
-    """As this route tells them: lists side by side, with each token's place in the text."""
+    """In this route's form: parallel lists, with each token's offset in the text."""
     places = accumulate((len(one.chosen.token) for one in tokens), initial=offset)
     return {
         "tokens": [one.chosen.token for one in tokens],

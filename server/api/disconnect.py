@@ -1,4 +1,4 @@
-"""Watches for the client's disconnect beside the work. It knows one request's `receive` and nothing of the work."""
+"""Cancels work when its client disconnects."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The work's result; if the client leaves first, the work is cancelled. The body must have been read before.
+    """The result of `work`, which is cancelled if the client disconnects. The body must have been read before.
 
     Raises:
-        ClientGoneError: the client left.
+        ClientGoneError: the client disconnected.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(wait_for_disconnect(request.receive))
@@ -34,6 +34,6 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def wait_for_disconnect(receive: Receive) -> None:
-    """Returns when the client has left. The body must have been read before."""
+    """Returns when the client has disconnected. The body must have been read before."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,5 +1,5 @@
-"""OpenAI's routes that change pictures, `POST /v1/images/edits` and `/v1/images/variations`: the model cannot, and they
-say so in words, for a 404 would read as a wrong address."""
+"""OpenAI's routes that edit pictures, `POST /v1/images/edits` and `/v1/images/variations`. The model cannot edit, and
+these routes say so: a 404 would look like a wrong address."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ def edit_routes() -> APIRouter:
 
     @router.post("/edits", status_code=400, response_model=ErrorBody)
     async def edits(request: Request) -> Response:
-        """Refused: the model edits no pictures."""
+        """Always refused: the model cannot edit pictures."""
         await _drain(request)
         raise UnsupportedValueError(
             "image",
-            "it draws from text alone and edits no pictures; describe the whole picture to /v1/images/generations",
+            "it generates from text alone and edits no pictures; describe the whole picture to /v1/images/generations",
         )
 
     @router.post("/variations", status_code=400, response_model=ErrorBody)
     async def variations(request: Request) -> Response:
-        """Refused: the model makes no variations of pictures."""
+        """Always refused: the model cannot make variations of pictures."""
         await _drain(request)
         raise UnsupportedValueError(
-            "image", "it draws from text alone; for variations send a prompt and another seed to /v1/images/generations"
+            "image",
+            "it generates from text alone; for variations send a prompt and another seed to /v1/images/generations",
         )
 
     return router
 
 
 async def _drain(request: Request) -> None:
-    """Takes the body, within the limits of all bodies, and forgets it: a client that is still sending when the
-    connection closes may never read its answer."""
+    """Reads and discards the body, within the limits of all bodies: a client that is still sending when the
+    connection closes may never read the response."""
     async for _ in request.stream():
         pass

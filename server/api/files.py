@@ -1,4 +1,4 @@
-"""`GET /v1/images/files/{token}`: pictures that an answer named by address. The token is the only secret."""
+"""`GET /v1/images/files/{token}`: stored pictures. The token is the only secret."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ def file_routes(services: Services) -> APIRouter:
         responses={200: {"content": _FILES, "description": "The picture's file."}, 404: ERRORS[400]},
     )
     async def image_file(token: str) -> Response:
-        """A picture that `response_format: "url"` named; 404 once its hour is over."""
+        """Returns a picture whose address `response_format: "url"` gave.
+
+        It is stored for an hour; 404 after that.
+        """
         store = services.store
         image = None if store is None else store.get(token)
         if store is None or image is None:
-            raise HTTPException(
-                404, "no picture is kept under this address, or no longer; pictures are kept for an hour"
-            )
+            raise HTTPException(404, "no picture is stored at this address; pictures are stored for an hour")
         headers = {
             "Cache-Control": f"private, max-age={int(store.seconds_left(image))}",
             "X-Content-Type-Options": "nosniff",
@@ -46,7 +47,7 @@ def file_routes(services: Services) -> APIRouter:
 
 
 def file_address(services: Services, request: Request, token: str) -> str:
-    """The address of a kept picture, as the client of `request` may reach it."""
+    """The address of a stored picture, as the client of `request` can reach it."""
     base = services.settings.public_url.rstrip("/")
     if not base:
         host = request.headers.get("host", "")

@@ -1,6 +1,4 @@
-"""The native routes: `POST /v1/generate`, `POST /v1/vqa` and `POST /v1/infer`, which decides between them. They read,
-check against the loaded model, hand to the worker and write the answer or its events; they know neither engine nor
-threads."""
+"""The native routes: `POST /v1/generate`, `POST /v1/vqa` and `POST /v1/infer`, which chooses between them."""
 
 from __future__ import annotations
 
@@ -54,7 +52,7 @@ _ANY_EVENTS: Mapping[str | None, type[BaseModel]] = {**_GENERATION_EVENTS, **_AN
 
 @dataclass(frozen=True, slots=True)
 class _Routed:
-    """How a task was decided on, and what of the request has no effect therefore."""
+    """How a task was chosen, and warnings about fields without effect."""
 
     routing: Routing
     warnings: Warnings
@@ -74,7 +72,7 @@ def native_routes(services: Services) -> APIRouter:
         openapi_extra=takes({JSON: body_schema(GenerateBody)}),
     )
     async def generate(request: Request) -> Response:
-        """Draws pictures from a prompt."""
+        """Generates pictures from a prompt."""
         media_type(request, JSON)
         return await _generate(services, request, await read_json(request, GenerateBody), None)
 
@@ -101,7 +99,10 @@ def native_routes(services: Services) -> APIRouter:
         ),
     )
     async def infer(request: Request) -> Response:
-        """Draws or answers, whichever the text asks for; the answer says which and why."""
+        """Generates pictures or answers a question, as the text asks.
+
+        The response has the chosen task and the reason in `routing`.
+        """
         body: InferFields
         picture: str | bytes | None
         if media_type(request, JSON, FORM) == FORM:
@@ -132,7 +133,7 @@ async def _generate(services: Services, request: Request, body: GenerateBody, ro
     if body.stream:
         events = _generation_events(services, record, generation, encoding, identity, routed)
         return EventStream(events, headers=_headers(routed))
-    generated = await unless_gone(request, work.draw(services, record, generation, encoding))
+    generated = await unless_gone(request, work.generate(services, record, generation, encoding))
     if body.response_format == "binary":
         headers = {"X-Flashu-Id": identity, "X-Flashu-Seed": str(generated.result.seeds[0]), **_headers(routed)}
         return Response(generated.files[0], media_type=f"image/{body.output_format}", headers=headers)
@@ -152,7 +153,7 @@ async def _generation_events(
     identity: str,
     routed: _Routed | None,
 ) -> AsyncGenerator[bytes, None]:
-    first: tuple[float, int] | None = None  # when the first evaluation seen ended, and which one it was
+    first: tuple[float, int] | None = None  # when the first observed step ended, and its number
     async with contextlib.aclosing(work.generation_events(services, record, generation, encoding)) as events:
         async for event in events:
             match event:
@@ -161,7 +162,12 @@ async def _generation_events(
                     first = first or (now, step)
                     ran = step - first[1]
                     eta = (now - first[0]) / ran * (of - step) if ran else None
-                    yield _event("progress", ProgressEvent(evaluation=step, of=of, eta_s=eta))
+                    progress = ProgressEvent(
+                        evaluation=step,  # a public field
+                        of=of,
+                        eta_s=eta,
+                    )
+                    yield _event("progress", progress)
                 case work.Partial(index=index, b64_json=file):
                     yield _event("partial_image", PartialImageEvent(index=index, b64_json=file))
                 case work.Generated():
@@ -182,7 +188,7 @@ def _generation_done(
         acceleration=work.applied_policy(generation),
         timings_ms=generated.timings,
         schedule=dict(generated.result.schedule),
-        evaluations=[DenoisingStepOut(**asdict(step)) for step in generated.result.steps],
+        evaluations=[DenoisingStepOut(**asdict(step)) for step in generated.result.steps],  # a public field
         size=generated.size,
         output_format=encoding.output_format,
         routing=None if routed is None else routed.routing,
@@ -253,5 +259,5 @@ def _json(answer: GenerateAnswer | VqaAnswer, routed: _Routed | None) -> Respons
 
 
 def _event(name: str, event: BaseModel) -> bytes:
-    # Only an answer has fields that may be left out; elsewhere null says something.
+    # Only a final answer omits fields that are null; in other events null has a meaning.
     return server_event(event.model_dump_json(exclude_none=isinstance(event, (GenerateDone, VqaAnswer))), name)

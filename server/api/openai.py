@@ -1,5 +1,4 @@
-"""OpenAI's routes for pictures and models: `POST /v1/images/generations`, `GET /v1/models`. They turn bodies into the
-native ones and results into the forms that OpenAI's clients read; the work is `server.api.work`'s."""
+"""OpenAI's routes for pictures and models: `POST /v1/images/generations` and `GET /v1/models`."""
 
 from __future__ import annotations
 
@@ -42,7 +41,10 @@ def openai_routes(services: Services) -> APIRouter:
         openapi_extra=takes({JSON: body_schema(ImagesBody)}),
     )
     async def images(request: Request) -> Response:
-        """Draws pictures from a prompt, as OpenAI's route of that name."""
+        """Generates pictures from a prompt.
+
+        Compatible with OpenAI's route of the same name.
+        """
         media_type(request, JSON)
         sent, warnings = await read_open_json(request, ImagesBody)
         body = sent.as_native()
@@ -58,7 +60,7 @@ def openai_routes(services: Services) -> APIRouter:
         if body.stream:
             events = _events(services, record, generation, encoding, warnings)
             return EventStream(events, headers=warnings.headers())
-        generated = await unless_gone(request, work.draw(services, record, generation, encoding))
+        generated = await unless_gone(request, work.generate(services, record, generation, encoding))
         data = _data(services, request, sent, generated)
         about = _about(encoding, generated.size)
         about["created"] = about.pop("created_at")
@@ -70,12 +72,12 @@ def openai_routes(services: Services) -> APIRouter:
 
     @router.get("/models", responses=unready)
     async def models() -> ModelList:
-        """The one model under each of its names, in OpenAI's form, with what it can do."""
+        """Lists the names of the loaded model, in OpenAI's form, with its capabilities."""
         return ModelList(object="list", data=[_model(services, name, created) for name in services.model_names])
 
     @router.get("/models/{name:path}", responses={**unready, 404: ERRORS[400]})
     async def model(name: str) -> Model:
-        """The model of that name."""
+        """Describes the model of this name."""
         check_model(services, name)
         return _model(services, name, created)
 
@@ -83,7 +85,7 @@ def openai_routes(services: Services) -> APIRouter:
 
 
 def check_model(services: Services, name: str | None) -> None:
-    """Refuses every name but the loaded model's; none means that model.
+    """Refuses names other than the loaded model's; None is that model.
 
     Raises:
         UnknownModelError
@@ -96,7 +98,7 @@ def check_model(services: Services, name: str | None) -> None:
 def work_done(
     request: GenerateRequest | UnderstandRequest, done: work.Generated | work.Answered, warnings: Warnings
 ) -> dict[str, Any]:
-    """What this server adds to OpenAI's answers."""
+    """The fields that this server adds to OpenAI's responses."""
     added = {
         "acceleration": work.applied_policy(request),
         "timings_ms": done.timings,
@@ -108,10 +110,10 @@ def work_done(
 def _check_store(services: Services, warnings: Warnings, *, stream: bool) -> None:
     if services.store is None:
         raise UnsupportedValueError(
-            "response_format", "this server keeps no pictures to link to; send b64_json or leave it out"
+            "response_format", "this server does not store pictures; use b64_json or omit the field"
         )
     if stream:
-        warnings.add("response_format", "ignored: streams carry pictures as base64")
+        warnings.add("response_format", "ignored: streams have pictures as base64")
 
 
 def _data(services: Services, request: Request, sent: ImagesBody, generated: work.Generated) -> list[dict[str, Any]]:
@@ -121,7 +123,7 @@ def _data(services: Services, request: Request, sent: ImagesBody, generated: wor
     store = services.store
     if not store.fits(sum(map(len, generated.files))):
         raise InvalidRequestError(
-            "the pictures have more bytes than the server keeps; send response_format b64_json",
+            "the pictures have more bytes than the server stores; use response_format b64_json",
             parameter="response_format",
         )
     kind = f"image/{sent.output_format or 'png'}"

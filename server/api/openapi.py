@@ -1,5 +1,5 @@
-"""What the routes tell the OpenAPI document, for they read bodies and write answers themselves: the bodies they take,
-the statuses they answer with, and their streams."""
+"""Parts of the OpenAPI document that FastAPI cannot derive, since the routes parse bodies and write responses
+themselves: request bodies, error statuses and streams."""
 
 from __future__ import annotations
 

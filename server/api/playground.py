@@ -1,5 +1,5 @@
-"""The playground: one page, its style and its scripts, read once and served to anybody. They are the same for all and
-hold nothing secret; what the page does, it does through the native routes, with the key that its user types in."""
+"""The playground at `/`: one page with its style and scripts. The files hold no secrets and need no API key; the page
+calls the native routes with the key that its user enters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILES: Mapping[str, tuple[str, str]] = {
     "/calls.js": ("calls.js", "text/javascript; charset=utf-8"),
     "/cards.js": ("cards.js", "text/javascript; charset=utf-8"),
 }
-# Nothing from elsewhere, nothing inline, no frames, and no text that a script could turn into markup.
+# Nothing from other origins, nothing inline, no frames, and no string that a script turns into markup.
 _POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -38,12 +38,12 @@ _HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",  # kept, but asked about every time: script and routes must be of one version
+    "Cache-Control": "no-cache",  # cached, but validated every time: script and routes must be of one version
 }
 
 
 def playground_routes() -> APIRouter:
-    """GET and HEAD of the files; none of them is in the OpenAPI document."""
+    """GET and HEAD of the files; they are not in the OpenAPI document."""
     router = APIRouter()
     for path, (name, media_type) in FILES.items():
         router.add_route(path, _Asset.read(name, media_type).endpoint(), methods=["GET"], include_in_schema=False)
@@ -71,6 +71,6 @@ class _Asset:
         return answer
 
     def _held(self, given: list[str]) -> bool:
-        # A proxy that compresses marks the tag as weak; the file is the same.
+        # A proxy that compresses the file marks its tag as weak.
         tags = [tag.strip().removeprefix("W/") for line in given for tag in line.split(",")]
         return self.tag in tags or "*" in tags

@@ -1,4 +1,4 @@
-"""Routes for operators and schedulers: probes, metrics and version. They read, and change nothing."""
+"""Read-only routes for operators and schedulers: probes, metrics and version."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def probe_routes(services: Services) -> APIRouter:
 
     @router.get("/livez")
     async def livez() -> dict[str, str]:
-        """The process answers."""
+        """Reports that the process responds."""
         return {"status": "alive"}
 
     @router.get("/readyz", responses=_UNREADY)
     async def readyz() -> dict[str, str]:
-        """Requests are taken and move on."""
+        """Reports whether requests are accepted and make progress."""
         worker.check_ready()
         return {"status": "ready"}
 
     @router.get("/health", responses=_UNREADY)
     async def health() -> dict[str, str | int]:
-        """As readiness, with the load."""
+        """Reports readiness with the number of running and waiting requests."""
         worker.check_ready()
         return {"status": "ready", "model": worker.info().name, "running": worker.running, "waiting": worker.waiting}
 
@@ -42,11 +42,12 @@ def probe_routes(services: Services) -> APIRouter:
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, 401: {"model": ErrorBody}},
     )
     async def metrics() -> Response:
-        """Prometheus text."""
+        """Exports all metrics in Prometheus' text format."""
         return Response(services.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @router.get("/version")
     async def version() -> dict[str, str]:
+        """Reports the server's version."""
         return {"version": __version__}
 
     return router

@@ -1,5 +1,5 @@
-"""OpenAI's newest route, `POST /v1/responses`: the last item of the input is drawn or answered, whichever it asks for.
-It turns results into items and typed events; nothing of them is kept."""
+"""OpenAI's newest route, `POST /v1/responses`: generates a picture for the last item of the input, or answers it. No
+response is stored."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _Item = dict[str, Any]
 
 @dataclass(kw_only=True, slots=True)
 class _Response:
-    """One response on its way: what all its events have in common, and their numbers."""
+    """A response in progress: what all its events share, and their sequence numbers."""
 
     id: str
     created_at: int
@@ -53,7 +53,7 @@ class _Response:
     _events: int = field(default=0, init=False)
 
     def head(self, status: str) -> dict[str, Any]:
-        """The response as it stands before there is any output."""
+        """The response without output."""
         body = self.body
         return {
             "id": self.id,
@@ -113,11 +113,11 @@ class _Response:
         return self._event(f"response.{name}", fields)
 
     def of_item(self, name: str, **fields: Any) -> bytes:
-        """The next event, of the one item there is."""
+        """The next event about the one output item."""
         return self.event(name, item_id=self.item_id, output_index=0, **fields)
 
     def begun(self) -> list[bytes]:
-        """The first events."""
+        """The first two events."""
         return [self.event(name, response=self.head("in_progress")) for name in ("created", "in_progress")]
 
     def _done(self, status: str) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class _Response:
         return server_event(json.dumps({"type": kind, "sequence_number": self._events - 1, **fields}), kind)
 
     def _failure(self, problem: Problem) -> bytes:
-        # OpenAI's own event is flat; its clients, and others', also read the body that all errors have.
+        # OpenAI's event is flat; some clients read the common error body, so it has both.
         shown = problem.body()
         error = shown["error"]
         return self._event(
@@ -146,13 +146,16 @@ def responses_routes(services: Services) -> APIRouter:
         openapi_extra=takes({JSON: body_schema(ResponsesBody)}),
     )
     async def responses(request: Request) -> Response:
-        """Draws or answers what the last item asks for, as OpenAI's route of that name."""
+        """Generates a picture for the last item of the input, or answers it.
+
+        Compatible with OpenAI's route of the same name; no response is stored.
+        """
         media_type(request, JSON)
         body, warnings = await read_open_json(request, ResponsesBody)
         route = turns.routed(body, warnings, text="input")
         request.state.task = route.task
-        draws = route.task == "generate"
-        picture = None if draws else body.picture
+        generates = route.task == "generate"
+        picture = None if generates else body.picture
         record_of(request.scope).names = _names(body, picture)
         response = _Response(
             id=f"resp_{uuid.uuid4().hex}",
@@ -160,23 +163,23 @@ def responses_routes(services: Services) -> APIRouter:
             body=body,
             routing=turns.routing(route, picture),
             warnings=warnings,
-            item_id=(PICTURE_ID if draws else "msg_") + uuid.uuid4().hex,
+            item_id=(PICTURE_ID if generates else "msg_") + uuid.uuid4().hex,
         )
-        if draws:
-            return await _draw(services, request, response)
+        if generates:
+            return await _generate(services, request, response)
         return await _answer(services, request, response)
 
     return router
 
 
-async def _draw(services: Services, request: Request, response: _Response) -> Response:
+async def _generate(services: Services, request: Request, response: _Response) -> Response:
     record = record_of(request.scope)
     generation = turns.generation(services, record, response.body)
     native = response.body.as_generate()
     encoding = work.Encoding(native.output_format, native.output_compression)
     if response.body.stream:
         return response.stream(_generation_events(services, record, generation, encoding, response))
-    generated = await unless_gone(request, work.draw(services, record, generation, encoding))
+    generated = await unless_gone(request, work.generate(services, record, generation, encoding))
     return response.whole(response.generated(generation, generated, _picture(response.item_id, generated, encoding)))
 
 
@@ -240,7 +243,7 @@ async def _answer_events(
 
 
 def _names(body: ResponsesBody, picture: Picture | None) -> dict[str, str]:
-    """What a response calls the engine's parameters."""
+    """This route's names of the engine's parameters."""
     names = {"prompt": "input", "question": "input", "max_new_tokens": "max_output_tokens"}
     if body.size_field != "size":
         names["size"] = body.size_field

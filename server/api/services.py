@@ -1,5 +1,4 @@
-"""What the routes work with, made once per app: the settings, the worker, the image processes, the metrics, and who may
-use which priority."""
+"""What all routes of an app share."""
 
 from __future__ import annotations
 
@@ -16,17 +15,19 @@ from server.worker.client import Worker
 
 @dataclass(frozen=True, slots=True)
 class Services:
+    """Settings, worker, image processes, metrics and priorities of one app."""
+
     settings: Settings
     worker: Worker
     images: ImagePool
-    remote: RemoteImages | None  # None where pictures may not be named by address
+    remote: RemoteImages | None  # None if the server does not fetch pictures
     metrics: Metrics
     priorities: Priorities
-    store: ImageStore | None = None  # None where no pictures are kept
+    store: ImageStore | None = None  # None if the server does not store pictures
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """What clients call the loaded model.
+        """Names of the loaded model, as clients may send them.
 
         Raises:
             UnavailableError: no model has been loaded.

@@ -1,5 +1,4 @@
-"""Server-sent events over one response. It knows the wire format, pings, lost clients and slow ones; what the events
-are and where they come from it does not."""
+"""Server-sent events: the wire format, pings, and what happens when a client disconnects or reads too slowly."""
 
 from __future__ import annotations
 
@@ -30,17 +29,17 @@ def server_event(data: str, name: str | None = None) -> bytes:
 
 
 class EventStream(Response):
-    """Sends what a generator yields, each piece at once.
+    """Sends each piece that a generator yields, at once.
 
-    The status waits for the first piece, or for `ping_s`: what fails before is an ordinary error; what fails later is
-    an event `error` with the one error body, and ends the stream; the request's record tells of it. Where nothing is
-    said for `ping_s` a comment is sent, so that proxies keep the connection. A client that left, or reads nothing for
-    `send_s`, closes the generator.
+    The status line is sent with the first piece, or after `ping_s`. An earlier failure is an ordinary error response; a
+    later one is an event `error` with the common error body that ends the stream, and is noted in the request's record.
+    After `ping_s` without an event a comment is sent, so that proxies keep the connection open. The generator is closed
+    when the client disconnects, or reads nothing for `send_s`.
 
     Args:
         events: whole events in bytes; closed in any case.
-        headers: more of them.
-        failure: makes the event `error`; by default its data is the one error body.
+        headers: additional headers.
+        failure: makes the event `error`; by default its data is the common error body.
     """
 
     media_type = MEDIA_TYPE
@@ -55,7 +54,7 @@ class EventStream(Response):
         ping_s: float = 15.0,
         send_s: float = 60.0,
     ) -> None:
-        # No buffering by nginx; no caching by anyone.
+        # No buffering by nginx, and no caching.
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})})
         del self.headers["content-length"]
         self._events = events
@@ -102,7 +101,7 @@ class EventStream(Response):
         except _SlowClientError:
             # The server closes a connection whose response was left incomplete.
             record.fail(problem_of(ClientGoneError()))
-            _log.info("a client read nothing of its stream for %g s; it is cut off", self._send_s)
+            _log.info("a client read nothing of its stream for %g s; closing the connection", self._send_s)
         finally:
             ending: list[asyncio.Future[Any]] = [gone] if step is None else [gone, step]
             for task in ending:

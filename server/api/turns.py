@@ -1,5 +1,5 @@
-"""What the routes share that take a turn of a conversation: a checked body becomes the engine's request, refused at
-once where it cannot be done, before a picture is decoded. It knows bodies, not their routes nor their answers."""
+"""Turns of conversations: makes the engine's request of a validated body. What cannot be served is refused before a
+picture is decoded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from server.request_record import Record, record_of
 
 
 class Turn(Protocol):
-    """A body that asks for one picture or one answer."""
+    """A body whose last turn is to be generated or answered."""
 
     @property
     def model(self) -> str: ...
@@ -30,7 +30,7 @@ class Turn(Protocol):
     def timeout_s(self) -> float | None: ...
     @property
     def picture(self) -> Picture | None:
-        """What a question is about."""
+        """The picture that a question is about."""
 
     @property
     def own_picture(self) -> Picture | None:
@@ -38,11 +38,11 @@ class Turn(Protocol):
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """Texts before the first of which an answer ends."""
+        """An answer ends before the first of these texts."""
 
     @property
     def wanted_logprobs(self) -> int | None:
-        """Of how many likeliest tokens log probabilities are wanted; None where none are."""
+        """Number of likeliest tokens to report log probabilities for; None for no log probabilities."""
 
     def unrouted(self) -> Unrouted: ...
 
@@ -52,27 +52,27 @@ class Turn(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question ready for the engine; `decoded_ms` is what its picture took, None where there is none."""
+    """A question for the engine; `decoded_ms` is the time to decode its picture, None without one."""
 
     request: UnderstandRequest
     decoded_ms: float | None
 
 
 def routed(turn: Turn, warnings: Warnings, *, text: str) -> Route:
-    """The task of a turn, with warnings; `text` is the field that its words came in.
+    """Chooses the task of a turn and warns of fields without effect; `text` is the name of the field with its text.
 
     Raises:
-        UnsupportedValueError: it wishes for what the model cannot do.
+        UnsupportedValueError: the turn asks for what the model cannot do.
     """
     own = turn.own_picture
     route = work.route(turn.unrouted(), warnings, text=text, image=None if own is None else own.param)
     if turn.wanted_logprobs is not None and route.task == "generate":
-        warnings.add("logprobs", "ignored: pictures have none")
+        warnings.add("logprobs", "ignored: pictures have no log probabilities")
     return route
 
 
 def generation(services: Services, record: Record, turn: Turn) -> GenerateRequest:
-    """The engine's request of a turn that is drawn.
+    """The engine's request for a picture.
 
     Raises:
         UnavailableError, OverloadedError, InvalidRequestError, UnknownModelError
@@ -85,14 +85,14 @@ def generation(services: Services, record: Record, turn: Turn) -> GenerateReques
 
 
 async def question(services: Services, request: Request, turn: Turn, warnings: Warnings) -> Question:
-    """The engine's request of a turn that is answered, with its picture decoded; warns of a length that is cut.
+    """The engine's request for an answer, with the picture decoded; warns if the maximum length is reduced.
 
     Raises:
         UnavailableError, OverloadedError, InvalidRequestError, UnknownModelError, ClientGoneError
     """
     native = turn.as_vqa()
     ends, default = work.deadline(services, turn.timeout_s), services.settings.acceleration
-    # Made without the picture first, for it may be refused before that is decoded.
+    # Made without the picture first: it may be refused before the picture is decoded.
     question = native.to_request(None, ends, default, stop=turn.stops, logprobs=turn.wanted_logprobs)
     record = record_of(request.scope)
     work.admit(services, record, "vqa", question.acceleration, priority=question.priority)
@@ -106,11 +106,11 @@ async def question(services: Services, request: Request, turn: Turn, warnings: W
 
 
 def routing(route: Route, picture: Picture | None) -> dict[str, Any]:
-    """The field `routing` of an answer: the task, why, and the picture that was looked at."""
+    """The field `routing` of a response: the task, the reason, and the picture that the question is about."""
     seen = {} if picture is None else {"image": {"message": picture.message, "role": picture.role}}
     return {"task": route.task, "reason": route.reason, **seen}
 
 
 def logprobs(tokens: Sequence[TokenLogprobs]) -> list[dict[str, Any]]:
-    """Tokens and the likeliest ones in their places, as OpenAI's newer routes tell them."""
+    """Tokens and the likeliest tokens at their positions, in the form of OpenAI's newer routes."""
     return [{**asdict(token.chosen), "top_logprobs": [asdict(one) for one in token.top]} for token in tokens]

@@ -1,4 +1,4 @@
-"""What is said where no route is: which one is nearest, and which methods a route has. It knows the list of paths."""
+"""Errors for unknown routes and methods, which name the nearest route or the methods it has."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ALIKE = 0.75
 
 
 class UnknownRoute:
-    """The end of the router: a 404 in words.
+    """The router's default: 404, with a suggestion.
 
     Args:
-        paths: of all routes; templates are not suggested.
+        paths: of all routes; paths with parameters are not suggested.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -26,11 +26,11 @@ class UnknownRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         likely = self.likeliest(scope["path"])
-        remedy = f"did you mean {likely}?" if likely else "/openapi.json lists those there are"
-        raise HTTPException(404, f"there is no such route; {remedy}")
+        remedy = f"did you mean {likely}?" if likely else "see /openapi.json for all routes"
+        raise HTTPException(404, f"no such route; {remedy}")
 
     def likeliest(self, path: str) -> str | None:
-        """The path that most likely was meant, or None where none is near."""
+        """The path most similar to `path`, or None if none is similar."""
         if len(path) > MAX_NAME_CHARACTERS:
             return None
         close = difflib.get_close_matches(path.lower().rstrip("/"), self._paths, n=1, cutoff=_ALIKE)
@@ -38,9 +38,9 @@ class UnknownRoute:
 
 
 def allowing(method: str, error: HTTPException) -> Response | HTTPException:
-    """What a method that a route does not have is answered with: OPTIONS with the ones it has (RFC 9110, 9.3.7), others
-    with an error that names them. `error` is starlette's 405."""
+    """The answer to a method that a route does not have: for OPTIONS the methods it has (RFC 9110, 9.3.7), for others
+    an error that names them. `error` is starlette's 405."""
     allow = dict(error.headers or {}).get("Allow", "")
     if method == "OPTIONS":
         return Response(status_code=204, headers={"Allow": allow})
-    return HTTPException(405, f"this route does not take that method; send {allow}", {"Allow": allow})
+    return HTTPException(405, f"this route does not accept this method; use {allow}", {"Allow": allow})

@@ -1,5 +1,4 @@
-"""The work behind the routes, native and OpenAI's alike: what is checked before it, the worker's results made into
-files and timings, at once or on the way. It knows the worker and the image processes, no bodies and no answers."""
+"""The work behind all routes: checks requests, runs them on the worker, and turns results into files and timings."""
 
 from __future__ import annotations
 
@@ -33,13 +32,13 @@ from server.images.data_urls import is_address
 from server.intent.classify import Route, Unrouted, classify
 from server.request_record import Record
 
-_IN_TIME = 0.9  # of the time that an answer has: a picture is decoded and others are waited for in the rest
-_ALL_IN_WORDS = "describe the whole picture without sending one, or ask for text to have the picture looked at"
+_IN_TIME = 0.9  # of an answer's timeout; the rest is for decoding the picture and waiting in the queue
+_ALL_IN_WORDS = "describe the whole picture without sending one, or ask for text about the picture"
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How pictures become files; `quality` 0-100 is of jpeg and webp."""
+    """File format of pictures; `quality` (0 to 100) applies to jpeg and webp."""
 
     output_format: OutputFormat
     quality: int
@@ -81,27 +80,27 @@ class Answered:
 
 
 def route(request: Unrouted, warnings: Warnings, *, text: str, image: str | None) -> Route:
-    """The task of a request, with a warning where what was sent and what is wished for do not go together.
+    """Chooses the task of a request and warns if text and picture do not fit together.
 
     Args:
-        text: the field that the text came in, for errors and warnings.
-        image: likewise of a picture that came with it.
+        text: name of the field with the text, for errors and warnings.
+        image: name of the field with the picture; None without one.
 
     Raises:
-        UnsupportedValueError: it wishes for what the model cannot do.
+        UnsupportedValueError: the request asks for what the model cannot do.
     """
     found = classify(request)
     if found.refused:
-        raise UnsupportedValueError(text, f"{found.reason}, and it draws from text alone; {_ALL_IN_WORDS}")
+        raise UnsupportedValueError(text, f"{found.reason}, and it generates from text alone; {_ALL_IN_WORDS}")
     if found.no_image:
-        warnings.add(text, "it speaks of a picture and none was sent; the answer is from the text alone")
+        warnings.add(text, "it refers to a picture and none was sent; the answer uses the text alone")
     if found.task == "generate" and image is not None:
-        warnings.add(image, "ignored: a new picture is drawn, from text alone")
+        warnings.add(image, "ignored: a new picture is generated, from text alone")
     return found
 
 
 def deadline(services: Services, timeout_s: float | None) -> float:
-    """The monotonic second after which the result is of no use."""
+    """The request's deadline, in seconds of the monotonic clock."""
     return time.monotonic() + (services.settings.request_timeout_s if timeout_s is None else timeout_s)
 
 
@@ -114,39 +113,41 @@ def admit(
     priority: int = 0,
     size: tuple[int, int] | None = None,
 ) -> None:
-    """Refuses what can be refused at once, before any picture is decoded.
+    """Refuses what can be refused before a picture is decoded.
 
     Raises:
         UnavailableError, OverloadedError
-        InvalidRequestError: there is no such policy or size, or the key may not have that priority.
+        InvalidRequestError: no such policy or size, or a priority that the API key may not use.
     """
     services.priorities.check(record.key, priority)
     services.worker.check_open(task, priority)
     info = services.worker.info()
-    # The name is not repeated: it may be anything.
+    # The message does not repeat the name: it may be any text.
     if policy not in info.policies:
         known = ", ".join(info.policies)
-        raise InvalidRequestError(f"acceleration names no policy of this server: {known}", parameter="acceleration")
+        raise InvalidRequestError(
+            f"acceleration names no policy of this server; use one of {known}", parameter="acceleration"
+        )
     if size is not None and size not in info.sizes:
         known = ", ".join(f"{width}x{height}" for width, height in info.sizes)
         raise InvalidRequestError(
-            f"size {size[0]}x{size[1]} is not supported by this model; it draws {known}", parameter="size"
+            f"size {size[0]}x{size[1]} is not supported by this model; use one of {known}", parameter="size"
         )
 
 
 def fit_answer(
     services: Services, record: Record, question: UnderstandRequest, warnings: Warnings, timeout_s: float | None
 ) -> UnderstandRequest:
-    """The request with as many tokens as can be ready in time, by the forecast for one that runs alone; warns where
-    that is less than it asks for. OpenAI's clients send a length as a bound, and read in `finish_reason` that an
-    answer was cut, so it is not refused.
+    """The request with `max_new_tokens` reduced to what fits its timeout, as predicted for a request that runs alone;
+    warns if it is reduced. OpenAI's clients send a length as an upper bound and read in `finish_reason` that an answer
+    was cut, so the request is not refused.
 
     Args:
-        timeout_s: that it has; None is the server's default.
+        timeout_s: the request's timeout; None takes the server's default.
 
     Raises:
         UnavailableError
-        InvalidRequestError: nobody can price it.
+        InvalidRequestError: its cost cannot be predicted.
     """
     seconds = _IN_TIME * (services.settings.request_timeout_s if timeout_s is None else timeout_s)
     fitting = services.worker.longest_answer(question, seconds)
@@ -154,17 +155,21 @@ def fit_answer(
         return question
     limit = services.settings.max_request_seconds
     reason = f"it has {seconds:g} s of timeout_s" if seconds < limit else f"a request may take {limit:g} s"
-    warnings.replace(record.names["max_new_tokens"], f"cut to {fitting}, which can be ready in time: {reason}")
+    warnings.replace(record.names["max_new_tokens"], f"reduced to {fitting}, which can be ready in time: {reason}")
     return replace(question, max_new_tokens=fitting)
 
 
 async def decode(services: Services, record: Record, picture: str | bytes, deadline: float) -> tuple[Pixels, float]:
-    """The pixels of a sent file, base64, data URL or, where they are allowed, address, and the milliseconds that took
-    (fetching is not among them). Of a large picture they are those that the model reads, made as it would make them
-    itself: what waits in a queue is to be small.
+    """Decodes a picture.
+
+    A large picture is resized to the model's input size, as the model would do it: a queued request stays small.
 
     Args:
+        picture: a file, base64, a data URL or, if the server fetches pictures, an address.
         deadline: of the request, in monotonic seconds.
+
+    Returns:
+        The pixels, and the milliseconds that decoding took, without fetching.
 
     Raises:
         InvalidRequestError, OverloadedError, UnavailableError, DeadlineExceededError
@@ -180,21 +185,21 @@ async def decode(services: Services, record: Record, picture: str | bytes, deadl
     return pixels, _since(begun)
 
 
-async def draw(services: Services, record: Record, request: GenerateRequest, encoding: Encoding) -> Generated:
-    """The pictures of a request.
+async def generate(services: Services, record: Record, request: GenerateRequest, encoding: Encoding) -> Generated:
+    """Runs a request for pictures.
 
     Raises:
-        ServerError, FlashUError: as the worker's `run`.
+        ServerError, FlashUError: as `Worker.run`.
     """
     with _accounted(services, record, request) as on_work:
         result = await services.worker.run(request, on_work)
-    return await _drawn(services, record, request, result, encoding)
+    return await _generated(services, record, request, result, encoding)
 
 
 async def generation_events(
     services: Services, record: Record, request: GenerateRequest, encoding: Encoding
 ) -> AsyncGenerator[Progress | Partial | Generated, None]:
-    """As `draw`, told as it happens; the last one is `Generated`. Closing the generator cancels the request."""
+    """As `generate`, event by event; the last one is `Generated`. Closing the generator cancels the request."""
     with _accounted(services, record, request) as on_work:
         async with contextlib.aclosing(services.worker.events(request, on_work)) as events:
             async for event in events:
@@ -204,16 +209,16 @@ async def generation_events(
                     case Preview(index=index, image=image):
                         yield Partial(index, as_base64(await _encode(services, record, request, image, encoding)))
                     case Finished(result=result):
-                        yield await _drawn(services, record, request, result, encoding)
+                        yield await _generated(services, record, request, result, encoding)
                     case _:
                         pass
 
 
 async def answer(services: Services, record: Record, request: UnderstandRequest, decoded_ms: float | None) -> Answered:
-    """The answer to a request; `decoded_ms` is what its picture took, None where there was none.
+    """Runs a request for an answer; `decoded_ms` is the time its picture took, None without one.
 
     Raises:
-        ServerError, FlashUError: as the worker's `run`.
+        ServerError, FlashUError: as `Worker.run`.
     """
     with _accounted(services, record, request) as on_work:
         result = await services.worker.run(request, on_work)
@@ -223,7 +228,7 @@ async def answer(services: Services, record: Record, request: UnderstandRequest,
 async def answer_events(
     services: Services, record: Record, request: UnderstandRequest, decoded_ms: float | None
 ) -> AsyncGenerator[Text | Answered, None]:
-    """As `answer`, in pieces of text; the last one is `Answered`. Closing the generator cancels the request."""
+    """As `answer`, piece by piece of text; the last event is `Answered`. Closing the generator cancels the request."""
     with _accounted(services, record, request) as on_work:
         async with contextlib.aclosing(services.worker.events(request, on_work)) as events:
             async for event in events:
@@ -238,11 +243,11 @@ async def answer_events(
 
 @contextlib.contextmanager
 def _accounted(services: Services, record: Record, request: Request) -> Iterator[Callable[[int], None]]:
-    """Counts the work that is run for a key: all that may run is reserved first.
+    """Accounts for the work of an API key: reserves the request's maximum first, releases what did not run.
 
     Raises:
-        InvalidRequestError: the key can never have so much work.
-        RateLimitedError: it has less work left.
+        InvalidRequestError: the request is more work than the key may ever have.
+        RateLimitedError: the key has less work left.
     """
     if record.account is None:
         yield lambda _: None
@@ -256,20 +261,20 @@ def _accounted(services: Services, record: Record, request: Request) -> Iterator
 
 
 def applied_policy(request: Request) -> str | dict[str, str | float]:
-    """The policy as a client may name it: by name, or an object where parameters were changed."""
+    """The policy as a client can send it: its name, or an object if parameters were changed."""
     return {"policy": request.acceleration, **request.overrides} if request.overrides else request.acceleration
 
 
 def as_base64(file: bytes) -> str:
-    """The file's bytes as a client reads them in JSON."""
+    """The file's bytes as base64."""
     return base64.b64encode(file).decode()
 
 
-async def _drawn(
+async def _generated(
     services: Services, record: Record, request: GenerateRequest, result: Result, encoding: Encoding
 ) -> Generated:
     if not isinstance(result, GenerateResult):
-        raise TypeError(f"the engine answered a drawing with {type(result).__name__}")
+        raise TypeError(f"the engine answered a generation with {type(result).__name__}")
     begun = time.perf_counter()
     files = tuple(
         await asyncio.gather(*(_encode(services, record, request, image, encoding) for image in result.images))

@@ -1,4 +1,4 @@
-"""The body of `POST /v1/completions`, OpenAI's older route for text. The model has one template, a question and its
+"""Request body of `POST /v1/completions`, OpenAI's older route for text. The model's template is a question and its
 answer: a prompt is answered, not continued."""
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def _one_answer(value: Any) -> bool:
 
 COMPLETIONS = {
     **TEXT,
-    "n": NoEffect(reason="it writes one answer", neutral=_one_answer, remedy="send 1, or as many prompts"),
+    "n": NoEffect(reason="it generates one answer", neutral=_one_answer, remedy="send 1, or as many prompts"),
     "suffix": NoEffect(
-        reason="it answers a text and fills no gaps", neutral=lambda value: not value, remedy="leave it out"
+        reason="it answers a prompt and cannot fill in text", neutral=lambda value: not value, remedy="omit it"
     ),
 }
 
@@ -49,44 +49,44 @@ Prompts = Annotated[
 
 
 class CompletionBody(TextBody):
-    """`POST /v1/completions`. Each prompt is a question of its own, without a picture."""
+    """One or more prompts. Each is answered as a separate question, without a picture."""
 
     no_effect: ClassVar[Mapping[str, NoEffect]] = COMPLETIONS
 
     prompt: Prompts
-    """What is answered: a text, or several for a choice each."""
+    """A text, or a list of texts with a choice for each."""
     max_tokens: NewTokens = None
-    """Length of an answer at most; null is 16. More than the model has room for, or can be decoded in time, is cut
-    to that."""
+    """Maximum length of an answer in tokens; null is 16. Reduced to the model's limit, and to what can be
+    decoded before the timeout; -1 is that maximum."""
     stop: Stops | None = None
-    """Texts before the first of which an answer ends."""
+    """One to four texts; an answer ends before the first of them."""
     echo: bool | None = None
-    """Whether a choice begins with its prompt."""
+    """Whether the text of a choice begins with its prompt."""
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
-    """Of how many likeliest tokens in each place of an answer log probabilities are wanted; null: none at all."""
+    """Number of likeliest tokens to return log probabilities for at each position; null is no log probabilities."""
     stream_options: StreamOptions | None = None
-    """Of streams only."""
+    """Options of a stream; ignored without `stream`."""
 
     def review(self, warnings: Warnings) -> None:
-        """Warns of a length that is cut, and of options without a stream."""
+        """Warns of a length that is reduced, and of stream options without a stream."""
         if (self.max_tokens or 0) > MAX_NEW_TOKENS:
-            warnings.add("max_tokens", f"cut to {MAX_NEW_TOKENS}, the model's limit")
+            warnings.add("max_tokens", f"reduced to {MAX_NEW_TOKENS}, the model's limit")
         if self.stream_options is not None and not self.stream:
-            warnings.add("stream_options", "ignored: they are for streams")
+            warnings.add("stream_options", "ignored: stream is not true")
 
     @property
     def prompts(self) -> Sequence[str]:
-        """The texts that are answered."""
+        """The prompts as a list."""
         return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """Where an answer ends."""
+        """An answer ends before the first of these texts."""
         return listed(self.stop)
 
     @property
     def wants_usage(self) -> bool:
-        """Whether a stream ends with the counts of tokens."""
+        """Whether a stream ends with token counts."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     def questions(self) -> list[VqaFields]:

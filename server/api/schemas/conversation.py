@@ -1,5 +1,5 @@
-"""A chat's messages: what the last turn says, and the pictures of all of them, whoever sent them. The user's are read
-part by part; what others said comes back as clients got or made it, so only its pictures are looked for."""
+"""Messages of a conversation: the text of the last one, and the pictures of all. The user's messages are validated part
+by part; those of other roles have fields of many servers, so only their pictures are read."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Picture:
 
     Attributes:
         message: index of its message.
-        role: whose message that is.
-        param: where it is in the body, as `messages.1.images.0`.
-        address: a data URL, or whatever else stands there.
+        role: role of that message.
+        param: its path in the body, as `messages.1.images.0`.
+        address: a data URL, or other text.
     """
 
     message: int
@@ -43,17 +43,23 @@ _PARTS = {
 
 
 class TextPart(OpenBody):
+    """Text."""
+
     type: Literal["text", "input_text", "output_text"]
+    """Kind of the part."""
     text: Text
+    """The text."""
 
 
 class ImageAddress(OpenBody):
+    """Where a picture is."""
+
     no_effect: ClassVar[Mapping[str, NoEffect]] = {
-        "detail": NoEffect(reason="pictures are read at the model's own size")
+        "detail": NoEffect(reason="pictures are resized to the model's input size")
     }
 
     url: Address
-    """A data URL, or base64 alone, in the formats of /v1/vqa; an address where the server fetches them."""
+    """A data URL or base64, in the formats of `POST /v1/vqa`; an address if the server fetches pictures."""
 
 
 def _as_object(value: Any) -> Any:
@@ -61,23 +67,30 @@ def _as_object(value: Any) -> Any:
 
 
 class ImagePart(OpenBody):
+    """A picture."""
+
     type: Literal["image_url"]
+    """Kind of the part."""
     image_url: Annotated[ImageAddress, BeforeValidator(_as_object, json_schema_input_type=ImageAddress | Address)]
+    """The picture."""
 
 
 class InputImagePart(OpenBody):
-    """A picture as the Responses API has it."""
+    """A picture, in the form of the Responses API."""
 
     no_effect: ClassVar[Mapping[str, NoEffect]] = ImageAddress.no_effect
 
     type: Literal["input_image"]
+    """Kind of the part."""
     image_url: Address
+    """A data URL or base64, in the formats of `POST /v1/vqa`; an address if the server fetches pictures."""
 
 
 class OtherPart(OpenBody):
-    """A part of a kind that the model cannot read."""
+    """A part of another kind, which the model cannot read; refused in the last message."""
 
     type: Annotated[str, Field(json_schema_extra={"not": {"enum": list(_PARTS)}})]
+    """Kind of the part."""
 
 
 def _kind_of_part(value: Any) -> str | None:
@@ -86,7 +99,7 @@ def _kind_of_part(value: Any) -> str | None:
 
 
 def kind_of_content(value: Any) -> str | None:
-    """Whether a value is text or a list; None where it is neither."""
+    """`text` or `list`; None for other values."""
     return "text" if isinstance(value, str) else "list" if isinstance(value, list) else None
 
 
@@ -108,21 +121,25 @@ Content = Annotated[
 
 
 class UserMessage(OpenBody):
-    no_effect: ClassVar[Mapping[str, NoEffect]] = {"name": NoEffect(reason="whose message it is makes no difference")}
+    """A message of the user's."""
+
+    no_effect: ClassVar[Mapping[str, NoEffect]] = {"name": NoEffect(reason="names of users have no effect")}
 
     role: Literal["user"]
+    """Always `user`."""
     content: Content
+    """A text, or a list of parts."""
 
     @property
     def text(self) -> str:
-        """All its text."""
+        """Its text parts, joined."""
         if isinstance(self.content, str):
             return self.content
         return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
 
     @property
     def pictures(self) -> list[tuple[str, str]]:
-        """Where each of its pictures is in it, and its address."""
+        """Path in the message and address of each picture."""
         found = []
         for index, part in enumerate(self.content if isinstance(self.content, list) else ()):
             if isinstance(part, ImagePart):
@@ -139,18 +156,20 @@ class UserMessage(OpenBody):
 
 
 class OtherMessage(BaseModel):
-    """What was said by others; clients send it back as they got it, with fields of their own. Its pictures are looked
-    at, its text is not read."""
+    """A message of another role, with any other fields. Its pictures are read, its text is not."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     role: Literal["system", "developer", "assistant", "tool", "function"]
+    """Role of the sender."""
     content: Any = None
+    """Text or parts; only pictures are read."""
     images: Any = None
+    """Generated pictures, as this server's responses have them."""
 
     @property
     def pictures(self) -> list[tuple[str, str]]:
-        """Where each of its pictures is in it, and its address."""
+        """Path in the message and address of each picture."""
         return [*pictures_in(self.content, "content"), *pictures_in(self.images, "images")]
 
 
@@ -158,7 +177,7 @@ Message = Annotated[UserMessage | OtherMessage, Field(discriminator="role")]
 
 
 def pictures_in(parts: Any, name: str) -> Iterator[tuple[str, str]]:
-    """Where each picture is in parts as clients made them, and its address."""
+    """Path and address of each picture in a list of parts of any form."""
     for index, part in enumerate(parts[:MAX_PARTS] if isinstance(parts, list) else ()):
         address = part.get("image_url") if isinstance(part, dict) else None
         if isinstance(address, dict):
@@ -168,7 +187,7 @@ def pictures_in(parts: Any, name: str) -> Iterator[tuple[str, str]]:
 
 
 class Spoken(Protocol):
-    """A message, whatever a route makes of it."""
+    """A message of any route."""
 
     @property
     def role(self) -> str: ...
@@ -177,7 +196,7 @@ class Spoken(Protocol):
 
 
 def last_picture(messages: Sequence[Spoken], *, field: str = "messages") -> Picture | None:
-    """The last picture of a conversation; `field` is what the route calls it."""
+    """The last picture of a conversation; `field` is the route's name of the messages."""
     for index in reversed(range(len(messages))):
         if found := messages[index].pictures:
             place, address = found[-1]
@@ -189,7 +208,7 @@ def review_messages(messages: Sequence[Spoken], warnings: Warnings, *, field: st
     """Warns of messages and parts that are not read.
 
     Raises:
-        UnsupportedValueError: the last message holds what the model cannot read, or several pictures.
+        UnsupportedValueError: the last message has a part that the model cannot read, or several pictures.
     """
     last = len(messages) - 1
     for index, message in enumerate(messages):
@@ -204,5 +223,5 @@ def review_messages(messages: Sequence[Spoken], warnings: Warnings, *, field: st
     if len(messages[last].pictures) > 1:
         raise UnsupportedValueError(
             f"{field}.{last}.content",
-            "it looks at one picture at a time, and several are not supported yet; send one",
+            "it reads one picture at a time; send one",
         )

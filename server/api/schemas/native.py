@@ -1,5 +1,5 @@
-"""Bodies of the native routes. It knows names, types and ranges that hold for any model; what a certain model can draw
-is checked against its `ModelInfo` later. Numbers are strict: no booleans, strings, NaN."""
+"""Request bodies of the native routes: names, types and ranges that hold for any model. Limits of the loaded model are
+checked later. Numbers are strict: no booleans, strings or NaN."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _one_name(value: Any) -> Any:
     return "jpeg" if value.lower() == "jpg" else value.lower()
 
 
-# As it is sent: in any case, and jpeg also as most files of it end.
+# As sent: in any case, and jpeg also under its usual file extension.
 AnyOutputFormat = Annotated[
     OutputFormat, BeforeValidator(_one_name, json_schema_input_type=Literal["png", "jpeg", "jpg", "webp"])
 ]
@@ -61,11 +61,11 @@ PolicyName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME_
 ImageText = Annotated[str, StringConstraints(min_length=1)]
 SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 OverrideName = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$")]
-OverrideValue = Annotated[float, Field(ge=-1e6, le=1e6)]  # far beyond what any parameter may be
+OverrideValue = Annotated[float, Field(ge=-1e6, le=1e6)]  # far beyond the range of any parameter
 
 
 class Acceleration(BaseModel):
-    """A policy with single parameters changed; which ones there are depends on the task."""
+    """A policy with some of its parameters changed; which parameters exist depends on the task."""
 
     model_config = ConfigDict(
         extra="allow", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -73,7 +73,7 @@ class Acceleration(BaseModel):
     __pydantic_extra__: dict[OverrideName, OverrideValue]
 
     policy: PolicyName | None = None
-    """Whose parameters are changed; null takes the server's default."""
+    """Name of the policy; null is the server's default."""
 
 
 def _kind_of_acceleration(value: Any) -> str | None:
@@ -93,7 +93,7 @@ AccelerationField = Annotated[
 
 
 class Body(BaseModel):
-    """What all bodies have in common: nothing unknown, nothing converted."""
+    """Base of the native bodies: no unknown fields, no conversion of types."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -101,68 +101,68 @@ class Body(BaseModel):
 
 
 def applied(acceleration: str | Acceleration | None, default: str) -> tuple[str, dict[str, float]]:
-    """The policy's name and the overrides that a field asks for."""
+    """The policy's name and the changed parameters of a field `acceleration`."""
     if isinstance(acceleration, Acceleration):
         return acceleration.policy or default, dict(acceleration.__pydantic_extra__)
     return acceleration or default, {}
 
 
 class WorkFields(Body):
-    """What either task takes."""
+    """Fields of both tasks."""
 
     seed: Seed | None = None
-    """Of the first picture (the next ones count up), or of an answer's draws; null draws one."""
+    """Seed of the first picture (the next ones count up), or of an answer's sampling; null is a random one."""
     acceleration: AccelerationField | None = None
-    """Name of the acceleration policy, or an object with `policy` and parameters of it to change; null takes the
-    server's default."""
+    """Name of the acceleration policy, or an object with `policy` and the parameters to change; null is the server's
+    default."""
     stream: bool = False
-    """Whether to answer with server-sent events while the work goes on."""
+    """Whether to respond with server-sent events while the request runs."""
     priority: Priority = 0
-    """Lower runs first."""
+    """Requests of lower priority values run first."""
     timeout_s: Timeout | None = None
-    """Seconds after which the result is of no use; null takes the server's default."""
+    """Timeout in seconds; null is the server's default."""
 
 
 class GenerationFields(WorkFields):
-    """How to draw, without the prompt."""
+    """Fields of a generation, without the prompt."""
 
     negative_prompt: Text = ""
-    """What the picture is guided away from."""
+    """What the picture should not show: guidance moves away from it."""
     n: Annotated[int, Field(ge=1, le=MAX_IMAGES)] = 1
-    """How many pictures."""
+    """Number of pictures."""
     size: Annotated[str, StringConstraints(pattern=SIZE)] | None = None
-    """WIDTHxHEIGHT in pixels, one of those the model has (`GET /v1/models`); null takes its default."""
+    """WIDTHxHEIGHT in pixels, one of the model's `sizes` (`GET /v1/models`); null is its default."""
     num_inference_steps: Annotated[int, Field(ge=2, le=MAX_INFERENCE_STEPS)] | None = None
-    """Points of the time grid; null takes the model's default."""
+    """Points of the time grid, one more than denoising steps; null is the model's default."""
     guidance_scale: Annotated[float, Field(ge=0, le=MAX_GUIDANCE_SCALE)] | None = None
-    """Strength of guidance; null takes the model's default."""
+    """Strength of classifier-free guidance; null is the model's default."""
     output_format: AnyOutputFormat = "png"
-    """File format of the pictures; jpg is jpeg."""
+    """File format of the pictures; `jpg` is `jpeg`."""
     output_compression: Annotated[int, Field(ge=0, le=100)] = 90
-    """Quality of jpeg and webp; png has no loss and ignores it."""
+    """Quality of jpeg and webp; png is lossless and ignores it."""
     response_format: Literal["b64_json", "binary"] = "b64_json"
-    """JSON with base64, or the file itself (one picture only)."""
+    """`b64_json` for JSON with base64, `binary` for the file itself (one picture only)."""
     partial_images: Annotated[int, Field(ge=0, le=MAX_PREVIEWS)] = 0
-    """How many previews a stream shows on the way; of one picture only."""
+    """Number of previews in a stream; of one picture only."""
 
     @model_validator(mode="after")
     def _one_picture(self) -> Self:
         if self.response_format == "binary" and (self.n != 1 or self.stream):
             raise PydanticCustomError(
                 "binary",
-                "binary holds one picture; set n to 1 and stream to false, or use b64_json",
+                "binary is for one picture; set n to 1 and stream to false, or use b64_json",
                 {"param": "response_format"},
             )
         if self.partial_images and (self.n != 1 or not self.stream):
             raise PydanticCustomError(
                 "partial",
-                "they are of one picture in a stream; set n to 1 and stream to true, or leave it 0",
+                "previews are of one picture in a stream; set n to 1 and stream to true, or set it to 0",
                 {"param": "partial_images"},
             )
         return self
 
     def pixels(self) -> tuple[int, int] | None:
-        """(width, height) where a size was named."""
+        """(width, height) of `size`; None if it is null."""
         if self.size is None:
             return None
         width, height = self.size.split("x")
@@ -170,13 +170,13 @@ class GenerationFields(WorkFields):
 
 
 class GenerateBody(GenerationFields):
-    """What to draw."""
+    """A request for pictures."""
 
     prompt: FilledText
-    """What the picture shows; blank is refused."""
+    """What the picture shows; must not be blank."""
 
     def to_request(self, deadline: float, default: str) -> GenerateRequest:
-        """The engine's request; `default` is the policy where none is named."""
+        """The engine's request; `default` is the policy if none is named."""
         policy, overrides = applied(self.acceleration, default)
         width, height = self.pixels() or (None, None)
         return GenerateRequest(
@@ -197,21 +197,21 @@ class GenerateBody(GenerationFields):
 
 
 class AnswerFields(WorkFields):
-    """How to answer, without the question."""
+    """Fields of an answer, without the question."""
 
     max_new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] = 128
-    """Length of the answer at most."""
+    """Maximum length of the answer in tokens."""
     temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)] = 0.0
-    """0 takes the likeliest token."""
+    """Sampling temperature; 0 takes the likeliest token."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of probability that tokens are drawn from."""
+    """Nucleus sampling: the likeliest tokens with this total probability."""
 
 
 class VqaFields(AnswerFields):
-    """A question and how to answer it, without the picture: the fields of the multipart form."""
+    """A question, without the picture: the fields of the multipart form."""
 
     question: FilledText
-    """What is asked about the picture; blank is refused."""
+    """Question about the picture; must not be blank."""
 
     def to_request(
         self,
@@ -222,7 +222,7 @@ class VqaFields(AnswerFields):
         stop: tuple[str, ...] = (),
         logprobs: int | None = None,
     ) -> UnderstandRequest:
-        """The engine's request; `default` is the policy where none is named."""
+        """The engine's request; `default` is the policy if none is named."""
         policy, overrides = applied(self.acceleration, default)
         return UnderstandRequest(
             question=self.question,
@@ -244,33 +244,34 @@ class VqaBody(VqaFields):
     """A question about a picture."""
 
     image: ImageText
-    """A file as base64, standard or URL-safe, or as a data URL: PNG, JPEG, WEBP, GIF, AVIF, or HEIC where the server
-    has the extra for it; by default up to 64 million pixels and, with the rest of the body, 20 MiB."""
+    """File as base64 (standard or URL-safe) or as a data URL: PNG, JPEG, WEBP, GIF, AVIF, or HEIC if the server has
+    its extra installed; by default up to 64 million pixels and, with the rest of the body, 20 MiB."""
 
 
 class InferFields(GenerationFields, AnswerFields):
-    """Either task, without the picture: the fields of the multipart form. Those of the other task are not read."""
+    """A request of either task, without the picture: the fields of the multipart form. Fields of the other task have no
+    effect."""
 
     task: Task | Literal["auto"] = "auto"
-    """Which one it is; auto decides by the text and the picture, and the answer says why."""
+    """The task; `auto` chooses by text and picture, and the response gives the reason."""
     prompt: FilledText | None = None
-    """What is wanted; one of `prompt` and `question`."""
+    """The text; send one of `prompt` and `question`."""
     question: FilledText | None = None
-    """As `prompt`: either name does for either task."""
+    """The same as `prompt`: both names work for both tasks."""
 
     @model_validator(mode="after")
     def _one_text(self) -> Self:
         if (self.prompt is None) == (self.question is None):
-            raise PydanticCustomError("one_text", "one of prompt and question is needed, not both", {"param": "prompt"})
+            raise PydanticCustomError("one_text", "send one of prompt and question, not both", {"param": "prompt"})
         return self
 
     @property
     def text(self) -> str:
-        """What is wanted, under whichever name it came."""
+        """The text, from `prompt` or `question`."""
         return self.prompt or self.question or ""
 
     def as_generate(self) -> GenerateBody:
-        """The body of a drawing."""
+        """The body of a generation."""
         return GenerateBody(prompt=self.text, **_values(self, GenerationFields))
 
     def as_vqa(self) -> VqaFields:
@@ -279,10 +280,10 @@ class InferFields(GenerationFields, AnswerFields):
 
 
 class InferBody(InferFields):
-    """Either task."""
+    """A request of either task."""
 
     image: ImageText | None = None
-    """As of a question about a picture; a question without one is answered as text."""
+    """File as base64 or as a data URL, as of `POST /v1/vqa`; a question without one is answered from its text."""
 
 
 def _values(body: Body, fields: type[Body]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Bodies of the OpenAI-compatible routes, turned into the native ones. It knows the fields that have an effect here;
-those that have none are in `openai_fields`, messages in `conversation`."""
+"""Request bodies of OpenAI's routes for pictures and chat: the fields that have an effect. Fields without one are in
+`openai_fields`, messages in `conversation`."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ from server.errors import UnsupportedValueError
 from server.intent.classify import Unrouted
 from server.limits import MAX_MESSAGES, MAX_MODEL_CHARACTERS, MAX_STOP_CHARACTERS
 
-RANDOM_SEED = -1  # as other servers of pictures have it
-UNBOUNDED = -1  # as llama.cpp and LM Studio have it
+RANDOM_SEED = -1  # as in other image servers
+UNBOUNDED = -1  # as in llama.cpp and LM Studio
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_MODEL_CHARACTERS)]
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 Stops = Annotated[
@@ -71,26 +71,27 @@ AnySeed = Annotated[Seed | None, BeforeValidator(_random, json_schema_input_type
 
 
 class OpenAIBody(OpenBody):
-    """What this server adds to OpenAI's bodies, and the fields that they share."""
+    """Fields that OpenAI's bodies share, and those that this server adds."""
 
     stream: bool | None = None
-    """Whether to answer with events while the work goes on."""
+    """Whether to respond with server-sent events while the request runs."""
     seed: AnySeed = None
-    """Of the first picture (the next ones count up), or of an answer's draws; -1 and null draw one."""
+    """Seed of the first picture (the next ones count up), or of an answer's sampling; -1 and null are a random one."""
     negative_prompt: Text = ""
-    """What a picture is guided away from."""
+    """What the picture should not show: guidance moves away from it."""
     num_inference_steps: Annotated[int, Field(ge=2, le=MAX_INFERENCE_STEPS)] | None = None
-    """Points of a picture's time grid; null takes the model's default."""
+    """Points of a picture's time grid, one more than denoising steps; null is the model's default."""
     guidance_scale: Annotated[float, Field(ge=0, le=MAX_GUIDANCE_SCALE)] | None = None
-    """Strength of a picture's guidance; null takes the model's default."""
+    """Strength of a picture's classifier-free guidance; null is the model's default."""
     acceleration: AccelerationField | None = None
-    """Name of the acceleration policy, or an object with `policy` and parameters of it to change."""
+    """Name of the acceleration policy, or an object with `policy` and the parameters to change; null is the server's
+    default."""
     priority: Priority = 0
-    """Lower runs first."""
+    """Requests of lower priority values run first."""
     timeout_s: Timeout | None = None
-    """Seconds after which the result is of no use; null takes the server's default."""
+    """Timeout in seconds; null is the server's default."""
     size: Annotated[str, StringConstraints(pattern=f"^auto$|{SIZE}")] | None = None
-    """WIDTHxHEIGHT, one of those the model draws; auto and null take its default."""
+    """WIDTHxHEIGHT in pixels of a picture, one of the model's `sizes`; `auto` and null are its default."""
 
     def _generation(self, prompt: str, *, size: str | None = None, **fields: Any) -> GenerateBody:
         size = size or self.size
@@ -110,24 +111,25 @@ class OpenAIBody(OpenBody):
 
 
 class ImagesBody(OpenAIBody):
-    """`POST /v1/images/generations`."""
+    """A request for pictures."""
 
     no_effect: ClassVar[Mapping[str, NoEffect]] = IMAGES
 
     prompt: FilledText
-    """What the picture shows; blank is refused."""
+    """What the picture shows; must not be blank."""
     model: ModelName | None = None
-    """The loaded model's name, where one is given."""
+    """Name of the loaded model; null is that model."""
     n: Annotated[int, Field(ge=1, le=MAX_IMAGES)] | None = None
-    """How many pictures; null is one."""
+    """Number of pictures; null is 1."""
     response_format: Literal["b64_json", "url"] | None = None
-    """base64, as null is; or addresses where the pictures are kept for an hour, unless the server keeps none."""
+    """`b64_json` (also null) for base64, `url` for addresses where the pictures are stored for an hour, if the server
+    stores pictures."""
     output_format: AnyOutputFormat | None = None
-    """File format of the pictures; null is png, jpg is jpeg."""
+    """File format of the pictures; null is `png`, `jpg` is `jpeg`."""
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
     """Quality of jpeg and webp; null is 100."""
     partial_images: Annotated[int, Field(ge=0, le=MAX_PREVIEWS)] | None = None
-    """How many previews a stream shows on the way; of one picture only."""
+    """Number of previews in a stream; of one picture only."""
 
     def as_native(self) -> GenerateBody:
         """The native body."""
@@ -141,24 +143,26 @@ class ImagesBody(OpenAIBody):
 
 
 class StreamOptions(OpenBody):
+    """Options of a stream."""
+
     no_effect: ClassVar[Mapping[str, NoEffect]] = {
         "include_obfuscation": NoEffect(reason="streams are not padded"),
         "continuous_usage_stats": NoEffect(reason="tokens are counted at the end"),
     }
 
     include_usage: bool | None = None
-    """Whether a last chunk has the counts of tokens."""
+    """Whether the last chunk has the token counts."""
 
 
 class TextBody(OpenAIBody):
-    """What the bodies share that may ask for text."""
+    """Fields of bodies that may request text."""
 
     model: ModelName
-    """The loaded model's name."""
+    """Name of the loaded model."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    """0 and null take the likeliest token."""
+    """Sampling temperature; 0 and null take the likeliest token."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of probability that tokens are drawn from; null is 1."""
+    """Nucleus sampling: the likeliest tokens with this total probability; null is 1."""
 
     def _understanding(self, question: str, max_new_tokens: int) -> VqaFields:
         return VqaFields(
@@ -180,30 +184,29 @@ def listed(stop: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 class ChatBody(TextBody):
-    """`POST /v1/chat/completions`. The last turn is what is drawn or answered: the model's template has one turn. A
-    question is about the last picture of the conversation, whoever's message it is in; other turns' text is not
-    read."""
+    """A conversation. Its last turn is generated or answered: the model's template has one turn. A question is about
+    the conversation's last picture, in a message of any role; the text of earlier turns is not read."""
 
     no_effect: ClassVar[Mapping[str, NoEffect]] = CHAT
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
-    """The last one must be the user's."""
+    """The conversation; the last message must be the user's."""
     modalities: Annotated[list[Literal["text", "image", "audio"]], Field(max_length=3)] | None = None
-    """`["image"]` draws, `["text"]` answers; with both or none the text decides. Audio is refused."""
+    """`["image"]` generates a picture, `["text"]` answers; with both or none the text decides. Audio is refused."""
     max_tokens: NewTokens = None
-    """Length of an answer at most; null is 128. More than the model has room for, or can be decoded in time, is
-    cut to that; -1 is all of it."""
+    """Maximum length of an answer in tokens; null is 128. Reduced to the model's limit, and to what can be
+    decoded before the timeout; -1 is that maximum."""
     max_completion_tokens: NewTokens = None
-    """The same under its newer name."""
+    """Newer name of `max_tokens`."""
     stop: Stops | None = None
-    """Texts before the first of which an answer ends."""
+    """One to four texts; an answer ends before the first of them."""
     stream_options: StreamOptions | None = None
-    """Of streams only."""
+    """Options of a stream; ignored without `stream`."""
 
     logprobs: bool | None = None
-    """Whether an answer comes with the log probabilities of its tokens, before temperature and top_p."""
+    """Whether to return the log probabilities of an answer's tokens, before temperature and top_p."""
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
-    """Of how many likeliest tokens at each position, besides."""
+    """Number of likeliest tokens to return at each position; needs `logprobs`."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -212,7 +215,7 @@ class ChatBody(TextBody):
             raise PydanticCustomError("last_turn", "the last message must be the user's", {"param": "messages"})
         if not last.text.strip():
             raise PydanticCustomError(
-                "blank", "the last message has no text; say what to draw or to answer", {"param": "messages"}
+                "blank", "the last message has no text; say what to generate or to answer", {"param": "messages"}
             )
         if self.max_tokens and self.max_completion_tokens and self.max_tokens != self.max_completion_tokens:
             raise PydanticCustomError(
@@ -223,19 +226,19 @@ class ChatBody(TextBody):
         return self
 
     def review(self, warnings: Warnings) -> None:
-        """Warns of messages that are not read, and of a length that is cut.
+        """Warns of messages that are not read, and of a length that is reduced.
 
         Raises:
             UnsupportedValueError
         """
         if self.modalities and "audio" in self.modalities:
-            raise UnsupportedValueError("modalities", "it says nothing aloud; send text, image or both")
+            raise UnsupportedValueError("modalities", "it has no audio output; send text, image or both")
         review_messages(self.messages, warnings)
         for name in ("max_tokens", "max_completion_tokens"):
             if (getattr(self, name) or 0) > MAX_NEW_TOKENS:
-                warnings.add(name, f"cut to {MAX_NEW_TOKENS}, the model's limit")
+                warnings.add(name, f"reduced to {MAX_NEW_TOKENS}, the model's limit")
         if self.stream_options is not None and not self.stream:
-            warnings.add("stream_options", "ignored: they are for streams")
+            warnings.add("stream_options", "ignored: stream is not true")
         if self.top_logprobs is not None and not self.logprobs:
             warnings.add("top_logprobs", "ignored: logprobs is not true")
 
@@ -247,12 +250,12 @@ class ChatBody(TextBody):
 
     @property
     def wanted_logprobs(self) -> int | None:
-        """Of how many likeliest tokens log probabilities are wanted; None where none are, nor of the answer's own."""
+        """Number of likeliest tokens to report log probabilities for; None for no log probabilities."""
         return (self.top_logprobs or 0) if self.logprobs else None
 
     @property
     def picture(self) -> Picture | None:
-        """The picture that the last turn may be about: the conversation's last."""
+        """The picture that a question is about: the conversation's last."""
         return last_picture(self.messages)
 
     @property
@@ -263,16 +266,16 @@ class ChatBody(TextBody):
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """Where an answer ends."""
+        """An answer ends before the first of these texts."""
         return listed(self.stop)
 
     @property
     def wants_usage(self) -> bool:
-        """Whether a stream ends with the counts of tokens."""
+        """Whether a stream ends with token counts."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
     def unrouted(self) -> Unrouted:
-        """What the task is decided by."""
+        """What the task is chosen by."""
         return Unrouted(
             text=self.text,
             image=self.own_picture is not None,
@@ -281,7 +284,7 @@ class ChatBody(TextBody):
         )
 
     def as_generate(self) -> GenerateBody:
-        """The native body of a drawing."""
+        """The native body of a generation."""
         return self._generation(self.text)
 
     def as_vqa(self) -> VqaFields:

@@ -1,8 +1,6 @@
-"""Fields of OpenAI's, and of other servers that speak its protocol, that have no effect here. One that only hints, or a
-value that asks for nothing, is ignored with a warning; a value that would change what the answer means is refused. Each
-route has a table of the fields it knows of; a field in no table is ignored with a warning.
-
-It knows names and values. Fields that do have an effect are in the bodies (`openai_schemas`).
+"""Fields of OpenAI's API and compatible servers that have no effect here. A hint, or a value that requests nothing,
+is ignored with a warning; a value that would change the meaning of the answer is refused. Each route has a table of
+such fields; a field in no table is ignored with a warning. Fields with an effect are in the bodies (`schemas.openai`).
 """
 
 from __future__ import annotations
@@ -31,18 +29,18 @@ class NoEffect:
     """A field without effect.
 
     Attributes:
-        reason: why it has none, as the end of "ignored: ..." and of "not supported by this model: ...".
-        neutral: whether a value may be ignored; the others are refused. By default all may.
-        remedy: what to send instead of a refused value.
+        reason: why it has none, to follow "ignored: " or "not supported by this model: ".
+        neutral: whether a value may be ignored; other values are refused. By default all are ignored.
+        remedy: what to do instead of sending a refused value.
     """
 
     reason: str
     neutral: Callable[[Any], bool] = _anything
-    remedy: str = "leave it out"
+    remedy: str = "omit it"
 
 
 class OpenBody(BaseModel):
-    """A body, or an object in one, that takes fields it does not know; those it knows are not converted."""
+    """A body, or an object in one, that accepts unknown fields; types are not converted."""
 
     model_config = ConfigDict(
         extra="allow", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -50,7 +48,7 @@ class OpenBody(BaseModel):
     no_effect: ClassVar[Mapping[str, NoEffect]] = {}
 
     def review(self, warnings: Warnings) -> None:
-        """What a schema cannot say; a body that needs it overrides this.
+        """Checks what a schema cannot express, and warns; overridden where needed.
 
         Raises:
             UnsupportedValueError
@@ -58,10 +56,10 @@ class OpenBody(BaseModel):
 
 
 def reviewed(body: OpenBody) -> Warnings:
-    """Warns of all that has no effect in a body.
+    """Warnings about all fields of a body without effect.
 
     Raises:
-        UnsupportedValueError: ignoring a value would change what the answer means.
+        UnsupportedValueError: ignoring a value would change the meaning of the answer.
     """
     warnings = Warnings()
     for path, owner, name, value in _unknown_fields(body, ""):
@@ -91,23 +89,23 @@ def _unknown_fields(body: OpenBody, path: str) -> Iterator[tuple[str, OpenBody, 
                     yield from _unknown_fields(item, f"{path}{name}.{index}.")
 
 
-# What any body may hold.
+# In any body.
 COMMON = {
-    "user": NoEffect(reason="nothing is kept of end users"),
-    "safety_identifier": NoEffect(reason="nothing is kept of end users"),
+    "user": NoEffect(reason="end users are not tracked"),
+    "safety_identifier": NoEffect(reason="end users are not tracked"),
     "metadata": NoEffect(reason="nothing is stored"),
     "store": NoEffect(reason="nothing is stored"),
     "service_tier": NoEffect(reason="there is one tier; priority orders requests"),
-    "prompt_cache_key": NoEffect(reason="there is no cache of prompts to choose"),
-    "prompt_cache_retention": NoEffect(reason="there is no cache of prompts to choose"),
+    "prompt_cache_key": NoEffect(reason="there is no prompt cache across requests"),
+    "prompt_cache_retention": NoEffect(reason="there is no prompt cache across requests"),
 }
 
-_SAMPLING = "answers are sampled by temperature and top_p alone"
+_SAMPLING = "answers are sampled with temperature and top_p alone"
 _NO_TOOLS = "it calls no tools"
-# Of whatever writes text.
+# In bodies that request text.
 TEXT = {
     **COMMON,
-    # They shape how an answer is worded, not what is answered; pages have sliders for them.
+    # They change the wording of an answer, not its meaning; many chat pages always send them.
     **dict.fromkeys(
         (
             "frequency_penalty",
@@ -121,16 +119,16 @@ TEXT = {
         NoEffect(reason=_SAMPLING),
     ),
     "logit_bias": NoEffect(reason=_SAMPLING, neutral=lambda value: isinstance(value, dict) and not any(value.values())),
-    "best_of": NoEffect(reason="it writes one answer", neutral=_one_of(1), remedy="send 1 or leave it out"),
-    "use_beam_search": NoEffect(reason="it writes one answer", neutral=_one_of(False), remedy="leave it out"),
-    "ignore_eos": NoEffect(reason="an answer ends where the model ends it"),
-    "min_tokens": NoEffect(reason="an answer ends where the model ends it"),
+    "best_of": NoEffect(reason="it generates one answer", neutral=_one_of(1), remedy="send 1 or omit it"),
+    "use_beam_search": NoEffect(reason="it generates one answer", neutral=_one_of(False), remedy="omit it"),
+    "ignore_eos": NoEffect(reason="the model alone decides where an answer ends"),
+    "min_tokens": NoEffect(reason="the model alone decides where an answer ends"),
     **dict.fromkeys(
         ("guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "grammar"),
         NoEffect(
-            reason="its answers are free text, held to no schema",
+            reason="its answers are free text without a schema",
             neutral=lambda value: not value,
-            remedy="say in words what form the answer should have",
+            remedy="describe the form of the answer in words",
         ),
     ),
 }
@@ -145,41 +143,41 @@ TOOLS = {
     "tools": NoEffect(reason=_NO_TOOLS),
     "parallel_tool_calls": NoEffect(reason=_NO_TOOLS),
     "tool_choice": NoEffect(
-        reason=_NO_TOOLS, neutral=lambda value: not _calls_for_tool(value), remedy="send auto or none, or leave it out"
+        reason=_NO_TOOLS, neutral=lambda value: not _calls_for_tool(value), remedy="send auto or none, or omit it"
     ),
     "functions": NoEffect(reason=_NO_TOOLS),
     "function_call": NoEffect(
-        reason=_NO_TOOLS, neutral=lambda value: not _calls_for_tool(value), remedy="send auto or none, or leave it out"
+        reason=_NO_TOOLS, neutral=lambda value: not _calls_for_tool(value), remedy="send auto or none, or omit it"
     ),
 }
 CHAT = {
     **TEXT,
     **TOOLS,
-    "n": NoEffect(reason="it writes one answer", neutral=_one_of(1), remedy="send 1, or as many requests"),
+    "n": NoEffect(reason="it generates one answer", neutral=_one_of(1), remedy="send 1, or as many requests"),
     "response_format": NoEffect(
-        reason="its answers are free text, held to no schema",
+        reason="its answers are free text without a schema",
         neutral=lambda value: isinstance(value, dict) and value.get("type") == "text",
-        remedy="leave it out and say in words what form the answer should have",
+        remedy="omit it and describe the form of the answer in words",
     ),
     "web_search_options": NoEffect(reason="it cannot search the web", neutral=_one_of()),
-    "audio": NoEffect(reason="it says nothing aloud"),
+    "audio": NoEffect(reason="it has no audio output"),
     "reasoning_effort": NoEffect(reason="it answers without reasoning first"),
     "reasoning": NoEffect(reason="it answers without reasoning first"),
-    "verbosity": NoEffect(reason="answers are short; max_tokens bounds them"),
-    "prediction": NoEffect(reason="nothing is predicted"),
+    "verbosity": NoEffect(reason="answers are short; max_tokens limits them"),
+    "prediction": NoEffect(reason="predicted outputs are not used"),
 }
-_EDITS = "it draws from text alone and edits no pictures"
+_EDITS = "it generates from text alone and edits no pictures"
 IMAGES = {
     **COMMON,
     "quality": NoEffect(reason="there is one quality; num_inference_steps and guidance_scale change it"),
-    "style": NoEffect(reason="say in the prompt what style is wanted"),
-    "moderation": NoEffect(reason="nothing is moderated"),
+    "style": NoEffect(reason="describe the style in the prompt"),
+    "moderation": NoEffect(reason="there is no moderation"),
     "background": NoEffect(
-        reason="pictures are opaque", neutral=_one_of("auto", "opaque"), remedy="send opaque or leave it out"
+        reason="pictures are opaque", neutral=_one_of("auto", "opaque"), remedy="send opaque or omit it"
     ),
     "input_fidelity": NoEffect(reason=_EDITS),
     **dict.fromkeys(
         ("image", "images", "mask", "init_image", "input_image", "input_images"),
-        NoEffect(reason=_EDITS, neutral=lambda value: not value, remedy="leave it out and describe the whole picture"),
+        NoEffect(reason=_EDITS, neutral=lambda value: not value, remedy="omit it and describe the whole picture"),
     ),
 }

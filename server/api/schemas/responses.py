@@ -1,5 +1,5 @@
-"""The body of `POST /v1/responses`, OpenAI's newest route: its items are read as the messages of a chat. Nothing is
-kept between requests, so what refers to an earlier response is refused."""
+"""Request body of `POST /v1/responses`, OpenAI's newest route: its items are read as the messages of a chat. Nothing is
+stored between requests, so references to earlier responses are refused."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from server.errors import UnsupportedValueError
 from server.intent.classify import Modality, Unrouted
 from server.limits import MAX_MESSAGES, MAX_NAME_CHARACTERS, MAX_TOOLS
 
-PICTURE_ID = "ig_"  # what the ids of pictures begin with, as OpenAI's do
+PICTURE_ID = "ig_"  # prefix of the ids of pictures, as in OpenAI's API
 _DEFAULT_TOKENS = 128
 _LOGPROBS = "message.output_text.logprobs"
-_KEEPS_NOTHING = "nothing is kept between requests"
+_KEEPS_NOTHING = "nothing is stored between requests"
 _NOT_KEPT = NoEffect(reason=_KEEPS_NOTHING, neutral=lambda value: not value, remedy="send the earlier items in input")
 _NO_REASONING = NoEffect(reason="it answers without reasoning first")
 
@@ -42,60 +42,68 @@ def _plain_text(value: Any) -> bool:
 
 RESPONSES = {
     **TEXT,
-    "parallel_tool_calls": NoEffect(reason="it calls no tools but image_generation, once"),
+    "parallel_tool_calls": NoEffect(reason="image_generation is its only tool, called once"),
     "instructions": NoEffect(reason="instructions are not read by this model"),
     "previous_response_id": _NOT_KEPT,
     "conversation": _NOT_KEPT,
     "prompt": NoEffect(reason=_KEEPS_NOTHING, neutral=lambda value: not value, remedy="send the text in input"),
     "background": NoEffect(reason=_KEEPS_NOTHING, neutral=lambda value: not value, remedy="stream the answer instead"),
     "text": NoEffect(
-        reason="its answers are free text, held to no schema",
+        reason="its answers are free text without a schema",
         neutral=_plain_text,
-        remedy="leave it out and say in words what form the answer should have",
+        remedy="omit it and describe the form of the answer in words",
     ),
     "truncation": NoEffect(reason="only the last turn is read"),
     "reasoning": _NO_REASONING,
     "max_tool_calls": NoEffect(reason="it calls no tools"),
-    "stream_options": NoEffect(reason="streams are not padded, and always end with the counts of tokens"),
+    "stream_options": NoEffect(reason="streams are not padded, and always end with token counts"),
 }
-_EDITS = "it draws from text alone and edits no pictures"
+_EDITS = "it generates from text alone and edits no pictures"
 IMAGE_TOOL = {
     **IMAGES,
     "model": NoEffect(reason="there is one model"),
     "action": NoEffect(
-        reason=_EDITS, neutral=lambda value: value in ("generate", "auto"), remedy="send generate or leave it out"
+        reason=_EDITS, neutral=lambda value: value in ("generate", "auto"), remedy="send generate or omit it"
     ),
     "input_image_mask": NoEffect(reason=_EDITS, neutral=lambda value: not value),
 }
 
 
 class UserItem(UserMessage):
-    """A message of the user's; `type` may be left out."""
+    """A message of the user's; `type` is optional."""
 
     no_effect: ClassVar[Mapping[str, NoEffect]] = dict.fromkeys(
         ("id", "status", "phase"), NoEffect(reason=_KEEPS_NOTHING)
     )
 
     type: Literal["message"] = "message"
+    """Always `message`."""
 
 
 class OtherItem(BaseModel):
-    """What others said or did: messages, pictures that were drawn, calls of tools. Its pictures are looked at."""
+    """Any other item: messages of other roles, generated pictures, tool calls. Only its pictures are read."""
 
     model_config = ConfigDict(
-        extra="ignore", frozen=True, json_schema_extra={"anyOf": [{"required": ["role"]}, {"required": ["type"]}]}
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+        json_schema_extra={"anyOf": [{"required": ["role"]}, {"required": ["type"]}]},
     )
 
     type: Annotated[str, Field(max_length=MAX_NAME_CHARACTERS)] = "message"
+    """Kind of the item."""
     role: Literal["system", "developer", "assistant"] = "assistant"
+    """Role of a message's sender."""
     id: Any = None
+    """Id of the item, from the response that it was in."""
     content: Any = None
+    """Parts of a message; only pictures are read."""
     result: Any = None
-    """Of an `image_generation_call`: base64 of the file."""
+    """Of an `image_generation_call`: the file as base64."""
 
     @property
     def pictures(self) -> list[tuple[str, str]]:
-        """Where each of its pictures is in it, and the picture."""
+        """Path in the item and content of each picture."""
         if self.type == "image_generation_call":
             return [("result", self.result)] if isinstance(self.result, str) and self.result else []
         return list(pictures_in(self.content, "content")) if self.type == "message" else []
@@ -127,29 +135,31 @@ Input = Annotated[
 
 
 class ImageTool(OpenBody):
-    """The tool that draws."""
+    """The tool that generates pictures."""
 
     no_effect: ClassVar[Mapping[str, NoEffect]] = IMAGE_TOOL
 
     type: Literal["image_generation"]
+    """Kind of the tool."""
     size: Annotated[str, StringConstraints(pattern=f"^auto$|{SIZE}")] | None = None
-    """As of the body, and before that one."""
+    """WIDTHxHEIGHT in pixels; has precedence over the body's `size`."""
     output_format: AnyOutputFormat | None = None
-    """File format of the picture; null is png, jpg is jpeg."""
+    """File format of the picture; null is `png`, `jpg` is `jpeg`."""
     output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
     """Quality of jpeg and webp; null is 100."""
     partial_images: Annotated[int, Field(ge=0, le=MAX_PREVIEWS)] | None = None
-    """How many previews a stream shows on the way."""
+    """Number of previews in a stream."""
 
 
 class OtherTool(BaseModel):
-    """A tool that the model does not call."""
+    """Another tool, which the model does not call."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     type: Annotated[
         str, Field(max_length=MAX_NAME_CHARACTERS, json_schema_extra={"not": {"const": "image_generation"}})
     ]
+    """Kind of the tool."""
 
 
 def _kind_of_tool(value: Any) -> str | None:
@@ -164,24 +174,24 @@ Tool = Annotated[
 
 
 class ResponsesBody(TextBody):
-    """`POST /v1/responses`. The last item, a message of the user's, is what is drawn or answered."""
+    """A conversation. Its last item, a message of the user's, is generated or answered."""
 
     no_effect: ClassVar[Mapping[str, NoEffect]] = RESPONSES
 
     input: Input
-    """A text, or the items of a conversation."""
+    """A text, or the items of a conversation; the last must be a message of the user's."""
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
-    """With `image_generation` among them a picture is drawn where the text asks no question; others are not called."""
+    """With `image_generation`, a text that is no question generates a picture; other tools are not called."""
     tool_choice: Any = None
-    """`image_generation`, or `required` with that tool, draws; `none` answers; `auto` lets the text decide."""
+    """`image_generation`, or `required` with that tool, generates a picture; `none` answers; `auto` chooses."""
     max_output_tokens: NewTokens = None
-    """Length of an answer at most; null is 128. More than the model has room for, or can be decoded in time,
-    is cut to that."""
+    """Maximum length of an answer in tokens; null is 128. Reduced to the model's limit, and to what can be
+    decoded before the timeout; -1 is that maximum."""
 
     include: Annotated[list[Annotated[str, Field(max_length=128)]], Field(max_length=32)] | None = None
-    """With `message.output_text.logprobs` among them an answer tells the log probabilities of its tokens."""
+    """With `message.output_text.logprobs` in the list, an answer has the log probabilities of its tokens."""
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
-    """Of how many likeliest tokens in each place."""
+    """Number of likeliest tokens to return at each position of an answer."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -190,12 +200,12 @@ class ResponsesBody(TextBody):
             raise PydanticCustomError("last_turn", "the last item must be a message of the user's", {"param": "input"})
         if not last.text.strip():
             raise PydanticCustomError(
-                "blank", "the last message has no text; say what to draw or to answer", {"param": "input"}
+                "blank", "the last message has no text; say what to generate or to answer", {"param": "input"}
             )
         return self
 
     def review(self, warnings: Warnings) -> None:
-        """Warns of items and tools that are not read, and of a length that is cut.
+        """Warns of items and tools that are not read, and of a length that is reduced.
 
         Raises:
             UnsupportedValueError
@@ -204,15 +214,15 @@ class ResponsesBody(TextBody):
         self._review_items(warnings)
         self._review_tools(warnings)
         if any(name != _LOGPROBS for name in self.include or ()):
-            warnings.add("include", f"ignored: there is nothing to include but {_LOGPROBS}")
+            warnings.add("include", f"ignored: only {_LOGPROBS} can be included")
         if (self.max_output_tokens or 0) > MAX_NEW_TOKENS:
-            warnings.add("max_output_tokens", f"cut to {MAX_NEW_TOKENS}, the model's limit")
+            warnings.add("max_output_tokens", f"reduced to {MAX_NEW_TOKENS}, the model's limit")
 
     def _review_items(self, warnings: Warnings) -> None:
         for index, item in enumerate(self.items):
             if isinstance(item, UserItem) or item.type in ("message", "image_generation_call"):
                 continue
-            # A reference to what was said costs nothing, for that is not read anyway; to a picture it does.
+            # Text of earlier items is not read, so a reference to it is ignored; one to a picture cannot be.
             if item.type == "item_reference" and str(item.id).startswith(PICTURE_ID):
                 raise UnsupportedValueError(f"input.{index}", f"{_KEEPS_NOTHING}; send the item itself")
             warnings.add(f"input.{index}", "ignored: items of this type are not read by this model")
@@ -220,18 +230,18 @@ class ResponsesBody(TextBody):
     def _review_tools(self, warnings: Warnings) -> None:
         for index, tool in enumerate(self.tools or ()):
             if isinstance(tool, OtherTool):
-                warnings.add(f"tools.{index}", "ignored: it calls no tools but image_generation")
+                warnings.add(f"tools.{index}", "ignored: image_generation is the only tool")
             elif tool.partial_images and not self.stream:
-                warnings.add(f"tools.{index}.partial_images", "ignored: they are for streams")
+                warnings.add(f"tools.{index}.partial_images", "ignored: stream is not true")
         drawable = self.image_tool is not None
         if self._chosen not in ("auto", "none") and not (drawable and self._chosen in ("required", "image_generation")):
             raise UnsupportedValueError(
-                "tool_choice", "it calls no tools but image_generation; name that one in tools, or send auto or none"
+                "tool_choice", "image_generation is the only tool; list it in tools, or send auto or none"
             )
 
     @property
     def _chosen(self) -> str:
-        """What `tool_choice` says, in a word."""
+        """`tool_choice` as one word."""
         choice = self.tool_choice
         if isinstance(choice, dict):
             choice = choice.get("mode", "auto") if choice.get("type") == "allowed_tools" else choice.get("type")
@@ -244,12 +254,12 @@ class ResponsesBody(TextBody):
 
     @property
     def image_tool(self) -> ImageTool | None:
-        """How to draw, where the client lets the model."""
+        """The first `image_generation` tool; None without one."""
         return next((tool for tool in self.tools or () if isinstance(tool, ImageTool)), None)
 
     @property
     def size_field(self) -> str:
-        """The field that says how large a picture is to be."""
+        """Name of the field with the picture's size."""
         for index, tool in enumerate(self.tools or ()):
             if isinstance(tool, ImageTool):
                 return "size" if tool.size is None else f"tools.{index}.size"
@@ -263,12 +273,12 @@ class ResponsesBody(TextBody):
 
     @property
     def picture(self) -> Picture | None:
-        """The picture that the last turn may be about: the conversation's last."""
+        """The picture that a question is about: the conversation's last."""
         return last_picture(self.items, field="input")
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """None: this route has no such field."""
+        """Empty: this route has no such field."""
         return ()
 
     @property
@@ -279,12 +289,12 @@ class ResponsesBody(TextBody):
 
     @property
     def wanted_logprobs(self) -> int | None:
-        """Of how many likeliest tokens log probabilities are wanted; None where none are."""
+        """Number of likeliest tokens to report log probabilities for; None for no log probabilities."""
         wanted = _LOGPROBS in (self.include or ()) or bool(self.top_logprobs)
         return (self.top_logprobs or 0) if wanted else None
 
     def unrouted(self) -> Unrouted:
-        """What the task is decided by."""
+        """What the task is chosen by."""
         modalities: tuple[Modality, ...] = ()
         if self._chosen in ("required", "image_generation"):
             modalities = ("image",)
@@ -300,7 +310,7 @@ class ResponsesBody(TextBody):
         )
 
     def as_generate(self) -> GenerateBody:
-        """The native body of a drawing."""
+        """The native body of a generation."""
         tool = self.image_tool or ImageTool(type="image_generation")
         return self._generation(
             self.text,

@@ -1,5 +1,5 @@
-"""What a client sent that had no effect: a list in the answer, and the names in a header, so that nothing is ignored in
-silence. It knows that names are a client's own words, and shows only what fits a header."""
+"""Warnings about fields without effect: a list in the response, and their names in a header. Names come from the
+client, so they are cut and cleaned."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.$-]")
 
 
 class Warnings:
-    """Collects what to warn of, in order, each parameter once and `MAX_WARNINGS` of them at most."""
+    """Collects warnings in order, one per parameter, up to `MAX_WARNINGS`."""
 
     def __init__(self) -> None:
         self._messages: dict[str, str] = {}
@@ -24,15 +24,15 @@ class Warnings:
 
     @property
     def full(self) -> bool:
-        """Whether the words of one more would not be shown."""
+        """Whether further warnings are only counted."""
         return len(self._messages) == MAX_WARNINGS
 
     def add(self, param: str, message: str) -> None:
-        """Warns of a parameter, named as `messages.0.content`.
+        """Adds a warning.
 
         Args:
-            param: may be of a client's making; it is cut and cleaned.
-            message: our own words only.
+            param: path of the parameter, as `messages.0.content`; may contain a client's text.
+            message: the server's own text.
         """
         name = _UNSAFE.sub("?", param[:MAX_WARNING_NAME_CHARACTERS]) or "?"
         if name in self._messages:
@@ -43,21 +43,21 @@ class Warnings:
             self._messages[name] = message
 
     def replace(self, param: str, message: str) -> None:
-        """Warns of a parameter in these words, whatever was said of it before."""
+        """Adds a warning in place of an earlier one about the same parameter."""
         if param in self._messages:
             self._messages[param] = message
         else:
             self.add(param, message)
 
     def as_json(self) -> list[dict[str, str | None]]:
-        """The list `warnings` of an answer; its last entry tells of those that did not fit."""
+        """The field `warnings` of a response; the last entry has the number of those omitted."""
         listed: list[dict[str, str | None]] = [
             {"param": param, "message": message} for param, message in self._messages.items()
         ]
         if self._omitted:
-            listed.append({"param": None, "message": f"{self._omitted} more like these"})
+            listed.append({"param": None, "message": f"{self._omitted} more fields were ignored"})
         return listed
 
     def headers(self) -> dict[str, str]:
-        """The header that names the parameters; nothing where there are none."""
+        """The header with the names of the parameters; empty without warnings."""
         return {HEADER: ", ".join(self._messages)} if self._messages else {}

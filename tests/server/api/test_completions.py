@@ -34,7 +34,7 @@ def test_a_prompt_is_answered(client: openai.OpenAI, real: Any) -> None:
     assert (answer.model_extra or {})["acceleration"] == "exact"
 
 
-def test_words_that_ask_for_a_picture_are_text_here(client: openai.OpenAI) -> None:
+def test_words_for_a_picture_are_text_here(client: openai.OpenAI) -> None:
     assert isinstance(client.completions.create(model="shapes-64", prompt="Draw a red circle").choices[0].text, str)
 
 
@@ -92,22 +92,22 @@ def test_log_probabilities(echo: bool, client: openai.OpenAI) -> None:
     requested = "what is left of the circle?"
     fields: Any = {"model": "shapes-64", "prompt": requested, "logprobs": 2, "echo": echo}
     whole = client.completions.create(**fields).choices[0]
-    told = whole.logprobs
-    assert told is not None and told.tokens and told.token_logprobs and told.top_logprobs and told.text_offset
-    assert requested * echo + "".join(told.tokens) == whole.text
-    assert [whole.text.index(token, at) for token, at in zip(told.tokens, told.text_offset, strict=True)] == (
-        told.text_offset
+    found = whole.logprobs
+    assert found is not None and found.tokens and found.token_logprobs and found.top_logprobs and found.text_offset
+    assert requested * echo + "".join(found.tokens) == whole.text
+    assert [whole.text.index(token, at) for token, at in zip(found.tokens, found.text_offset, strict=True)] == (
+        found.text_offset
     )
-    for token, logprob, top in zip(told.tokens, told.token_logprobs, told.top_logprobs, strict=True):
+    for token, logprob, top in zip(found.tokens, found.token_logprobs, found.top_logprobs, strict=True):
         assert top is not None and len(top) == 2
         assert logprob == max(top.values()) == top[token] <= 0
     pieces = [chunk.choices[0].logprobs for chunk in client.completions.create(**fields, stream=True)]
-    assert [token for piece in pieces if piece for token in piece.tokens or ()] == told.tokens
-    assert [place for piece in pieces if piece for place in piece.text_offset or ()] == told.text_offset
+    assert [token for piece in pieces if piece for token in piece.tokens or ()] == found.tokens
+    assert [place for piece in pieces if piece for place in piece.text_offset or ()] == found.text_offset
     fields["logprobs"] = 0
     own = client.completions.create(**fields).choices[0].logprobs
-    assert own is not None and own.token_logprobs == told.token_logprobs
-    assert own.top_logprobs == [{}] * len(told.tokens)
+    assert own is not None and own.token_logprobs == found.token_logprobs
+    assert own.top_logprobs == [{}] * len(found.tokens)
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_a_late_prompt_is_refused_before_the_first_is_answered(shared: Any) -> N
     refused = shared.client.post("/v1/completions", json={**body, "prompt": [ASKED] * 19 + ["word " * 300]})
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt.19")
     assert len(shared.engine.seen) == before
-    told = shared.client.post("/v1/completions", json={**body, "prompt": [ASKED] * 20})
-    assert (told.status_code, "error" in told.text) == (200, False)
+    response = shared.client.post("/v1/completions", json={**body, "prompt": [ASKED] * 20})
+    assert (response.status_code, "error" in response.text) == (200, False)
     assert len(shared.engine.seen) == before + 20
 
 

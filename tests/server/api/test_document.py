@@ -41,10 +41,10 @@ GETS = [
     "/version",
 ]
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
-DRAWING = ["/v1/generate", "/v1/infer", "/v1/images/generations", "/v1/chat/completions", "/v1/responses"]
-MOST = {"num_inference_steps": 3, "n": 2, "max_new_tokens": 8, "max_tokens": 8, "max_completion_tokens": 8}
-MOST |= {"max_output_tokens": 8, "seed": 2**63 - 1, "priority": 100, "output_compression": 100, "partial_images": 3}
-OFTEN, SELDOM = 100, 10  # cases per route, mode and way; 3000 in all, and 100 on the real model
+GENERATING = ["/v1/generate", "/v1/infer", "/v1/images/generations", "/v1/chat/completions", "/v1/responses"]
+MAXIMA = {"num_inference_steps": 3, "n": 2, "max_new_tokens": 8, "max_tokens": 8, "max_completion_tokens": 8}
+MAXIMA |= {"max_output_tokens": 8, "seed": 2**63 - 1, "priority": 100, "output_compression": 100, "partial_images": 3}
+MANY, FEW = 100, 10  # cases per route, mode and way; 3000 in all, and 100 on the real model
 
 
 def picture() -> bytes:
@@ -146,7 +146,7 @@ def usable(route: str, body: Any, model: str, stream: bool) -> Any:
     if route == "/v1/infer":
         unfit.add("prompt")
         made.setdefault("question", "draw a cat")
-    if route in DRAWING:
+    if route in GENERATING:
         made.setdefault("num_inference_steps", 3)
     for name in unfit:
         made.pop(name, None)
@@ -181,8 +181,8 @@ def _usable(name: str, value: Any, model: str) -> Any:
             return [{"type": "image_generation"} for _ in tools]
         case ("tool_choice", _):
             return "auto"
-        case (whole, float() | int()) if whole in MOST:
-            return min(int(value), MOST[whole])
+        case (whole, float() | int()) if whole in MAXIMA:
+            return min(int(value), MAXIMA[whole])
         case ("top_p", float()):
             return max(value, 0.1)
         case ("timeout_s", float()):
@@ -224,13 +224,13 @@ def fuzz(
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_as_the_document_allows(route: str, document: Any, session: requests.Session) -> None:
-    assert fuzz(document[route]["POST"], session, GenerationMode.POSITIVE, OFTEN).total() >= OFTEN
+    assert fuzz(document[route]["POST"], session, GenerationMode.POSITIVE, MANY).total() >= MANY
 
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_as_the_document_allows_and_the_model_can_do(route: str, document: Any, session: requests.Session) -> None:
-    statuses = fuzz(document[route]["POST"], session, GenerationMode.POSITIVE, OFTEN, model="toy")
-    assert statuses[200] > OFTEN / 4
+    statuses = fuzz(document[route]["POST"], session, GenerationMode.POSITIVE, MANY, model="toy")
+    assert statuses[200] > MANY / 4
     assert statuses[0] > 0, "none was a stream"
 
 
@@ -241,12 +241,12 @@ def test_as_the_document_forbids(
     route: str, media_type: str, documents: dict[str, Any], session: requests.Session
 ) -> None:
     operation = documents[media_type][route]["POST"]
-    assert fuzz(operation, session, GenerationMode.NEGATIVE, OFTEN, checks=[refused])[400] > OFTEN / 2
+    assert fuzz(operation, session, GenerationMode.NEGATIVE, MANY, checks=[refused])[400] > MANY / 2
 
 
 @pytest.mark.parametrize("route", GETS)
 def test_reading(route: str, document: Any, session: requests.Session) -> None:
-    assert fuzz(document[route]["GET"], session, GenerationMode.POSITIVE, SELDOM)
+    assert fuzz(document[route]["GET"], session, GenerationMode.POSITIVE, FEW)
 
 
 VALUES = st.booleans() | st.integers() | st.text() | st.lists(st.integers())
@@ -264,9 +264,9 @@ def test_one_unknown_field_is_refused(route: str, documents: dict[str, Any], ses
         codes[response.json()["error"]["code"]] += 1
 
     bodies = documents[JSON][route]["POST"].as_strategy()
-    sent(OFTEN, st.tuples(bodies, st.text(max_size=30), VALUES), one)
+    sent(MANY, st.tuples(bodies, st.text(max_size=30), VALUES), one)
     # A few have another fault besides, or a number too long for any JSON of ours.
-    assert codes["unknown_field"] > OFTEN / 2
+    assert codes["unknown_field"] > MANY / 2
 
 
 @pytest.mark.parametrize("route", OPEN)
@@ -294,8 +294,8 @@ def test_unknown_fields_are_ignored_and_named(route: str, documents: dict[str, A
     body = documents[JSON][route]["POST"].body[0].definition["schema"]
     properties = set(body["properties"])
     bodies = documents[JSON][route]["POST"].as_strategy()
-    sent(OFTEN, st.tuples(bodies, st.dictionaries(st.text(max_size=30), st.none() | VALUES, max_size=30)), one)
-    assert named > OFTEN / 10
+    sent(MANY, st.tuples(bodies, st.dictionaries(st.text(max_size=30), st.none() | VALUES, max_size=30)), one)
+    assert named > MANY / 10
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -303,5 +303,5 @@ def test_on_the_real_model(route: str, documents: dict[str, Any], real: Any, ses
     url, name = f"http://127.0.0.1:{real.port}", real.worker.info().name
     pid, operation = real.worker.pid, documents[JSON][route]["POST"]
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-        assert fuzz(operation, session, mode, SELDOM, model=name, url=url)
+        assert fuzz(operation, session, mode, FEW, model=name, url=url)
     assert real.worker.pid == pid

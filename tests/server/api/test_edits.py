@@ -1,4 +1,4 @@
-"""What clients are told that ask for changes of pictures."""
+"""Answers to clients that request changes of pictures."""
 
 from __future__ import annotations
 

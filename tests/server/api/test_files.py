@@ -23,18 +23,18 @@ def live(toy: Callable[..., Any]) -> Iterator[Any]:
         yield live
 
 
-def draw(live: Any, **fields: Any) -> Any:
+def generate(live: Any, **fields: Any) -> Any:
     body = {"prompt": "a", "response_format": "url", "seed": 3, **fields}
     return live.client.post("/v1/images/generations", json=body)
 
 
 def test_a_picture_by_address(live: Any) -> None:
-    answer = draw(live, n=2).json()
-    plain = draw(live, n=2, response_format=None).json()
+    answer = generate(live, n=2).json()
+    plain = generate(live, n=2, response_format=None).json()
     assert [set(one) for one in answer["data"]] == [{"url", "seed"}] * 2
     for one, same in zip(answer["data"], plain["data"], strict=True):
         assert one["url"].startswith(f"http://127.0.0.1:{live.port}{PREFIX}")
-        # The address is open to whoever has it.
+        # The address needs no API key.
         file = live.client.get(one["url"], headers={"authorization": ""})
         assert base64.b64encode(file.content).decode() == same["b64_json"]
         assert file.headers["content-type"] == "image/png"
@@ -42,7 +42,7 @@ def test_a_picture_by_address(live: Any) -> None:
         assert file.headers["x-content-type-options"] == "nosniff"
         head = live.client.head(one["url"], headers={"authorization": ""})
         assert (head.status_code, head.headers["content-length"]) == (200, str(len(file.content)))
-    jpeg = draw(live, output_format="jpeg").json()["data"][0]["url"]
+    jpeg = generate(live, output_format="jpeg").json()["data"][0]["url"]
     assert live.client.get(jpeg).headers["content-type"] == "image/jpeg"
 
 
@@ -59,15 +59,15 @@ def test_addresses_open_nothing_else(live: Any) -> None:
 
 
 def test_what_is_kept_is_bounded(live: Any) -> None:
-    first = draw(live).json()["data"][0]["url"]
+    first = generate(live).json()["data"][0]["url"]
     size = len(live.client.get(first).content)
     for _ in range(2**20 // size // 8 + 1):
-        draw(live, n=8)
+        generate(live, n=8)
     assert live.client.get(first).status_code == 404
 
 
 def test_a_kept_picture_is_asked_about_by_its_address(live: Any) -> None:
-    url = draw(live, size="96x64").json()["data"][0]["url"]
+    url = generate(live, size="96x64").json()["data"][0]["url"]
     for address in (url, PREFIX + url.rpartition("/")[2]):
         parts = [{"type": "text", "text": "what?"}, {"type": "image_url", "image_url": {"url": address}}]
         body = {"model": "shapes", "messages": [{"role": "user", "content": parts}]}
@@ -79,7 +79,7 @@ def test_a_kept_picture_is_asked_about_by_its_address(live: Any) -> None:
 
 
 def test_a_stream_carries_the_picture_itself(live: Any) -> None:
-    response = draw(live, stream=True)
+    response = generate(live, stream=True)
     assert response.headers["x-flashu-warnings"] == "response_format"
     assert '"b64_json"' in response.text and '"url"' not in response.text
 
@@ -98,13 +98,13 @@ def test_the_host_of_an_address_is_the_requests(host: str, toy: Callable[..., An
 def test_a_public_url_and_no_store(toy: Callable[..., Any], serving: Any) -> None:
     with serving(toy(), public_url="https://draw.example/api/") as live:
         live.wait_until_ready()
-        url = draw(live).json()["data"][0]["url"]
+        url = generate(live).json()["data"][0]["url"]
         assert url.startswith(f"https://draw.example/api{PREFIX}")
     with serving(toy(), image_store_mib=0) as live:
         live.wait_until_ready()
-        error = draw(live).json()["error"]
+        error = generate(live).json()["error"]
         assert (error["param"], error["code"]) == ("response_format", "unsupported_value")
-        assert "keeps no pictures" in error["message"]
+        assert "does not store pictures" in error["message"]
         assert live.client.get(PREFIX + "x").status_code == 404
 
 
@@ -115,9 +115,9 @@ def test_served_names(live: Any) -> None:
         assert live.client.get(f"/v1/models/{name}").json()["id"] == name
         body = {"model": name, "messages": [{"role": "user", "content": "what is red?"}]}
         assert live.client.post("/v1/chat/completions", json=body).json()["model"] == name
-        assert draw(live, model=name).status_code == 200
+        assert generate(live, model=name).status_code == 200
     for name in ("toy", "gpt-image-1, shapes"):
-        response = draw(live, model=name)
+        response = generate(live, model=name)
         error = response.json()["error"]
         assert (response.status_code, error["code"], error["param"]) == (404, "model_not_found", "model")
         assert "use gpt-image-1 or shapes" in error["message"]

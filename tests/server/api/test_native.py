@@ -25,7 +25,7 @@ def picture(colour: tuple[int, int, int] = (10, 20, 30), size: tuple[int, int] =
     return file.getvalue()
 
 
-def ask(live: Any, data: bytes, **fields: Any) -> httpx.Response:
+def question(live: Any, data: bytes, **fields: Any) -> httpx.Response:
     answer: httpx.Response = live.client.post(
         "/v1/vqa", json={"question": "what?", "image": base64.b64encode(data).decode(), **fields}
     )
@@ -71,7 +71,7 @@ def test_generate_a_file(kind: str, shared: Any) -> None:
 
 
 def test_vqa_three_ways(shared: Any) -> None:
-    answers = [ask(shared, picture())]
+    answers = [question(shared, picture())]
     url = "data:image/png;base64," + base64.b64encode(picture()).decode()
     answers.append(shared.client.post("/v1/vqa", json={"question": "what?", "image": url}))
     form = {"question": "what?", "temperature": "0.5", "seed": "3"}
@@ -216,7 +216,7 @@ def _bomb() -> bytes:
 def test_bad_pictures(data: bytes, shared: Any) -> None:
     before = len(shared.engine.seen)
     for response in (
-        ask(shared, data),
+        question(shared, data),
         shared.client.post("/v1/vqa", data={"question": "a"}, files={"image": ("a.png", data, "image/png")}),
     ):
         assert check(response, 400, "invalid_value")["param"] == "image"

@@ -1,4 +1,4 @@
-"""Numbers that are none, or too large: refused before the worker hears of them, in JSON and in forms."""
+"""NaN, Inf and numbers out of range: refused before the worker receives them, in JSON and in forms."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_the_ends_of_a_questions_ranges_harm_nobody(fields: dict[str, Any], real
         {"acceleration": {"policy": "flashu", "ffn_ratio": 0.9, "skip_ratio": 0.9, "hybrid_threshold": 0}},
     ],
 )
-def test_the_ends_of_a_drawings_ranges_harm_nobody(fields: dict[str, Any], real: Any) -> None:
+def test_the_ends_of_a_generations_ranges_harm_no_other_request(fields: dict[str, Any], real: Any) -> None:
     pid = real.worker.pid
     response = real.client.post("/v1/generate", json={"prompt": "a", "num_inference_steps": 4, **fields})
     assert response.status_code == 200, response.text

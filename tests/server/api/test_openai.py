@@ -209,16 +209,16 @@ def test_log_probabilities(client: openai.OpenAI, model: str) -> None:
     alone = client.chat.completions.create(model=model, messages=messages, logprobs=True).choices[0]
     assert alone.logprobs is not None and alone.logprobs.content is not None
     assert [token.top_logprobs for token in alone.logprobs.content] == [[]] * len(content)
-    drawn: Any = client.chat.completions.create(
+    generated: Any = client.chat.completions.create(
         model=model, messages=[{"role": "user", "content": "draw a cat"}], logprobs=True, extra_body=FEW
     )
-    assert drawn.choices[0].logprobs is None
-    assert drawn.warnings[0]["param"] == "logprobs"
+    assert generated.choices[0].logprobs is None
+    assert generated.warnings[0]["param"] == "logprobs"
     with pytest.raises(openai.BadRequestError, match="top_logprobs"):
         client.chat.completions.create(model=model, messages=messages, logprobs=True, top_logprobs=21)
 
 
-def test_usage_of_what_is_drawn(client: openai.OpenAI, model: str) -> None:
+def test_usage_of_a_generation(client: openai.OpenAI, model: str) -> None:
     image = client.images.generate(prompt="a red circle", extra_body=FEW)
     assert image.usage is not None
     assert image.usage.total_tokens == image.usage.input_tokens == image.usage.input_tokens_details.text_tokens > 3
@@ -281,7 +281,7 @@ def test_a_turn_that_asks_for_a_picture(client: openai.OpenAI, model: str, real:
         extra_body=extra,
     )
     assert (wanted.choices[0].message.model_extra or {})["images"]
-    # What was drawn can be asked about: clients send it back as a picture of the user's.
+    # A generated picture can be the subject of a question: clients send it back as a picture of the user's.
     seen = client.chat.completions.create(model=model, messages=[user("what is this?", image["image_url"]["url"])])
     assert seen.choices[0].message.content
 
@@ -299,7 +299,7 @@ def test_a_picture_in_a_chat_stream(client: openai.OpenAI, model: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"n": 2}, "n: not supported by this model: it writes one answer"),
+        ({"n": 2}, "n: not supported by this model: it generates one answer"),
         ({"messages": [user("what?", "https://example.com/a.png")]}, "is an address"),
         ({"messages": [user("what?", "data:text/plain;base64,AAAA")]}, "data URL"),
         ({"messages": [user("what?", data_url(), data_url())]}, "one picture at a time"),
@@ -355,7 +355,7 @@ def test_a_deadline_is_an_error_of_the_server_and_is_not_tried_again(client: ope
 
 
 def test_a_stream_that_fails_in_the_middle_raises(client: openai.OpenAI, model: str) -> None:
-    for timeout_s in (0.5, 1.0, 2.0, 4.0, 8.0):  # until the first evaluation ends in time, and the thousandth does not
+    for timeout_s in (0.5, 1.0, 2.0, 4.0, 8.0):  # until the first step ends in time, and the thousandth does not
         chunks = []
         with pytest.raises(openai.APIError, match="timeout_s") as caught:
             stream = client.chat.completions.create(

@@ -72,7 +72,7 @@ def test_a_question_about_a_picture(client: openai.OpenAI, real: Any) -> None:
     assert added(response)["routing"]["image"] == {"message": 0, "role": "user"}
 
 
-def test_a_length_is_told(client: openai.OpenAI) -> None:
+def test_the_maximum_length_is_returned(client: openai.OpenAI) -> None:
     response = create(
         client, input=[user("what is this?", data_url())], max_output_tokens=1, temperature=0.9, top_p=0.5
     )
@@ -128,8 +128,8 @@ def test_log_probabilities(client: openai.OpenAI, real: Any) -> None:
     events = client.responses.create(
         model="shapes-64", input="what is red?", include=include, top_logprobs=3, stream=True
     )
-    told = [one for event in events if event.type == "response.output_text.delta" for one in event.logprobs]
-    assert [one.token for one in told] == [one["token"] for one in same]
+    tokens = [one for event in events if event.type == "response.output_text.delta" for one in event.logprobs]
+    assert [one.token for one in tokens] == [one["token"] for one in same]
 
 
 async def test_the_asynchronous_client(real: Any) -> None:
@@ -149,7 +149,7 @@ def picture_of(response: Response) -> Any:
     return item
 
 
-def test_words_that_ask_for_a_picture_draw_it(client: openai.OpenAI, real: Any) -> None:
+def test_words_for_a_picture_generate_it(client: openai.OpenAI, real: Any) -> None:
     response = create(client, input="Draw a red circle", extra_body=FEW)
     native = real.client.post("/v1/generate", json={"prompt": "Draw a red circle", **FEW}).json()
     item = picture_of(response)
@@ -168,7 +168,7 @@ def test_words_that_ask_for_a_picture_draw_it(client: openai.OpenAI, real: Any) 
         ("what is a red circle?", {"tools": IMAGE_TOOL, "tool_choice": "required"}),
     ],
 )
-def test_the_tool_draws(text: str, fields: Any, client: openai.OpenAI) -> None:
+def test_the_tool_generates(text: str, fields: Any, client: openai.OpenAI) -> None:
     assert picture_of(create(client, input=text, **fields, extra_body=FEW)).result
 
 
@@ -217,10 +217,10 @@ def test_a_picture_in_a_stream(client: openai.OpenAI) -> None:
     assert picture_of(last.response).result == plain.result
 
 
-def test_what_was_drawn_can_be_asked_about(client: openai.OpenAI) -> None:
+def test_a_question_about_a_generated_picture(client: openai.OpenAI) -> None:
     blue = data_url((20, 20, 200))
-    drawn = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": blue.split(",")[1]}
-    talk: Any = [user("Draw it", data_url()), drawn, user(ASKED)]
+    generated = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": blue.split(",")[1]}
+    talk: Any = [user("Draw it", data_url()), generated, user(ASKED)]
     response = create(client, input=talk)
     alone = create(client, input=[user(ASKED, blue)])
     assert response.output_text == alone.output_text
@@ -270,13 +270,13 @@ def test_what_has_no_effect_is_ignored_and_named(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize(
     ("fields", "param", "words"),
     [
-        ({"previous_response_id": "resp_1"}, "previous_response_id", "nothing is kept between requests"),
-        ({"conversation": "conv_1"}, "conversation", "nothing is kept"),
-        ({"background": True}, "background", "nothing is kept"),
-        ({"prompt": {"id": "p"}}, "prompt", "nothing is kept"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id", "nothing is stored between requests"),
+        ({"conversation": "conv_1"}, "conversation", "nothing is stored"),
+        ({"background": True}, "background", "nothing is stored"),
+        ({"prompt": {"id": "p"}}, "prompt", "nothing is stored"),
         ({"text": {"format": {"type": "json_object"}}}, "text", "free text"),
-        ({"tool_choice": "required"}, "tool_choice", "calls no tools"),
-        ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice", "calls no tools"),
+        ({"tool_choice": "required"}, "tool_choice", "is the only tool"),
+        ({"tool_choice": {"type": "function", "name": "f"}}, "tool_choice", "is the only tool"),
         ({"tools": [{"type": "image_generation", "background": "transparent"}]}, "tools.0.background", "opaque"),
         ({"tools": [{"type": "image_generation", "action": "edit"}]}, "tools.0.action", "edits no pictures"),
         (
@@ -333,7 +333,7 @@ def test_another_model_is_not_found(client: openai.OpenAI) -> None:
 
 
 def test_a_stream_that_fails_in_the_middle_raises(client: openai.OpenAI, real: Any) -> None:
-    for timeout_s in (0.5, 1.0, 2.0, 4.0, 8.0):  # until the first evaluation ends in time, and the thousandth does not
+    for timeout_s in (0.5, 1.0, 2.0, 4.0, 8.0):  # until the first step ends in time, and the thousandth does not
         events = []
         with pytest.raises(openai.APIError, match="timeout_s") as caught:
             extra = {"num_inference_steps": 1000, "timeout_s": timeout_s}

@@ -53,23 +53,23 @@ def idle(live: Any) -> bool:
 def test_a_picture_event_by_event(real: Any) -> None:
     body = {"prompt": "a red circle", "seed": 3, "num_inference_steps": 9}
     plain = real.client.post("/v1/generate", json=body).json()
-    told = stream(real, "/v1/generate", **body, partial_images=3)
-    names = [name for name, _ in told]
-    # Progress that a busy reader has not taken yet gives way to the next; all else is told, and in its place.
+    received = stream(real, "/v1/generate", **body, partial_images=3)
+    names = [name for name, _ in received]
+    # Progress that a busy reader has not taken yet gives way to the next; all other events arrive, in order.
     assert [name for name in names if name != "progress"] == ["partial_image"] * 3 + ["image", "done"]
-    progress = [data for name, data in told if name == "progress"]
+    progress = [data for name, data in received if name == "progress"]
     steps = [data["evaluation"] for data in progress]
     assert steps == sorted(set(steps)) and steps[-1] == 8
     assert {data["of"] for data in progress} == {8}
     assert progress[0]["eta_s"] is None
     assert all(data["eta_s"] >= 0 for data in progress[1:])
     assert progress[-1]["eta_s"] == 0
-    partial = [data for name, data in told if name == "partial_image"]
+    partial = [data for name, data in received if name == "partial_image"]
     assert [data["index"] for data in partial] == [0, 1, 2]
     assert all(pixels(data["b64_json"]).shape == (64, 64, 3) for data in partial)
-    (image,) = (data for name, data in told if name == "image")
+    (image,) = (data for name, data in received if name == "image")
     assert image == {"index": 0, "seed": 3, "b64_json": plain["images"][0]["b64_json"]}
-    done = told[-1][1]
+    done = received[-1][1]
     assert set(done) == DONE | {"size", "output_format", "evaluations"}
     assert done["evaluations"] == plain["evaluations"]
     assert (done["task"], done["acceleration"], done["size"]) == ("generate", "exact", "64x64")
@@ -78,19 +78,19 @@ def test_a_picture_event_by_event(real: Any) -> None:
 
 
 def test_several_pictures_in_one_stream(real: Any) -> None:
-    told = stream(real, "/v1/generate", prompt="a", n=2, seed=5, num_inference_steps=3, output_format="jpeg")
-    images = [data for name, data in told if name == "image"]
+    received = stream(real, "/v1/generate", prompt="a", n=2, seed=5, num_inference_steps=3, output_format="jpeg")
+    images = [data for name, data in received if name == "image"]
     assert [(data["index"], data["seed"]) for data in images] == [(0, 5), (1, 6)]
-    assert not any(name == "partial_image" for name, _ in told)
+    assert not any(name == "partial_image" for name, _ in received)
 
 
 def test_an_answer_event_by_event(real: Any) -> None:
     body = {"question": "what is this?", "image": picture()}
     plain = real.client.post("/v1/vqa", json=body).json()
-    told = stream(real, "/v1/vqa", **body)
-    assert [name for name, _ in told] == ["text"] * (len(told) - 1) + ["done"]
-    assert "".join(data["text"] for _, data in told[:-1]) == plain["answer"] != ""
-    done = told[-1][1]
+    received = stream(real, "/v1/vqa", **body)
+    assert [name for name, _ in received] == ["text"] * (len(received) - 1) + ["done"]
+    assert "".join(data["text"] for _, data in received[:-1]) == plain["answer"] != ""
+    done = received[-1][1]
     assert set(done) == set(plain) == DONE | {"answer", "finish_reason", "usage"}
     for same in ("answer", "finish_reason", "usage", "schedule", "task", "acceleration"):
         assert done[same] == plain[same]
@@ -120,9 +120,9 @@ def test_what_is_wrong_at_once_has_its_own_status(real: Any) -> None:
 
 
 def test_a_request_that_fails_in_the_middle_says_so(real: Any) -> None:
-    told = stream(real, "/v1/generate", **{**LONG, "timeout_s": 2.0})
-    assert {name for name, _ in told[:-1]} == {"progress"}
-    name, data = told[-1]
+    received = stream(real, "/v1/generate", **{**LONG, "timeout_s": 2.0})
+    assert {name for name, _ in received[:-1]} == {"progress"}
+    name, data = received[-1]
     assert name == "error"
     assert data["error"]["code"] == "deadline_exceeded"
     assert data["error"]["param"] == "timeout_s"
@@ -133,8 +133,8 @@ def test_leaving_in_the_middle_frees_the_place(real: Any) -> None:
     gone = 'flashu_requests_total{policy="",status="499",task="generate"}'
     before = real.metric(gone)
     with real.client.stream("POST", "/v1/generate", json=LONG) as response:
-        told = events(response)
-        assert next(told)[0] == "progress"
+        received = events(response)
+        assert next(received)[0] == "progress"
         assert not idle(real)
     real.wait_for(lambda: idle(real), 60)
     real.wait_for(lambda: real.metric(gone) == before + 1, 60)
@@ -177,11 +177,11 @@ def infer(live: Any, **body: Any) -> dict[str, Any]:
     return answer
 
 
-def test_infer_draws_or_answers_and_says_why(real: Any) -> None:
-    drawn = infer(real, prompt="draw a red circle", seed=1)
-    assert drawn["routing"] == {"task": "generate", "reason": "the text asks for a picture"}
+def test_infer_generates_or_answers_and_gives_the_reason(real: Any) -> None:
+    generated = infer(real, prompt="draw a red circle", seed=1)
+    assert generated["routing"] == {"task": "generate", "reason": "the text asks for a picture"}
     plain = {"prompt": "draw a red circle", "seed": 1, "num_inference_steps": 3}
-    assert drawn["images"] == real.client.post("/v1/generate", json=plain).json()["images"]
+    assert generated["images"] == real.client.post("/v1/generate", json=plain).json()["images"]
 
     seen = infer(real, question="what is this?", image=picture())
     assert seen["routing"] == {"task": "vqa", "reason": "an image was given"}
@@ -206,8 +206,8 @@ def test_infer_takes_forms_streams_and_files(real: Any) -> None:
     # A form without a file: httpx sends one as multipart only where there is a part for it.
     said = real.client.post("/v1/infer", files={"question": (None, "what is red?")}).json()
     assert said["task"] == "vqa"
-    told = stream(real, "/v1/infer", prompt="draw a cat", num_inference_steps=3)
-    assert told[-1][1]["routing"]["task"] == "generate"
+    received = stream(real, "/v1/infer", prompt="draw a cat", num_inference_steps=3)
+    assert received[-1][1]["routing"]["task"] == "generate"
     file = real.client.post(
         "/v1/infer", json={"prompt": "draw a cat", "num_inference_steps": 3, "response_format": "binary"}
     )
@@ -231,12 +231,12 @@ def test_infer_refuses(body: dict[str, Any], real: Any) -> None:
     assert response.status_code == 400, response.text
 
 
-def test_the_policy_is_told_as_applied(real: Any) -> None:
+def test_the_policy_is_reported_as_applied(real: Any) -> None:
     body = {"prompt": "a", "num_inference_steps": 4}
-    for sent, told in [
+    for sent, applied in [
         (None, "exact"),
         ("flashu", "flashu"),
         ({"policy": "exact", "head_interval": 2}, {"policy": "exact", "head_interval": 2}),
     ]:
         response = real.client.post("/v1/generate", json={**body, "acceleration": sent})
-        assert response.json()["acceleration"] == told
+        assert response.json()["acceleration"] == applied

@@ -58,8 +58,8 @@ def test_other_methods_are_told_which_there_are(method: str, path: str, allowed:
     assert set(answer.headers["allow"].split(", ")) == allowed
     if method != "HEAD":
         assert answer.json()["error"]["message"] in (
-            "this route does not take that method; send GET",
-            "this route does not take that method; send POST",
+            "this route does not accept this method; use GET",
+            "this route does not accept this method; use POST",
         )
 
 

@@ -1,4 +1,4 @@
-"""What a chat's turn is about: the last picture of the conversation, whoever's message it is in."""
+"""The subject of a chat's turn: the last picture of the conversation, in a message of any role."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
-ASK = {"role": "user", "content": "what colour is it?"}
+QUESTION = {"role": "user", "content": "what colour is it?"}
 
 
 def url(width: int) -> str:
@@ -51,7 +51,7 @@ def chat(shared: Any, *messages: Any, **fields: Any) -> httpx.Response:
     ],
 )
 def test_the_last_picture_is_looked_at_whoever_sent_it(earlier: Any, index: int, role: str, shared: Any) -> None:
-    answer = chat(shared, *earlier, ASK)
+    answer = chat(shared, *earlier, QUESTION)
     assert answer.status_code == 200, answer.text
     assert answer.json()["choices"][0]["message"]["content"].startswith("31x10")
     assert answer.json()["routing"] == {
@@ -59,7 +59,7 @@ def test_the_last_picture_is_looked_at_whoever_sent_it(earlier: Any, index: int,
         "reason": "an image was given",
         "image": {"message": index, "role": role},
     }
-    stream = chat(shared, *earlier, ASK, stream=True).text
+    stream = chat(shared, *earlier, QUESTION, stream=True).text
     assert f'"image": {{"message": {index}, "role": "{role}"}}' in stream
 
 
@@ -69,10 +69,10 @@ def test_its_own_picture_goes_before_all_others(shared: Any) -> None:
     assert answer["routing"]["image"] == {"message": 1, "role": "user"}
 
 
-def test_a_picture_that_was_drawn_is_asked_about(shared: Any) -> None:
-    draw = {"role": "user", "content": "draw a cat"}
-    drawn = chat(shared, draw, seed=3).json()["choices"][0]["message"]
-    answer = chat(shared, draw, drawn, ASK).json()
+def test_a_question_about_a_generated_picture(shared: Any) -> None:
+    turn = {"role": "user", "content": "draw a cat"}
+    generated = chat(shared, turn, seed=3).json()["choices"][0]["message"]
+    answer = chat(shared, turn, generated, QUESTION).json()
     assert answer["choices"][0]["message"]["content"].startswith("64x64")
     assert answer["routing"]["image"] == {"message": 1, "role": "assistant"}
 
@@ -82,7 +82,7 @@ def test_a_damaged_picture_is_named_by_its_place(shared: Any) -> None:
         ({"role": "assistant", "images": [{"image_url": {"url": "data:image/png;base64,AAAA"}}]}, "images.0.image_url"),
         ({"role": "assistant", "content": [{"image_url": "https://example.org/a.png"}]}, "content.0.image_url"),
     ]:
-        error = chat(shared, earlier, ASK).json()["error"]
+        error = chat(shared, earlier, QUESTION).json()["error"]
         assert error["param"] == f"messages.0.{param}"
         assert error["message"].startswith(error["param"])
         # A new picture does not need the old one.
@@ -91,7 +91,7 @@ def test_a_damaged_picture_is_named_by_its_place(shared: Any) -> None:
 
 @pytest.mark.parametrize("content", [5, "x", {"a": 1}, ["x", 5, None, {"image_url": 5}, {"image_url": {"url": 5}}]])
 def test_what_others_said_may_have_any_form(content: Any, shared: Any) -> None:
-    answer = chat(shared, {"role": "assistant", "content": content, "images": content, "tool_calls": content}, ASK)
+    answer = chat(shared, {"role": "assistant", "content": content, "images": content, "tool_calls": content}, QUESTION)
     assert answer.status_code == 200
     assert "image" not in answer.json()["routing"]
 
@@ -105,7 +105,7 @@ def test_messages_that_are_not_read_are_warned_of(shared: Any) -> None:
         {"role": "tool", "tool_call_id": "1", "content": "5"},
         {"role": "function", "name": "f", "content": "5"},
         {"role": "user", "content": [{"type": "text", "text": "what?"}, {"type": "input_audio", "input_audio": {}}]},
-        ASK,
+        QUESTION,
     )
     assert [entry["param"] for entry in answer.json()["warnings"]] == [
         "messages.5.content.1.input_audio",
@@ -129,11 +129,11 @@ def test_a_text_that_speaks_of_a_picture_without_one_is_answered_with_a_warning(
 @pytest.mark.parametrize("text", ["draw this with a blue circle", "make the circle blue", "edit the image"])
 def test_wishes_to_change_a_picture_are_refused_with_that_reason(text: str, shared: Any) -> None:
     before = len(shared.engine.seen)
-    own, drawn = say(text, 20), [{"role": "assistant", "images": [image(20)]}, {"role": "user", "content": text}]
+    own, generated = say(text, 20), [{"role": "assistant", "images": [image(20)]}, {"role": "user", "content": text}]
     picture = url(20)
     refused = [chat(shared, own), chat(shared, own, modalities=["image"])]
     if text != "edit the image":
-        refused.append(chat(shared, *drawn))
+        refused.append(chat(shared, *generated))
     for fields in ({}, {"task": "generate"}):
         refused.append(shared.client.post("/v1/infer", json={"prompt": text, "image": picture, **fields}))
     for response in refused:
@@ -142,7 +142,7 @@ def test_wishes_to_change_a_picture_are_refused_with_that_reason(text: str, shar
         assert error["param"] in ("messages", "prompt")
         assert "change of the image" in error["message"] and "describe the whole picture" in error["message"]
     assert len(shared.engine.seen) == before
-    # Whoever insists on words gets them, from the picture.
+    # With modalities ["text"] the answer is text, from the picture.
     answer = chat(shared, own, modalities=["text"]).json()
     assert answer["routing"] == {
         "task": "vqa",

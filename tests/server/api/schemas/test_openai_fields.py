@@ -188,7 +188,7 @@ def test_what_would_change_the_meaning_is_refused_in_words(
 def test_a_size_the_model_lacks_is_refused_in_words(shared: Any) -> None:
     error = post(shared, IMAGES, size="1024x1024").json()["error"]
     assert error["param"] == "size"
-    assert "not supported by this model; it draws 64x64, 96x64" in error["message"]
+    assert "not supported by this model; use one of 64x64, 96x64" in error["message"]
 
 
 def test_hints_in_parts_and_options_are_named_with_their_place(shared: Any) -> None:
@@ -241,12 +241,12 @@ def test_names_of_a_clients_making_fit_a_header(shared: Any) -> None:
     warnings = response.json()["warnings"]
     assert len(warnings) == 17
     # Three of the names are the same once they are cleaned.
-    assert warnings[-1] == {"param": None, "message": f"{len(names) - 2 + 50 - 16} more like these"}
+    assert warnings[-1] == {"param": None, "message": f"{len(names) - 2 + 50 - 16} more fields were ignored"}
 
 
 def test_ten_thousand_unknown_fields_are_no_work(shared: Any) -> None:
     response = post(shared, CHAT, **{f"num_inference_step_{index}": 1 for index in range(9_900)})
-    assert response.json()["warnings"][-1]["message"] == f"{9_900 - 16} more like these"
+    assert response.json()["warnings"][-1]["message"] == f"{9_900 - 16} more fields were ignored"
 
 
 def test_a_long_conversation(shared: Any) -> None:
@@ -257,7 +257,7 @@ def test_a_long_conversation(shared: Any) -> None:
     assert (error["param"], error["code"]) == ("messages", "invalid_value")
 
 
-def test_the_likeliest_name_is_told(shared: Any) -> None:
+def test_the_likeliest_name_is_suggested(shared: Any) -> None:
     warnings = {
         entry["param"]: entry["message"] for entry in post(shared, IMAGES, steps=3, cfg=1, qwz=1).json()["warnings"]
     }
@@ -302,7 +302,7 @@ def test_numbers_as_other_languages_write_them(shared: Any) -> None:
             assert (error["param"], error["code"]) == ("seed", "invalid_value")
 
 
-def test_a_length_beyond_the_models_room_is_cut_with_a_warning(shared: Any) -> None:
+def test_a_length_beyond_the_models_limit_is_reduced_with_a_warning(shared: Any) -> None:
     for route, name in LENGTHS:
         assert warned(post(shared, route, **{name: 100_000})) == [name]
         assert warned(post(shared, route, **{name: 4096})) == []
@@ -343,7 +343,7 @@ def test_a_length_that_cannot_be_ready_in_time_is_cut_with_a_warning(toy: Any, s
                 assert answer.status_code == 200
                 assert finish(answer) == "length"
                 (warning,) = answer.json()["warnings"]
-                words = "cut to 1, which can be ready in time: a request may take 0.015 s"
+                words = "reduced to 1, which can be ready in time: a request may take 0.015 s"
                 assert warning == {"param": name, "message": words}
             assert warned(post(live, route, **{name: 1})) == []
             streamed = post(live, route, stream=True, **{name: 4096})
@@ -362,11 +362,11 @@ def test_a_length_that_cannot_be_ready_before_the_deadline_is_cut(toy: Any, serv
             answer = post(live, route, timeout_s=30.0, **{name: 4096})
             assert finish(answer) == "stop"
             (warning,) = answer.json()["warnings"]
-            words = "cut to 54, which can be ready in time: it has 27 s of timeout_s"
+            words = "reduced to 54, which can be ready in time: it has 27 s of timeout_s"
             assert warning == {"param": name, "message": words}
         prompts = ["a", "b"]  # one after the other, in a stream
         answer = post(live, COMPLETIONS, prompt=prompts, stream=True, timeout_s=30.0, max_tokens=4096)
-        assert "cut to 27, which can be ready in time: it has 13.5 s of timeout_s" in answer.text
+        assert "reduced to 27, which can be ready in time: it has 13.5 s of timeout_s" in answer.text
 
 
 def finish(response: httpx.Response) -> str:
@@ -378,7 +378,7 @@ def finish(response: httpx.Response) -> str:
 
 
 @pytest.mark.parametrize("given", [-1, -1.0])
-def test_a_length_of_minus_one_is_all_there_is_room_for(given: float) -> None:
+def test_a_length_of_minus_one_is_the_maximum(given: float) -> None:
     turn: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "what is a circle?"}]}
     for name in ("max_tokens", "max_completion_tokens"):
         assert ChatBody.model_validate({**turn, name: given}).as_vqa().max_new_tokens == MAX_NEW_TOKENS

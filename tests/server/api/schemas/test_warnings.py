@@ -36,5 +36,5 @@ def test_names_are_cleaned_and_bounded() -> None:
     for index in range(100):
         warnings.add(f"field_{index}", "m")
     assert len(warnings.as_json()) == MAX_WARNINGS + 1
-    assert warnings.as_json()[-1] == {"param": None, "message": f"{101 - MAX_WARNINGS} more like these"}
+    assert warnings.as_json()[-1] == {"param": None, "message": f"{101 - MAX_WARNINGS} more fields were ignored"}
     assert len(warnings.headers()[HEADER].split(", ")) == MAX_WARNINGS
