@@ -25,6 +25,7 @@ from flashu_core.streams import open_standard_streams
 from server import __version__
 from server.api.chat import chat_routes
 from server.api.completions import completion_routes
+from server.api.docs import docs_routes
 from server.api.edits import edit_routes
 from server.api.files import file_routes
 from server.api.native import native_routes
@@ -94,12 +95,11 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
             await images.stop()
             await worker.stop()
 
-    # No documentation pages: they load scripts from elsewhere. The document itself is at /openapi.json.
     app = FastAPI(
         title="FlashU Server",
         version=__version__,
         lifespan=lifespan,
-        docs_url=None,
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere; server.api.docs does not
         redoc_url=None,
         redirect_slashes=False,
         servers=[{"url": settings.root_path}] if settings.root_path else None,
@@ -126,6 +126,7 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
         file_routes(services),
         probe_routes(services),
         playground_routes(),
+        docs_routes(),
     )
     for router in routers:
         app.include_router(router)

@@ -70,14 +70,14 @@ def opened(chromium: BrowserType, tmp_path: Path) -> Iterator[Callable[..., tupl
     seen: list[Seen] = []
     (page,) = context.pages
 
-    def open_page(live: Any, *, ready: bool = True) -> tuple[Page, Seen]:
+    def open_page(live: Any, *, ready: bool = True, path: str = "") -> tuple[Page, Seen]:
         seen.append(Seen(f"http://127.0.0.1:{live.port}/"))
         seen[-1].listen(page)
         page.add_init_script(
             "window.violations = [];"
             "addEventListener('securitypolicyviolation', (event) => violations.push(event.violatedDirective));"
         )
-        page.goto(seen[-1].origin)
+        page.goto(seen[-1].origin + path)
         if ready:
             expect(page.locator("#model[data-state=ready]")).to_be_visible()
         return page, seen[-1]
