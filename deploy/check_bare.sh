@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# README's two commands where there is nothing but Python, make and git: `make test` and `make serve` up to a picture, each
-# in a clone of its own inside a bare Debian. Needs root, debootstrap and the package registries; takes about a quarter of an
-# hour on two cores. It tries what is committed. What this machine's pip is told (PIP_*, its configuration, local folders and
-# certificates that these name) holds inside as well.
+# Runs README's two commands in a bare Debian with only Python, make and git: `make test`, and `make serve` up to an image,
+# each in its own clone of what is committed. Needs root, debootstrap and the package registries; takes about a quarter of an
+# hour on two cores. This machine's pip settings (PIP_*, its configuration, local folders and certificates that these name)
+# apply in it as well.
 set -euo pipefail
 
 usage() {
     cat <<'END'
 usage: deploy/check_bare.sh [--root FOLDER] [--mirror URL] [COMMAND]
 
-  --root FOLDER  where the bare Debian is, or is made; by default a temporary folder that goes when all is done
+  --root FOLDER  of the bare Debian, made if it is not there; by default a temporary folder, removed at the end
   --mirror URL   of Debian's packages                                    (default: debootstrap's own)
-  COMMAND        run in a fresh clone inside in place of README's two commands
+  COMMAND        run in a fresh clone instead of README's two commands
 END
 }
 
@@ -20,7 +20,7 @@ while [ $# -gt 0 ]; do
     case $1 in
         --help) usage; exit 0 ;;
         --root | --mirror) [ $# -ge 2 ] || { echo "$1 needs a value" >&2; exit 2; } ;;
-        --*) echo "$1 is no option" >&2; usage >&2; exit 2 ;;
+        --*) echo "$1 is not an option" >&2; usage >&2; exit 2 ;;
         *) command=$*; break ;;
     esac
     case $1 in
@@ -41,8 +41,8 @@ if [ ! -e "$root/usr/bin/git" ]; then
 fi
 
 # Files and folders that pip's configuration names, and the configuration itself.
-told=$(python3 -m pip config list; env | grep '^PIP_' || true)
-paths=$(grep --only-matching --extended-regexp "(^|[='\" ]|file://|\\\\n)/[^'\" \\\\]+" <<< "$told" |
+named=$(python3 -m pip config list; env | grep '^PIP_' || true)
+paths=$(grep --only-matching --extended-regexp "(^|[='\" ]|file://|\\\\n)/[^'\" \\\\]+" <<< "$named" |
     sed --regexp-extended "s#^([='\" ]|file://|\\\\n)##" | sort --unique || true)
 mounts=()
 for path in /etc/pip.conf /etc/xdg/pip $paths; do
@@ -51,7 +51,7 @@ for path in /etc/pip.conf /etc/xdg/pip $paths; do
     [ ! -e "$path" ] || mounts+=("$path")
 done
 
-# What runs inside. The second clone of README's two commands installs again: nothing is to hang on an order.
+# Runs in the chroot. Each of README's commands installs in its own clone, so that neither depends on the other.
 cat > "$work/inside" <<'END'
 set -eu
 clone() {
@@ -71,7 +71,7 @@ clone test
 make test
 END
 
-# In a space of mounts of its own, so that none is left behind, whatever happens.
+# In its own mount namespace, so that no mount is left behind.
 export root project work command
 unshare --mount --propagation private bash -euo pipefail -s -- "${mounts[@]}" <<'END'
 mount --bind --options ro "$project" "$root/mnt"

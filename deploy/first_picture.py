@@ -1,6 +1,6 @@
-"""README's first command, as a newcomer runs it: `make serve`, and a picture over HTTP. Needs Python alone, no package.
+"""Runs README's first command, `make serve`, and generates an image over HTTP. Needs only Python's standard library.
 
-Run in a clone as `python3 deploy/first_picture.py [--port N] [--minutes N]`; it fails unless a PNG comes.
+Run in a clone as `python3 deploy/first_picture.py [--port N] [--minutes N]`; fails unless the response is a PNG.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def picture(base_url: str, server: subprocess.Popen[bytes], seconds: float) -> bytes:
-    """Waits until the server is ready, installed and loaded, and asks it for a picture.
+    """Waits until the server is installed, loaded and ready, and generates an image.
 
     Raises:
-        RuntimeError: it ended, or is not ready in time.
+        RuntimeError: it exited, or is not ready in time.
     """
     ends = time.monotonic() + seconds
     while True:
         if server.poll() is not None:
-            raise RuntimeError(f"make serve ended with status {server.returncode}")
+            raise RuntimeError(f"make serve exited with status {server.returncode}")
         if time.monotonic() > ends:
             raise RuntimeError(f"the server is not ready after {seconds:g} s")
         try:
@@ -62,11 +62,11 @@ def main() -> int:
         return 1
     finally:
         if server.poll() is None:
-            # To make alone, which passes it on: a second signal would end the server by force.
+            # Only to make, which forwards it: a second signal would kill the server.
             server.terminate()
         server.wait()
     if not content.startswith(_PNG):
-        print(f"first_picture: no PNG came, but {content[:100]!r}", file=sys.stderr)
+        print(f"first_picture: the response is not a PNG: {content[:100]!r}", file=sys.stderr)
         return 1
     print(f"make serve: a picture of {len(content)} bytes after {time.monotonic() - begun:.0f} s")
     return 0

@@ -1,5 +1,5 @@
-"""Exits with 0 when the server of this container takes requests, with 1 otherwise. It knows the readiness route and
-where `FLASHU_HOST` and `FLASHU_PORT` put it; it needs nothing but the standard library, and no curl."""
+"""Exits with 0 if this container's server is ready (`/readyz` at `FLASHU_HOST` and `FLASHU_PORT`), with 1 otherwise.
+Needs only the standard library, no curl."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import http.client
 import os
 import sys
 
-TIMEOUT_S = 4.0  # below the container engine's own, so that the reason is told
+TIMEOUT_S = 4.0  # below the container engine's own, so that the reason is printed
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - addresses to look up, not to bind
 
 
@@ -19,9 +19,9 @@ def main() -> int:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException, ValueError) as error:
-        print(f"no answer from {host} port {port}: {type(error).__name__}", file=sys.stderr)
+        print(f"no response from {host} port {port}: {type(error).__name__}", file=sys.stderr)
         return 1
-    print(f"/readyz answered {status}")
+    print(f"/readyz responded with {status}")
     return 0 if status == http.client.OK else 1
 
 

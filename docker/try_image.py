@@ -1,8 +1,8 @@
-"""Starts an unpacked image as a container engine would, asks it for a picture, and stops it. It knows how to make the
-first process of a namespace, with a read-only root, the image's user and no capabilities, and asks it over HTTP.
+"""Starts an unpacked image as a container engine would, generates an image over HTTP, and stops it. The entrypoint runs
+as process 1 of a namespace, with a read-only root, the image's user and no capabilities.
 
-Run as root: `try_image.py FOLDER CONFIG`, where CONFIG is what `buildah inspect --type image` prints. Prints what it
-saw as a JSON line; the exit status is 0 when all of it was right.
+Run as root: `try_image.py FOLDER CONFIG`, where CONFIG is the output of `buildah inspect --type image`. Prints its
+findings as a JSON line; the exit status is 0 if everything was right.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 READY_WITHIN_S = 300.0
 STOPPED_WITHIN_S = 60.0
 PROMPT = "a large red circle left of a small blue square"
-# The root is mounted on itself to be read-only; /tmp is empty and small; of the devices there are the harmless ones.
+# The root is bind-mounted on itself to be read-only; /tmp is empty and small; only harmless devices exist.
 _MOUNTS = """
 set -eu
 root=$1 cache=$2
@@ -44,7 +44,7 @@ exec chroot "$root" "$@"
 
 
 class Image:
-    """An unpacked image and how it wants to be run."""
+    """An unpacked image and its configuration."""
 
     def __init__(self, root: Path, config: Mapping[str, Any], environment: Mapping[str, str]) -> None:
         self._root = root
@@ -67,23 +67,23 @@ class Image:
 
     def run(self, process: int, command: Sequence[str]) -> int:
         """Runs another command in the namespaces of `process`; its exit status."""
-        inside = ["nsenter", f"--target={process}", "--mount", "--pid", "--root"]
-        return subprocess.run([*inside, *self._enter, *command], stdout=sys.stderr, check=False).returncode
+        enter = ["nsenter", f"--target={process}", "--mount", "--pid", "--root"]
+        return subprocess.run([*enter, *self._enter, *command], stdout=sys.stderr, check=False).returncode
 
     def health_check(self) -> list[str]:
-        """The image's own, as a command."""
+        """The image's health check as a command."""
         kind, *command = self.config["Healthcheck"]["Test"]
         return list(command) if kind == "CMD" else ["sh", "-c", *command]
 
 
 def first_process(unshare: subprocess.Popen[bytes]) -> int | None:
-    """The process that is number 1 inside, as it is called out here; None before there is one."""
+    """The host's pid of the namespace's process 1; None before there is one."""
     children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().split()
     return int(children[0]) if children else None
 
 
 def picture(port: int) -> bytes:
-    """Draws one over HTTP."""
+    """Generates an image over HTTP."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/v1/generate",
         data=json.dumps({"prompt": PROMPT, "seed": 1, "response_format": "binary"}).encode(),
@@ -94,39 +94,39 @@ def picture(port: int) -> bytes:
 
 
 def status_of(pid: int) -> dict[str, str]:
-    """What the kernel tells of a process."""
+    """A process's fields in /proc/PID/status."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return dict(line.split(":", 1) for line in lines)
 
 
 def namespace_pids(pid: int) -> list[int]:
-    """A process's numbers, from out here to its own namespace."""
+    """A process's pids, from the host's to that in its own namespace."""
     return [int(number) for number in status_of(pid)["NSpid"].split()]
 
 
 def capabilities(pid: int) -> int:
-    """The set of capabilities that a process, or what it starts, can ever have, as a bit mask."""
+    """Bit mask of the capabilities that a process or its children can ever have."""
     values = status_of(pid)
     return int(values["CapBnd"], 16) | int(values["CapPrm"], 16)
 
 
 def writable(pid: int) -> list[str]:
-    """Where a process finds file systems that are not read-only, /proc and /dev left out."""
+    """Mount points of file systems that a process can write to, without /proc and /dev."""
     mounts = (line.split() for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines())
     found = {fields[4] for fields in mounts if "ro" not in fields[5].split(",")}
     return sorted(point for point in found if not point.startswith(("/proc", "/dev")))
 
 
 def try_image(root: Path, config: Mapping[str, Any]) -> dict[str, object]:
-    """Starts, asks and stops.
+    """Starts the image, generates an image and stops it.
 
     Raises:
-        RuntimeError: it did not do what it should.
+        RuntimeError: it did not behave as expected.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
-    # The network is this machine's, so the server must not listen on all of it as it does in a container of its own.
+    # The network is the host's, so the server must not listen on every address as it does in a container.
     image = Image(root, config, {"FLASHU_HOST": "127.0.0.1", "FLASHU_PORT": str(port)})
     with tempfile.TemporaryDirectory() as cache:
         began = time.monotonic()
@@ -134,12 +134,12 @@ def try_image(root: Path, config: Mapping[str, Any]) -> dict[str, object]:
         try:
             while (process := first_process(server)) is None or image.run(process, image.health_check()) != 0:
                 if server.poll() is not None or time.monotonic() - began > READY_WITHIN_S:
-                    raise RuntimeError(f"the container is not ready after {READY_WITHIN_S} s, or ended")
+                    raise RuntimeError(f"the container is not ready after {READY_WITHIN_S} s, or exited")
                 time.sleep(0.5)
             ready_s = time.monotonic() - began
-            drawn = picture(port)
-            if not drawn.startswith(b"\x89PNG"):
-                raise RuntimeError(f"/v1/generate gave {drawn[:16]!r}, which is no PNG")
+            png = picture(port)
+            if not png.startswith(b"\x89PNG"):
+                raise RuntimeError(f"/v1/generate responded with {png[:16]!r}, which is not a PNG")
             seen = {
                 "first": namespace_pids(process)[-1] == 1,
                 "command": Path(f"/proc/{process}/cmdline").read_text().split("\0")[:-1],
@@ -156,8 +156,8 @@ def try_image(root: Path, config: Mapping[str, Any]) -> dict[str, object]:
             server.kill()
             server.wait()
     if status != 0:
-        raise RuntimeError(f"after SIGTERM the container ended with {status}, not 0")
-    return {"ready_s": round(ready_s, 1), "picture_bytes": len(drawn), "stopped_s": round(stopped_s, 1), **seen}
+        raise RuntimeError(f"after SIGTERM the container exited with {status}, not 0")
+    return {"ready_s": round(ready_s, 1), "picture_bytes": len(png), "stopped_s": round(stopped_s, 1), **seen}
 
 
 def main() -> int:

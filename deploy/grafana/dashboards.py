@@ -1,5 +1,4 @@
-"""The dashboards' files, made of their rows: `python -m deploy.grafana.dashboards [--check]`. It knows where they lie,
-not what they show."""
+"""Writes the dashboards' JSON files: `python -m deploy.grafana.dashboards [--check]`."""
 
 from __future__ import annotations
 
@@ -15,26 +14,26 @@ FOLDER = Path(__file__).with_name("dashboards")
 
 
 def files() -> dict[str, dict[str, Any]]:
-    """Every dashboard by the name of its file."""
+    """Every dashboard by its file name."""
     return {
         "flashu-server.json": dashboard(
             uid="flashu-server",
             title="FlashU Server",
-            about="A server of native unified models: traffic, latency, where time goes, what acceleration does.",
+            about="Traffic, latency, time per component, acceleration, scheduler and processes of FlashU Server.",
             rows=ROWS,
         )
     }
 
 
 def text_of(found: dict[str, Any]) -> str:
-    """A dashboard as it stands in its file."""
+    """A dashboard as its file's content."""
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
 
 def main() -> None:
-    """Writes the files, or with `--check` ends with status 1 where one is not as it would be written."""
+    """Writes the files; with `--check` only exits with 1 if one is stale."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say which files are not up to date")
+    parser.add_argument("--check", action="store_true", help="only report stale files")
     check = parser.parse_args().check
     stale = []
     for name, content in files().items():

@@ -1,5 +1,4 @@
-"""Panels, rows and dashboards as values, and the JSON that Grafana reads of them. It knows Grafana's shapes and the
-selectors that all queries share, nothing of what is shown."""
+"""Panels, rows and dashboards as values, Grafana's JSON of them, and the selectors that all queries share."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from typing import Any, Literal
 
 WIDTH = 24  # columns of Grafana's grid
 _HEIGHT = 8
-_RUNBOOKS = "docs/runbooks.md"  # an operator puts the address where they are served
+_RUNBOOKS = "docs/runbooks.md"  # an operator enters the URL where they are served
 _SELECTOR = 'job=~"$job", instance=~"$instance"'
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 Unit = Literal["reqps", "s", "bytes", "percentunit", "ops", "none"]
@@ -17,7 +16,7 @@ Unit = Literal["reqps", "s", "bytes", "percentunit", "ops", "none"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """One expression, with Grafana's variables in it, and what its lines are called."""
+    """A PromQL expression with Grafana's variables, and the legend of its lines."""
 
     expr: str
     legend: str
@@ -28,10 +27,10 @@ class Panel:
     """Lines over time.
 
     Attributes:
-        about: what is seen, and what would be bad; Markdown.
-        stacked: the lines add up to something.
-        limit: from here on it is bad: a red line.
-        alerts: names of the alerts that tell of it; links to their runbooks.
+        about: description in Markdown.
+        stacked: whether lines are stacked.
+        limit: threshold, shown as a red line.
+        alerts: names of related alerts; the panel links to their runbooks.
     """
 
     title: str
@@ -45,7 +44,7 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """Panels side by side. `name` is short, for files; `note` stands above the panels as text."""
+    """Panels side by side. `name` is used in file names; `note` is text above the panels."""
 
     name: str
     title: str
@@ -54,23 +53,23 @@ class Row:
 
     @property
     def columns(self) -> int:
-        """Panels in a line."""
+        """Panels per line."""
         return 3 if len(self.panels) % 3 == 0 else 2
 
 
 def of(metric: str, **labels: str) -> str:
-    """The metric's series of the servers that are chosen; a value with | in it is a choice."""
+    """Selector of a metric's series of the selected servers; a label value with | matches any of its parts."""
     matchers = [f'{name}{"=~" if "|" in value else "="}"{value}"' for name, value in labels.items()]
     return f"{metric}{{{', '.join((*matchers, _SELECTOR))}}}"
 
 
 def rate(metric: str, **labels: str) -> str:
-    """Its increase a second."""
+    """Per-second increase of a counter."""
     return f"rate({of(metric, **labels)}[$__rate_interval])"
 
 
 def quantile(share: float, histogram: str, *, by: str = "", **labels: str) -> str:
-    """A percentile of a histogram, of all servers that are chosen together."""
+    """A quantile of a histogram over all selected servers."""
     kept = f"{by}, le" if by else "le"
     return f"histogram_quantile({share:g}, sum by ({kept}) ({rate(f'{histogram}_bucket', **labels)}))"
 
@@ -81,12 +80,12 @@ def percentiles(histogram: str, **labels: str) -> tuple[Query, ...]:
 
 
 def filled_in(expr: str, *, rate_s: int, job: str = ".+", instance: str = ".+") -> str:
-    """An expression with values for the variables, as Prometheus takes it."""
+    """The expression with values in place of Grafana's variables."""
     return expr.replace("$__rate_interval", f"{rate_s}s").replace("$job", job).replace("$instance", instance)
 
 
 def dashboard(*, uid: str, title: str, about: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """A dashboard as Grafana's JSON."""
+    """Grafana's JSON of a dashboard."""
     panels: list[dict[str, Any]] = []
     top = 0
     for row in rows:

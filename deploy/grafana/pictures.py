@@ -1,8 +1,5 @@
-"""Draws what the dashboard shows, from the same queries, against a running Prometheus:
+"""Plots the dashboard's rows from a running Prometheus, with matplotlib instead of Grafana:
 `python -m deploy.grafana.pictures --prometheus http://localhost:9090 --minutes 60`.
-
-One picture for each row, for pages that no Grafana serves. It knows matplotlib, and of Grafana only the variables in
-the queries.
 """
 
 from __future__ import annotations
@@ -31,7 +28,7 @@ _SCALES = {"percentunit": 100.0, "bytes": 2.0**-20}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """From when to when, in seconds of the epoch, and over how many seconds rates are taken."""
+    """Start and end in seconds since the epoch, and the window of rates in seconds."""
 
     start: float
     end: float
@@ -44,18 +41,18 @@ class Span:
 
     @property
     def times(self) -> list[float]:
-        """The points, in seconds of the epoch."""
+        """The points, in seconds since the epoch."""
         return [self.start + index * self.step for index in range(int((self.end - self.start) / self.step) + 1)]
 
 
-Line = tuple[str, list[float]]  # its name, and a value for each point, NaN where there is none
+Line = tuple[str, list[float]]  # legend, and a value per point, NaN where there is none
 
 
 def lines(client: httpx.Client, panel: Panel, span: Span) -> list[Line]:
-    """What a panel shows, as Grafana would ask for it.
+    """A panel's lines, from the queries that Grafana would send.
 
     Raises:
-        RuntimeError: Prometheus refused a query.
+        RuntimeError: Prometheus rejected a query.
     """
     found: list[Line] = []
     for query in panel.queries:
@@ -63,7 +60,7 @@ def lines(client: httpx.Client, panel: Panel, span: Span) -> list[Line]:
         requested = {"query": expr, "start": f"{span.start}", "end": f"{span.times[-1]}", "step": f"{span.step}"}
         answer: dict[str, Any] = client.post("/api/v1/query_range", data=requested).json()
         if answer["status"] != "success":
-            raise RuntimeError(f"Prometheus refuses {expr}: {answer['error']}")
+            raise RuntimeError(f"Prometheus rejects {expr}: {answer['error']}")
         for series in answer["data"]["result"]:
             values = {round((at - span.start) / span.step): float(value) for at, value in series["values"]}
             found.append(
@@ -72,26 +69,26 @@ def lines(client: httpx.Client, panel: Panel, span: Span) -> list[Line]:
     return sorted(found, key=lambda line: line[0])
 
 
-def draw(client: httpx.Client, span: Span, folder: Path, rows: Sequence[Row] = ROWS) -> list[Path]:
-    """A picture for each row, `dashboard-NAME.png` in the folder."""
+def plot(client: httpx.Client, span: Span, folder: Path, rows: Sequence[Row] = ROWS) -> list[Path]:
+    """Writes `dashboard-NAME.png` for each row."""
     from matplotlib import figure
 
     paths = []
     for row in rows:
         columns = row.columns
         height = -(-len(row.panels) // columns)
-        drawn = figure.Figure(figsize=(4.6 * columns, 2.9 * height + 0.4), dpi=80, layout="constrained")
-        drawn.suptitle(row.title, fontweight="bold")
-        grid = drawn.subplots(height, columns, squeeze=False)
+        sheet = figure.Figure(figsize=(4.6 * columns, 2.9 * height + 0.4), dpi=80, layout="constrained")
+        sheet.suptitle(row.title, fontweight="bold")
+        grid = sheet.subplots(height, columns, squeeze=False)
         for panel, axes in zip(row.panels, grid.flat, strict=True):
-            _draw_panel(axes, panel, lines(client, panel, span), span)
+            _plot_panel(axes, panel, lines(client, panel, span), span)
         path = folder / f"dashboard-{row.name}.png"
-        drawn.savefig(path)
+        sheet.savefig(path)
         paths.append(path)
     return paths
 
 
-def _draw_panel(axes: Axes, panel: Panel, found: Sequence[Line], span: Span) -> None:
+def _plot_panel(axes: Axes, panel: Panel, found: Sequence[Line], span: Span) -> None:
     scale = _SCALES.get(panel.unit, 1.0)
     unit, length = ("minutes", 60) if span.end - span.start > 300 else ("seconds", 1)
     times = [(at - span.start) / length for at in span.times]
@@ -102,14 +99,14 @@ def _draw_panel(axes: Axes, panel: Panel, found: Sequence[Line], span: Span) -> 
         for name, line in found:
             axes.plot(times, [value * scale for value in line], label=name, linewidth=1.2)
     top = max((value * scale for _, line in found for value in line if not math.isnan(value)), default=0.0)
-    # A limit far above everything would press the lines onto the axis.
+    # A threshold far above all values would flatten the lines.
     if panel.limit is not None and panel.limit * scale <= 4 * top:
         axes.axhline(panel.limit * scale, color="red", linestyle="--", linewidth=0.9)
     axes.set_title(panel.title, fontsize=9)
     axes.set_xlabel(unit, fontsize=7)
     axes.set_ylabel(_UNITS.get(panel.unit, ""), fontsize=7)
     axes.set_xlim(0, times[-1])
-    # Room for the legend, above the lines.
+    # Space above the lines for the legend.
     axes.set_ylim(0, 1.35 * axes.get_ylim()[1] if top else 1)
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.25)
@@ -126,17 +123,17 @@ def _named(legend: str, labels: dict[str, str]) -> str:
 
 
 def main() -> None:
-    """Draws the rows of the last minutes."""
+    """Plots the rows over the last minutes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prometheus", default="http://localhost:9090", help="where it listens")
+    parser.add_argument("--prometheus", default="http://localhost:9090", help="its URL")
     parser.add_argument("--minutes", type=float, default=60.0, help="how far back")
-    parser.add_argument("--rate-seconds", type=int, default=60, help="over how long rates are taken")
-    parser.add_argument("--to", type=Path, default=IMAGES, help="folder of the pictures")
+    parser.add_argument("--rate-seconds", type=int, default=60, help="window of rates")
+    parser.add_argument("--to", type=Path, default=IMAGES, help="output folder")
     given = parser.parse_args()
     now = time.time()
     span = Span(start=now - 60 * given.minutes, end=now, rate_s=given.rate_seconds)
     with httpx.Client(base_url=given.prometheus, timeout=30) as client:
-        for path in draw(client, span, given.to):
+        for path in plot(client, span, given.to):
             print(f"{path}: {path.stat().st_size // 1024} KiB")
 
 

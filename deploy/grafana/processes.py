@@ -1,4 +1,4 @@
-"""The dashboard's last row: the server's processes and what they hold. It is data, as `rows`."""
+"""The dashboard's last row: the server's processes, their memory and the accelerator."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ PROCESSES = Row(
     title="Worker and accelerator",
     panels=(
         Panel(
-            title="Reached, with a model",
-            about="1 where the server is scraped and its process has told of a loaded model, 0 where it has not; "
-            "nothing where there is no target.",
+            title="Server up, model loaded",
+            about="1 if the server is scraped and its worker has reported a loaded model, 0 if it has not; no line "
+            "without a target.",
             unit="none",
             queries=[
                 Query(
@@ -23,15 +23,15 @@ PROCESSES = Row(
             alerts=["FlashUTargetDown", "FlashUTargetMissing", "FlashUModelNotLoaded"],
         ),
         Panel(
-            title="Restarts of the worker",
-            about="Processes that replaced one that died, since the server started.",
+            title="Worker restarts",
+            about="Workers started in place of one that died, since the server started.",
             unit="none",
             queries=[Query(expr=of("flashu_worker_restarts_total"), legend="{{instance}}")],
             alerts=["FlashUWorkerRestarted", "FlashUWorkerRestartLoop"],
         ),
         Panel(
-            title="Age of the last progress",
-            about="Seconds since a unit of work ended; 0 while nothing is to be done.",
+            title="Time since last progress",
+            about="Seconds since a unit of work ended; 0 while no request is running or waiting.",
             unit="s",
             queries=[
                 Query(
@@ -44,8 +44,8 @@ PROCESSES = Row(
             alerts=["FlashUNoProgress"],
         ),
         Panel(
-            title="Memory of the accelerator",
-            about="After the last unit: weights, what begun requests hold in caches, and on a GPU what torch has "
+            title="Accelerator memory",
+            about="After the last unit of work: weights, caches of running requests, and on a GPU what torch has "
             "allocated and reserved.",
             unit="bytes",
             queries=[
@@ -54,8 +54,8 @@ PROCESSES = Row(
             alerts=["FlashUMemoryReserved"],
         ),
         Panel(
-            title="Memory that is neither weights nor caches",
-            about="Of what torch has allocated after a unit; only on a GPU. If it grows without end, something leaks.",
+            title="Unexplained memory",
+            about="Allocated by torch beyond weights and caches after a unit of work; GPU only. Steady growth: a leak.",
             unit="bytes",
             queries=[
                 Query(expr=of("instance:flashu_accelerator_memory_unexplained:bytes"), legend="{{instance}}"),
@@ -65,8 +65,8 @@ PROCESSES = Row(
         ),
         Panel(
             title="Servers by version and model",
-            about="How many servers run which version and model: more than one only during a rollout. No model is one "
-            "that is not loaded yet.",
+            about="Number of servers by version and model: more than one line only during a rollout. An empty model is "
+            "not loaded yet.",
             unit="none",
             queries=[
                 Query(expr=f"count by (version, model) ({of('flashu_build_info')})", legend="{{version}} {{model}}")
@@ -74,8 +74,8 @@ PROCESSES = Row(
             stacked=True,
         ),
         Panel(
-            title="Processors of the two processes",
-            about="Processor seconds a second. The front end near 1 is what limits the server, not the model.",
+            title="CPU per process",
+            about="CPU seconds per second. With the front end near 1, the front end limits the server, not the model.",
             unit="none",
             queries=[
                 Query(expr=rate("process_cpu_seconds_total"), legend="{{instance}} front end"),
@@ -83,8 +83,8 @@ PROCESSES = Row(
             ],
         ),
         Panel(
-            title="Memory of the two processes",
-            about="Resident. Request bodies are in the front end's, the model on a CPU in the worker's.",
+            title="Resident memory per process",
+            about="The front end holds request bodies; on a CPU the worker holds the model.",
             unit="bytes",
             queries=[
                 Query(expr=of("process_resident_memory_bytes"), legend="{{instance}} front end"),
@@ -92,22 +92,22 @@ PROCESSES = Row(
             ],
         ),
         Panel(
-            title="Lines that the log lost",
-            about="A second: whoever reads the server's standard error is slower than it writes.",
+            title="Dropped log lines",
+            about="Per second: the reader of the server's standard error is slower than the server writes.",
             unit="ops",
             queries=[
                 Query(expr=f"sum by (instance) ({rate('flashu_log_lines_dropped_total')})", legend="{{instance}}")
             ],
         ),
         Panel(
-            title="Pictures that wait for a process",
-            about="To be decoded or encoded; the processes are too few, or pictures too large.",
+            title="Images waiting",
+            about="For a decoding or encoding process: there are too few of them, or the images are too large.",
             unit="none",
             queries=[Query(expr=f"sum by (kind) ({of('flashu_images_waiting')})", legend="{{kind}}")],
         ),
         Panel(
-            title="Image processes that were replaced",
-            about="A second: killed because a picture took too long, or dead. Somebody sends what is hostile.",
+            title="Image process replacements",
+            about="Per second: killed because an image took too long, or crashed. A sign of hostile images.",
             unit="ops",
             queries=[
                 Query(
@@ -117,8 +117,8 @@ PROCESSES = Row(
             ],
         ),
         Panel(
-            title="Utilisation of the GPUs",
-            about="Share of time with a kernel running, as NVML tells; only with the extra `nvml`.",
+            title="GPU utilisation",
+            about="Share of time with a kernel running, from NVML; only with the extra `nvml`.",
             unit="percentunit",
             queries=[Query(expr=of("flashu_gpu_utilization_ratio"), legend="{{instance}} {{gpu}}")],
         ),

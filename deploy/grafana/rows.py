@@ -1,7 +1,7 @@
-"""What an operator sees: the rows of the dashboard, each the answer to one question. They are data.
+"""The rows of the dashboard, each of which answers one question of an operator.
 
-Ratios and estimates that alerts use too are Prometheus's recorded series (`deploy/prometheus/rules/recording.yml`), so
-that they have one definition.
+Ratios and estimates that alerts use as well are recorded by Prometheus (`deploy/prometheus/rules/recording.yml`), so
+that each has one definition.
 """
 
 from __future__ import annotations
@@ -15,39 +15,38 @@ _TRAFFIC = Row(
     panels=(
         Panel(
             title="Requests by task",
-            about="Answered requests a second. `unrouted` are those that ended before their task was known.",
+            about="Requests per second that got a response. `unrouted` ended before their task was known.",
             unit="reqps",
             queries=[Query(expr=f"sum by (task) ({rate('flashu_requests_total')})", legend="{{task}}")],
             stacked=True,
         ),
         Panel(
             title="Requests by status",
-            about="400 and 429 are clients' doing, 499 are clients that left, 503 refusals, 504 missed deadlines, "
-            "500 faults.",
+            about="400 and 429: client errors; 499: client left; 503: rejected; 504: timed out; 500: server error.",
             unit="reqps",
             queries=[Query(expr=f"sum by (status) ({rate('flashu_requests_total')}) > 0", legend="{{status}}")],
             stacked=True,
             alerts=["FlashURefusals", "FlashUDeadlinesMissed", "FlashUInternalErrors"],
         ),
         Panel(
-            title="Shares refused, too late, failed",
-            about="Of all requests, over five minutes. Refusals and missed deadlines alert above 5 %, faults above 1.",
+            title="Rejected, timed out and failed share",
+            about="Of all requests, over five minutes. Alerts: rejected or timed out above 5 %, failed above 1 %.",
             unit="percentunit",
             queries=[
-                Query(expr=of("instance:flashu_requests_refused:ratio_rate5m"), legend="{{instance}} refused (503)"),
-                Query(expr=of("instance:flashu_requests_too_late:ratio_rate5m"), legend="{{instance}} too late (504)"),
+                Query(expr=of("instance:flashu_requests_refused:ratio_rate5m"), legend="{{instance}} rejected (503)"),
+                Query(expr=of("instance:flashu_requests_too_late:ratio_rate5m"), legend="{{instance}} timed out (504)"),
                 Query(expr=of("instance:flashu_requests_failed:ratio_rate5m"), legend="{{instance}} failed (500)"),
             ],
             limit=0.05,
             alerts=["FlashURefusals", "FlashUDeadlinesMissed", "FlashUInternalErrors"],
         ),
         Panel(
-            title="Tokens and pictures",
-            about="A second, of results: tokens of text read and generated, and pictures drawn.",
+            title="Tokens and images",
+            about="Per second, of completed requests: text tokens read and generated, and images generated.",
             unit="none",
             queries=[
                 Query(expr=f"sum by (kind) ({rate('flashu_tokens_total')})", legend="{{kind}} tokens"),
-                Query(expr=f"sum ({rate('flashu_images_total')})", legend="pictures"),
+                Query(expr=f"sum ({rate('flashu_images_total')})", legend="images"),
             ],
         ),
     ),
@@ -58,24 +57,24 @@ _LATENCY = Row(
     title="Latency and queue",
     panels=(
         Panel(
-            title="A picture, from the headers to the answer",
-            about="Of requests that got what they asked for, streams to their end. Refusals are counted above.",
+            title="Generation latency",
+            about="From the request's headers to the end of the response, streams included; successful requests only.",
             unit="s",
             queries=percentiles("flashu_request_duration_seconds", task="generate"),
             limit=60,
             alerts=["FlashUPicturesSlow"],
         ),
         Panel(
-            title="An answer, from the headers to the answer",
-            about="As beside it, for questions.",
+            title="Understanding latency",
+            about="The same for understanding requests.",
             unit="s",
             queries=percentiles("flashu_request_duration_seconds", task="vqa"),
             limit=10,
             alerts=["FlashUAnswersSlow"],
         ),
         Panel(
-            title="Time in the queue",
-            about="Until the first unit of work, of requests that came to a result. 95 % by task.",
+            title="Queue time",
+            about="Until the first unit of work, of requests that completed; median and 95th percentile by task.",
             unit="s",
             queries=[
                 Query(expr=quantile(0.5, "flashu_queue_time_seconds", by="task"), legend="{{task}} p50"),
@@ -85,22 +84,22 @@ _LATENCY = Row(
             alerts=["FlashUQueueWaitLong"],
         ),
         Panel(
-            title="First token",
-            about="From the engine's queue to an answer's first token.",
+            title="Time to first token",
+            about="From entering the engine's queue to the first token of an answer.",
             unit="s",
             queries=percentiles("flashu_time_to_first_token_seconds"),
             alerts=["FlashUAnswersSlow"],
         ),
         Panel(
-            title="Between tokens",
-            about="The mean of each answer; other units of work come between its tokens.",
+            title="Time between tokens",
+            about="Mean of each answer; other units of work run between its tokens.",
             unit="s",
             queries=percentiles("flashu_inter_token_seconds"),
             alerts=["FlashUAnswersSlow"],
         ),
         Panel(
-            title="One evaluation of a batch",
-            about="A unit of drawing as the device ran it. If this grows and batches do not, the device is slower.",
+            title="Denoising step of a batch",
+            about="Duration of one step on the device. If it grows and the batch size does not, the device is slower.",
             unit="s",
             queries=percentiles("flashu_evaluation_seconds"),
             alerts=["FlashUPicturesSlow"],
@@ -110,7 +109,7 @@ _LATENCY = Row(
 
 
 def _per_request(task: str, component: str, by: str) -> str:
-    """Mean seconds that a request of the task spent, by a label; `component` is one that every such request has."""
+    """Mean seconds per request of the task, by a label; every such request has the component `component`."""
     spent = rate("flashu_component_seconds_sum", task=task)
     finished = rate("flashu_component_seconds_count", task=task, component=component)
     if by == "policy":
@@ -123,28 +122,28 @@ _COMPONENTS = Row(
     title="Where the time goes",
     panels=(
         Panel(
-            title="A drawing, by component",
-            about="Mean seconds of device time in each part; what a batch takes counts for each of its requests.",
+            title="Generation by component",
+            about="Mean device seconds per request; the time of a batch counts for each of its requests.",
             unit="s",
             queries=[Query(expr=_per_request("generate", "backbone", "component"), legend="{{component}}")],
             stacked=True,
         ),
         Panel(
-            title="An answer, by component",
-            about="As beside it. Decoding grows with the length of answers, `prefill` with pictures and questions.",
+            title="Understanding by component",
+            about="The same for understanding. `decode` grows with the answer, `prefill` with image and question.",
             unit="s",
             queries=[Query(expr=_per_request("vqa", "prefill", "component"), legend="{{component}}")],
             stacked=True,
         ),
         Panel(
-            title="A drawing, by policy",
-            about="All components together: what a policy really buys under today's load.",
+            title="Generation by policy",
+            about="All components together: what a policy saves under the current load.",
             unit="s",
             queries=[Query(expr=_per_request("generate", "backbone", "policy"), legend="{{policy}}")],
             alerts=["FlashUAccelerationLost"],
         ),
         Panel(
-            title="An answer, by policy",
+            title="Understanding by policy",
             about="All components together.",
             unit="s",
             queries=[Query(expr=_per_request("vqa", "prefill", "policy"), legend="{{policy}}")],
@@ -156,13 +155,13 @@ _ACCELERATION = Row(
     name="acceleration",
     title="Acceleration",
     note="**Seconds saved are an estimate**: backbone passes that were not needed, times the mean seconds of those "
-    "that ran (full and pruned ones mixed), per drawing, over ten minutes. What shorter time grids, pruned neurons, "
-    "layers left out and the head's cache save is not in it, and drawings under `exact` bring it towards 0. The full "
-    "measure is to compare policies, in *Where the time goes*.",
+    "that ran (full and pruned), per generation request, over ten minutes. It does not include what fewer denoising "
+    "steps, pruned neurons, skipped layers and the head cache save, and requests under `exact` bring it towards 0. For "
+    "the whole effect compare policies, in *Where the time goes*.",
     panels=(
         Panel(
             title="Backbone passes by kind",
-            about="Evaluations a second: `full`, `pruned` neurons, `not_needed` because nothing reads the result.",
+            about="Denoising steps per second: `full`, `pruned` neurons, or `not_needed` because the head is reused.",
             unit="ops",
             queries=[Query(expr=f"sum by (kind) ({rate('flashu_backbone_passes_total')})", legend="{{kind}}")],
             stacked=True,
@@ -170,15 +169,15 @@ _ACCELERATION = Row(
         ),
         Panel(
             title="Head passes by kind",
-            about="Evaluations a second whose head was `computed`, or `reused` from an earlier one.",
+            about="Denoising steps per second whose head was `computed`, or `reused` from an earlier step.",
             unit="ops",
             queries=[Query(expr=f"sum by (kind) ({rate('flashu_head_passes_total')})", legend="{{kind}}")],
             stacked=True,
             alerts=["FlashUAccelerationLost"],
         ),
         Panel(
-            title="Shares not needed and reused",
-            about="Of all evaluations, over ten minutes. At 0 while flashu draws, acceleration is lost.",
+            title="Backbone not needed, head reused",
+            about="Share of denoising steps, over ten minutes. 0 under `flashu` means that acceleration is lost.",
             unit="percentunit",
             queries=[
                 Query(
@@ -190,14 +189,14 @@ _ACCELERATION = Row(
             alerts=["FlashUAccelerationLost"],
         ),
         Panel(
-            title="Layers left out",
-            about="Per backbone pass that ran while drawing, and per answer.",
+            title="Layers skipped",
+            about="Per backbone pass of generation, and per answer.",
             unit="none",
             queries=[
                 Query(
                     expr=f"sum ({rate('flashu_layers_skipped_total', task='generate')})"
                     f" / (sum ({rate('flashu_backbone_passes_total', kind='full|pruned')}) > 0)",
-                    legend="per drawing pass",
+                    legend="per generation pass",
                 ),
                 Query(
                     expr=f"sum ({rate('flashu_layers_skipped_total', task='vqa')})"
@@ -207,22 +206,22 @@ _ACCELERATION = Row(
             ],
         ),
         Panel(
-            title="Visual tokens of questions",
-            about="Image tokens a second that all layers saw, and those that left behind a shallow one.",
+            title="Visual tokens",
+            about="Image tokens of understanding per second: kept through all layers, and pruned after a shallow one.",
             unit="ops",
             queries=[Query(expr=f"sum by (kind) ({rate('flashu_visual_tokens_total')})", legend="{{kind}}")],
             stacked=True,
         ),
         Panel(
-            title="Estimated seconds saved per drawing",
-            about="An estimate; the text above says of what. Beside it the device time that a drawing took.",
+            title="Estimated seconds saved per image",
+            about="An estimate, explained above, beside the device time per generation request.",
             unit="s",
             queries=[
                 Query(expr=of("instance:flashu_saved_seconds_per_drawing:rate10m"), legend="{{instance}} saved"),
                 Query(
                     expr=f"sum ({rate('flashu_component_seconds_sum', task='generate')}) / (sum ("
                     f"{rate('flashu_component_seconds_count', task='generate', component='backbone')}) > 0)",
-                    legend="taken",
+                    legend="spent",
                 ),
             ],
             alerts=["FlashUAccelerationLost"],
@@ -235,8 +234,8 @@ _SCHEDULER = Row(
     title="Scheduler",
     panels=(
         Panel(
-            title="Size of batches",
-            about="Pictures or answers in a unit of work: the mean, and the 95th percentile.",
+            title="Batch size",
+            about="Images or answers in a unit of work: mean and 95th percentile.",
             unit="none",
             queries=[
                 Query(
@@ -248,8 +247,8 @@ _SCHEDULER = Row(
             ],
         ),
         Panel(
-            title="Requests inside",
-            about="Those that the engine works on, and those that it has not come to.",
+            title="Running and waiting requests",
+            about="Requests that the engine has started, and requests that it has not.",
             unit="none",
             queries=[
                 Query(expr=f"sum ({of('flashu_requests_running')})", legend="running"),
@@ -260,8 +259,8 @@ _SCHEDULER = Row(
         ),
         Panel(
             title="Predicted wait",
-            about="What a small request that comes now would wait, by task; and what begun requests really waited, for "
-            "each second that was predicted of them.",
+            about="Predicted wait of a small new request, by task; ratio of observed to predicted wait of "
+            "requests that started.",
             unit="s",
             queries=[
                 Query(expr=f"max by (task) ({of('flashu_predicted_wait_seconds')})", legend="{{task}}"),
@@ -276,27 +275,27 @@ _SCHEDULER = Row(
         ),
         Panel(
             title="Backlog",
-            about="Predicted seconds of work until all that was accepted is done.",
+            about="Predicted seconds of work until all accepted requests are done.",
             unit="s",
             queries=[Query(expr=of("flashu_backlog_seconds"), legend="{{instance}}")],
         ),
         Panel(
-            title="Admission, by task",
-            about="Requests a second that were accepted, and that were refused by reason: their wait, their wait if "
-            "answers take their full length, the number that waits, their own price.",
+            title="Admission by task",
+            about="Requests per second, accepted, or rejected by reason: predicted wait, predicted wait if answers "
+            "take their full length, queue length, cost of the request itself.",
             unit="reqps",
             queries=[
                 Query(expr=f"sum by (task) ({rate('flashu_admission_accepted_total')})", legend="{{task}} accepted"),
                 Query(
                     expr=f"sum by (task, reason) ({rate('flashu_admission_refused_total')}) > 0",
-                    legend="{{task}} refused: {{reason}}",
+                    legend="{{task}} rejected: {{reason}}",
                 ),
             ],
         ),
         Panel(
-            title="Refused or dropped, by reason",
-            about="A second. States of the server (`loading`, ...) are work that it refused in them; connections that "
-            "were cut off are counted too.",
+            title="Rejected or dropped by reason",
+            about="Per second. States of the server (`loading`, ...) count requests rejected in that state; closed "
+            "connections count too.",
             unit="reqps",
             queries=[Query(expr=f"sum by (reason) ({rate('flashu_rejected_total')}) > 0", legend="{{reason}}")],
             stacked=True,
@@ -304,17 +303,17 @@ _SCHEDULER = Row(
         ),
         Panel(
             title="Units of work",
-            about="A second, by task. None while requests are inside means that nothing moves.",
+            about="Per second, by task. 0 while requests are running or waiting: the engine makes no progress.",
             unit="ops",
             queries=[Query(expr=f"sum by (task) ({rate('flashu_batch_size_count')})", legend="{{task}}")],
             alerts=["FlashUNoProgress"],
         ),
         Panel(
-            title="Evaluations saved by cancelling",
-            about="A second, not run because nobody wanted their picture any more.",
+            title="Denoising steps saved by cancellation",
+            about="Per second, not run because their request was cancelled.",
             unit="ops",
             queries=[
-                Query(expr=f"sum ({rate('flashu_evaluations_saved_by_cancel_total')})", legend="evaluations"),
+                Query(expr=f"sum ({rate('flashu_evaluations_saved_by_cancel_total')})", legend="steps"),
             ],
         ),
     ),

@@ -1,6 +1,6 @@
-"""FlashU Server on Ray Serve: each replica is the whole server with an engine of its own, and Serve spreads requests
-over replicas and starts more of them where they have much to do. It knows Ray; routes, admission and engine are the
-server's, unchanged, and a replica refuses what would wait too long as a single server does.
+"""FlashU Server on Ray Serve: each replica is a whole server with its own engine. Serve distributes requests over
+replicas and scales them with load. Routes, admission and engine are the server's, unchanged; each replica rejects
+requests that would wait too long, as a single server does.
 
     serve run deploy/ray/serve.yaml
 """
@@ -30,16 +30,16 @@ _GATHER_S = 5.0
 
 
 class Options(BaseModel):
-    """Arguments of the application, as they stand under `args` in a Serve config.
+    """Arguments of the application, under `args` in a Serve config.
 
     Attributes:
-        settings: of each replica's server, by the names of `server.settings.Settings`; variables `FLASHU_*` of the
-            cluster's nodes count as well.
-        gpus: of one replica; 0 runs on the CPU.
-        cpus: of one replica.
-        least, most: replicas.
-        target_requests: in flight at each replica before another one is started, on average.
-        grace_s: seconds that a replica which is no longer needed gets to end its requests.
+        settings: of each replica's server, by the names of `server.settings.Settings`; `FLASHU_*` variables of the
+            cluster's nodes apply as well.
+        gpus: per replica; 0 runs on the CPU.
+        cpus: per replica.
+        minimum, maximum: number of replicas.
+        target_requests: average number of requests in flight per replica above which another one is started.
+        grace_s: seconds that a replica gets to finish its requests when it is stopped.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -56,7 +56,7 @@ class Options(BaseModel):
 
 
 def application(options: Options) -> serve.Application:
-    """What `serve run` and `serve deploy` build.
+    """The application that `serve run` and `serve deploy` build.
 
     Raises:
         pydantic.ValidationError: a setting or an option is unknown or out of range.
@@ -78,7 +78,7 @@ def application(options: Options) -> serve.Application:
             "upscale_delay_s": options.upscale_delay_s,
             "downscale_delay_s": options.downscale_delay_s,
         },
-        # Admission is the server's: it knows what requests cost. Serve's own bound only has to lie beyond it.
+        # The server's admission, which knows what requests cost, limits them. Serve's own limit only has to be higher.
         max_ongoing_requests=settings.max_queue + 4 * settings.max_batch,
         health_check_period_s=2.0,
         graceful_shutdown_timeout_s=options.grace_s,
@@ -88,13 +88,13 @@ def application(options: Options) -> serve.Application:
 
 
 class Replica:
-    """One server with its engine; Serve calls these methods, and the app for requests."""
+    """One server with its engine. Serve calls these methods, and `app` for requests."""
 
     app: WholeMetrics  # set by Serve, which wraps this class
 
     async def check_health(self) -> None:
-        """Waits until the engine is warm, so that no request is sent here before; then fails once it cannot be kept
-        alive, so that Serve replaces the whole replica.
+        """Waits until the engine is warm, so that no request is routed here earlier; later fails if the engine cannot
+        be kept alive, so that Serve replaces the replica.
 
         Raises:
             RuntimeError
@@ -105,13 +105,13 @@ class Replica:
             raise RuntimeError("the engine's process does not stay alive; its log has the reason")
 
     async def exposition(self) -> tuple[str, str]:
-        """This replica's name and its metrics as text."""
+        """This replica's id and its metrics as text."""
         return serve.get_replica_context().replica_id.unique_id, _services(self.app).metrics.render().decode()
 
 
 class WholeMetrics:
-    """The app, with what it exposes to a scrape replaced by what all replicas expose: Serve would send a scrape to any
-    one of them. Whether a scrape is answered at all stays the app's to say."""
+    """The app with `/metrics` of all replicas, because Serve sends a scrape to any one of them. The app still decides
+    whether a scrape is allowed."""
 
     def __init__(self, app: FastAPI) -> None:
         self.app = app
@@ -132,29 +132,29 @@ class WholeMetrics:
             return
         context = serve.get_replica_context()
         handle = serve.get_deployment_handle(context.deployment, context.app_name)
-        told = await handle.broadcast("exposition").results_async(timeout_s=_GATHER_S)
-        response = Response(merged(told), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        expositions = await handle.broadcast("exposition").results_async(timeout_s=_GATHER_S)
+        response = Response(merged(expositions), headers={"Content-Type": CONTENT_TYPE_LATEST})
         await response(scope, receive, send)
 
 
-def merged(told: Iterable[tuple[str, str]]) -> bytes:
-    """One exposition of several, each sample with the label `replica`.
+def merged(expositions: Iterable[tuple[str, str]]) -> bytes:
+    """Several expositions as one, each sample with the label `replica`.
 
     Args:
-        told: a replica's name and its exposition, each.
+        expositions: pairs of a replica's id and its exposition.
     """
     registry = CollectorRegistry()
-    registry.register(_Merged(told))
+    registry.register(_Merged(expositions))
     return generate_latest(registry)
 
 
 class _Merged(Collector):
-    def __init__(self, told: Iterable[tuple[str, str]]) -> None:
-        self._told = told
+    def __init__(self, expositions: Iterable[tuple[str, str]]) -> None:
+        self._expositions = expositions
 
     def collect(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
-        for replica, text in self._told:
+        for replica, text in self._expositions:
             for family in text_string_to_metric_families(text):
                 whole = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 for sample in family.samples:

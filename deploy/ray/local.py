@@ -1,5 +1,5 @@
-"""A cluster of this machine alone, for trying the application and for its tests: everything on 127.0.0.1 that can be,
-nothing left behind. It runs until SIGTERM or SIGINT; SIGHUP reads the config again and replaces replicas one by one.
+"""Runs the application on a Ray cluster of this machine alone, on 127.0.0.1 where Ray allows it. Ends on SIGTERM or
+SIGINT and cleans up; SIGHUP reloads the config and replaces replicas one by one.
 
     python deploy/ray/local.py deploy/ray/local.yaml
 """
@@ -17,13 +17,13 @@ from typing import Annotated
 import typer
 import yaml
 
-# Before Ray is imported, and for every process that it starts. Tokens are for clusters; this one is this machine's.
+# Set before Ray is imported, for every process that it starts. A cluster of one machine needs no tokens.
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 _HERE = Path(__file__).parent
 sys.path.insert(0, str(_HERE))
 
-_OBJECT_STORE_BYTES = 80 * 2**20  # about the least that Ray takes; requests do not go through it
+_OBJECT_STORE_BYTES = 80 * 2**20  # about Ray's minimum; requests do not go through it
 
 
 def main(
@@ -31,7 +31,7 @@ def main(
     *,
     port: Annotated[int, typer.Option(help="Port of the routes.")] = 8000,
 ) -> None:
-    """Serves what a config says, on this machine."""
+    """Serve a config on this machine."""
     import ray
     from flashu_serve import Options, application
     from ray import serve

@@ -20,13 +20,13 @@ from server import __version__
 from server.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 90.0
+TIMEOUT_S = 90.0
 PROFILES = ("cpu", "gpu")
 SERVERS = {"cpu": "server-cpu", "gpu": "server"}
 
 
 def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, **options)
 
 
 def bare(**changes: str) -> dict[str, str]:

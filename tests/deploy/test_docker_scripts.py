@@ -23,11 +23,11 @@ import pytest
 from server.settings import PREFIX
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 90.0
+TIMEOUT_S = 90.0
 
 
 def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, **options)
 
 
 def bare(**changes: str) -> dict[str, str]:
@@ -76,7 +76,7 @@ def contained(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    timer = threading.Timer(PATIENCE_S, process.kill)
+    timer = threading.Timer(TIMEOUT_S, process.kill)
     timer.start()
     try:
         assert process.stdout is not None
@@ -112,7 +112,7 @@ def test_the_entrypoint_hands_over_secrets_as_files(contained: Contained) -> Non
 
 def test_the_health_check_is_content_with_a_ready_server(contained: Contained, root: Path) -> None:
     checked = healthy(root, contained.port)
-    assert (checked.returncode, checked.stdout) == (0, "/readyz answered 200\n")
+    assert (checked.returncode, checked.stdout) == (0, "/readyz responded with 200\n")
 
 
 @contextlib.contextmanager
@@ -139,7 +139,7 @@ def answering(status: int) -> Iterator[int]:
 def test_the_health_check_fails_while_the_server_is_not_ready(root: Path) -> None:
     with answering(503) as port:
         checked = healthy(root, port, host="127.0.0.1")
-    assert (checked.returncode, checked.stdout) == (1, "/readyz answered 503\n")
+    assert (checked.returncode, checked.stdout) == (1, "/readyz responded with 503\n")
 
 
 def test_the_health_check_fails_where_nobody_listens(root: Path) -> None:
@@ -147,7 +147,7 @@ def test_the_health_check_fails_where_nobody_listens(root: Path) -> None:
         pass
     checked = healthy(root, port)
     assert checked.returncode == 1
-    assert checked.stderr == f"no answer from 127.0.0.1 port {port}: ConnectionRefusedError\n"
+    assert checked.stderr == f"no response from 127.0.0.1 port {port}: ConnectionRefusedError\n"
 
 
 def test_the_entrypoint_leaves_alone_what_is_said_already(contained: Contained, root: Path, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_the_entrypoint_leaves_alone_what_is_said_already(contained: Contained, 
 def test_sigterm_ends_it_with_status_0(contained: Contained) -> None:
     """Last of those with a running server, for it stops it."""
     contained.process.send_signal(signal.SIGTERM)
-    assert contained.process.wait(PATIENCE_S) == 0
+    assert contained.process.wait(TIMEOUT_S) == 0
 
 
 def grafana(root: Path, data: Path, mounted: Path) -> dict[str, str]:

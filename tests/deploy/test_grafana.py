@@ -36,7 +36,7 @@ def test_the_files_are_what_the_rows_say(shown: dict[str, Any]) -> None:
     assert expressions(shown) == queries
 
 
-def test_stale_files_are_told_and_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_stale_files_are_reported_and_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(dashboards, "FOLDER", tmp_path)
     monkeypatch.setattr(sys, "argv", ["dashboards", "--check"])
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""Rules that name what there is, and alerts that somebody explains. What the rules compute is tested by `promtool`."""
+"""Rules name existing metrics, and every alert has a runbook. What the rules compute is tested by `promtool`."""
 
 from __future__ import annotations
 

@@ -51,11 +51,11 @@ class Cluster:
         assert self.process.poll() is None, self.log.read_text()
 
     def replicas(self) -> dict[str, float]:
-        """Pictures that each replica has drawn, by its name."""
+        """Pictures that each replica has generated, by its name."""
         text = httpx.get(f"{self.url}/metrics", timeout=GENEROUS_S).text
         names = re.findall(r'flashu_build_info\{replica="(\w+)"', text)
-        drawn = re.findall(r'flashu_queue_time_seconds_count\{replica="(\w+)",task="generate"\} ([\d.]+)', text)
-        return {**dict.fromkeys(names, 0.0), **{name: float(count) for name, count in drawn}}
+        generated = re.findall(r'flashu_queue_time_seconds_count\{replica="(\w+)",task="generate"\} ([\d.]+)', text)
+        return {**dict.fromkeys(names, 0.0), **{name: float(count) for name, count in generated}}
 
     def pids(self) -> list[int]:
         """The replicas' processes, of this cluster only."""

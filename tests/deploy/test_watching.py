@@ -1,8 +1,8 @@
-"""The whole way: a real server under load, a real Prometheus that scrapes it with the rules that ship, a real
-Alertmanager that tells a webhook, and every query of the dashboard with data.
+"""End to end: a real server under load, a real Prometheus that scrapes it with the shipped rules, a real Alertmanager
+that calls a webhook, and data for every query of the dashboard.
 
-The rules are the checked-in ones with every duration divided by `FASTER`, so that what takes minutes takes seconds.
-Thresholds stay.
+The rules are the checked-in ones with every duration divided by `FASTER`, so that minutes become seconds. Thresholds
+are unchanged.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ import yaml
 from PIL import Image
 
 from deploy.grafana.panels import filled_in
-from deploy.grafana.pictures import Span, draw
+from deploy.grafana.pictures import Span, plot
 from deploy.grafana.rows import ROWS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/prometheus"
 PROGRAMS = ("prometheus", "prometheus-alertmanager")
 FASTER = 30
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 CLIENTS = 64
 # Queries that have no data here, and why.
 EMPTY = {
-    "instance:flashu_accelerator_memory_unexplained:bytes": "on a CPU torch's allocator tells nothing",
+    "instance:flashu_accelerator_memory_unexplained:bytes": "torch's allocator reports nothing on a CPU",
     "flashu_gpu_utilization_ratio": "there is no GPU",
 }
 
@@ -59,7 +59,7 @@ def faster(rules: Mapping[str, Any]) -> dict[str, Any]:
     return yaml.safe_load(re.sub(r"for: (\d+)m$", lambda found: f"for: {seconds(found[1])}", text, flags=re.MULTILINE))
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = TIMEOUT_S) -> Any:
     ends = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < ends, f"{what}: it did not happen in time"
@@ -93,21 +93,21 @@ def free_port() -> int:
 
 @dataclass
 class Hook:
-    """What Alertmanager told its webhook."""
+    """Alerts that Alertmanager sent to its webhook."""
 
-    told: list[dict[str, Any]] = field(default_factory=list)
+    alerts: list[dict[str, Any]] = field(default_factory=list)
 
-    def heard(self, alert: str, status: str) -> bool:
-        return any(one["labels"]["alertname"] == alert and one["status"] == status for one in list(self.told))
+    def received(self, alert: str, status: str) -> bool:
+        return any(one["labels"]["alertname"] == alert and one["status"] == status for one in list(self.alerts))
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[str]:
-        told = self.told
+        alerts = self.alerts
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                told.extend(body["alerts"])
+                alerts.extend(body["alerts"])
                 self.send_response(200)
                 self.end_headers()
 
@@ -207,8 +207,8 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
                 tmp_path / "prometheus.log",
             )
         )
-        server = start(httpx.Client(base_url=f"http://127.0.0.1:{ready[1]}", timeout=PATIENCE_S))
-        prometheus = start(httpx.Client(base_url=f"http://127.0.0.1:{ports['prometheus']}", timeout=PATIENCE_S))
+        server = start(httpx.Client(base_url=f"http://127.0.0.1:{ready[1]}", timeout=TIMEOUT_S))
+        prometheus = start(httpx.Client(base_url=f"http://127.0.0.1:{ports['prometheus']}", timeout=TIMEOUT_S))
         found = Watched(server, prometheus, hook)
 
         def scraped() -> bool:
@@ -229,23 +229,23 @@ def picture() -> str:
 
 @contextlib.contextmanager
 def load(server: httpx.Client, clients: int) -> Iterator[None]:
-    """Clients that draw and ask, each again as soon as it is answered; some are exact, some under flashu."""
+    """Clients in a closed loop with both tasks, some under exact, some under flashu."""
     stop = threading.Event()
     image = picture()
 
     def one(number: int) -> None:
         policy = ("flashu", "exact", "flashu-fast")[number % 3]
-        drawing = {"prompt": "a large red circle", "acceleration": policy}
+        generation = {"prompt": "a large red circle", "acceleration": policy}
         # Hot, so that some answers have more tokens than one whatever the checkpoint has learnt.
         hot = {"max_new_tokens": 8, "temperature": 2.0}
         question = {"question": "what is in the picture?", "image": image, "acceleration": policy, **hot}
         chat = {"model": "shapes-64", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
         path, body = {0: ("/v1/vqa", question), 1: ("/v1/chat/completions", chat)}.get(
-            number % 8, ("/v1/generate", drawing)
+            number % 8, ("/v1/generate", generation)
         )
-        with httpx.Client(base_url=server.base_url, timeout=PATIENCE_S) as client:
+        with httpx.Client(base_url=server.base_url, timeout=TIMEOUT_S) as client:
             while not stop.is_set():
-                if client.post(path, json=body).status_code != 200 or body is not drawing:
+                if client.post(path, json=body).status_code != 200 or body is not generation:
                     stop.wait(1.0)
 
     threads = [threading.Thread(target=one, args=(number,)) for number in range(clients)]
@@ -260,7 +260,7 @@ def load(server: httpx.Client, clients: int) -> Iterator[None]:
 
 
 def left_early(server: httpx.Client) -> bool:
-    """Whether a client left before its picture was there; a busy server may have refused it at once."""
+    """Whether a client disconnected before its image was done; a busy server may have rejected it at once."""
     try:
         server.post("/v1/generate", json={"prompt": "a", "acceleration": "exact"}, timeout=0.3)
     except httpx.ReadTimeout:
@@ -269,7 +269,7 @@ def left_early(server: httpx.Client) -> bool:
 
 
 @pytest.mark.packages
-def test_a_queue_is_told_to_the_webhook_and_every_panel_has_data(
+def test_a_queue_alerts_the_webhook_and_every_panel_has_data(
     watched: Watched, rules: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     started = time.time()
@@ -277,9 +277,9 @@ def test_a_queue_is_told_to_the_webhook_and_every_panel_has_data(
         time.sleep(8)  # what a quiet server looks like
         assert "FlashUQueueWaitLong" not in watched.firing()
         assert watched.server.post("/v1/generate", json={"prompt": ""}).status_code == 400
-        wait_for(lambda: left_early(watched.server), "a client that leaves what was begun for it")
+        wait_for(lambda: left_early(watched.server), "a client that disconnects from a running request")
     with load(watched.server, CLIENTS):
-        wait_for(lambda: watched.hook.heard("FlashUQueueWaitLong", "firing"), "the alert")
+        wait_for(lambda: watched.hook.received("FlashUQueueWaitLong", "firing"), "the alert")
         under_load = time.time()
         assert "FlashUQueueWaitLong" in watched.firing()
     empty = {}
@@ -293,18 +293,18 @@ def test_a_queue_is_told_to_the_webhook_and_every_panel_has_data(
     assert watched.query('flashu_requests_total{status="400"} > 0', under_load)
     assert watched.query('flashu_requests_total{status="499"} > 0', under_load)
     assert watched.query("flashu_evaluations_saved_by_cancel_total > 0", under_load)
-    wait_for(lambda: watched.hook.heard("FlashUQueueWaitLong", "resolved"), "the end of the alert")
+    wait_for(lambda: watched.hook.received("FlashUQueueWaitLong", "resolved"), "the end of the alert")
     quiet = wait_for(lambda: not watched.firing() & {"FlashUQueueWaitLong", "FlashUBacklogLong"}, "peace")
     assert quiet
     # Load is no fault.
-    told = {one["labels"]["alertname"] for one in watched.hook.told}
+    alerts = {one["labels"]["alertname"] for one in watched.hook.alerts}
     critical = {rule["alert"] for rule in rules if rule.get("labels", {}).get("severity") == "critical"}
     # A scrape may take more than a second while the machine is busy with other things.
-    assert not told & (critical - {"FlashUTargetDown"} | {"FlashUWorkerRestarted", "FlashUAccelerationLost"}), told
+    assert not alerts & (critical - {"FlashUTargetDown"} | {"FlashUWorkerRestarted", "FlashUAccelerationLost"}), alerts
     folder = Path(os.environ.get("DASHBOARD_PICTURES", tmp_path))
-    drawn = draw(watched.prometheus, Span(start=started, end=time.time(), rate_s=10), folder)
-    assert [path.name for path in drawn] == [f"dashboard-{row.name}.png" for row in ROWS]
-    for path in drawn:
+    pictures = plot(watched.prometheus, Span(start=started, end=time.time(), rate_s=10), folder)
+    assert [path.name for path in pictures] == [f"dashboard-{row.name}.png" for row in ROWS]
+    for path in pictures:
         assert 10_000 < path.stat().st_size < 150_000, path
 
 

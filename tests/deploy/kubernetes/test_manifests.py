@@ -75,11 +75,11 @@ def test_paths_and_metrics_are_the_servers(chart: Any, clean: pytest.MonkeyPatch
     (endpoint,) = chart.only(chart.everything, "ServiceMonitor")["spec"]["endpoints"]
     requested = {container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
     assert requested | {endpoint["path"]} <= set(app.openapi()["paths"]) | routes
-    told = app.state.services.metrics.render().decode()
+    exposition = app.state.services.metrics.render().decode()
     (metric,) = chart.only(chart.sets["cpu"], "HorizontalPodAutoscaler")["spec"]["metrics"]
     (trigger,) = chart.only(chart.sets["h100-keda"], "ScaledObject")["spec"]["triggers"]
     name = metric["pods"]["metric"]["name"]
-    assert f"\n{name} " in told and f"sum({name}{{" in trigger["metadata"]["query"]
+    assert f"\n{name} " in exposition and f"sum({name}{{" in trigger["metadata"]["query"]
 
 
 def test_nothing_runs_as_root_or_may_become_more(chart: Any, values: dict[str, Any]) -> None:
@@ -174,8 +174,8 @@ def test_traffic_goes_out_only_where_it_has_to(chart: Any, given: dict[str, Any]
     assert [port["port"] for rule in rest for port in rule["ports"]] == ports
     for rule in rest:
         blocks = {peer["ipBlock"]["cidr"]: peer["ipBlock"]["except"] for peer in rule["to"]}
-        inside = {"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
-        assert set(blocks["0.0.0.0/0"]) == inside
+        private = {"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
+        assert set(blocks["0.0.0.0/0"]) == private
     online = bool(given.get("settings", {}).get("model") == "someone/mine" and "hub" not in given)
     assert chart.variables(whole)["HF_HUB_OFFLINE"] == ("0" if online else "1")
 

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[3]
 
 def test_lint_has_nothing_to_say(chart: Any, values: dict[str, Any]) -> None:
     report = chart.helm.lint(chart.render.CHART, values, strict=True, kube_version="v1.30.0")
-    told = [message["error"] for message in report["messages"]]
-    assert report["errors"] == [] and told == ["icon is recommended"]
+    warnings = [message["error"] for message in report["messages"]]
+    assert report["errors"] == [] and warnings == ["icon is recommended"]
 
 
 def test_generated_files_are_as_they_should_be(chart: Any) -> None:
@@ -122,7 +122,7 @@ def test_every_setting_arrives_as_it_was_written(chart: Any, clean: pytest.Monke
     assert {name: getattr(settings, name) for name in given} == given
 
 
-def test_containers_are_told_nothing_that_the_server_does_not_know(
+def test_containers_get_no_variable_that_the_server_does_not_know(
     chart: Any, values: dict[str, Any], clean: pytest.MonkeyPatch
 ) -> None:
     settings = chart.settings(values, clean)
@@ -153,7 +153,7 @@ def test_the_grace_outlasts_the_drain(chart: Any, shutdown: int, pre_stop: int) 
 
 
 @pytest.mark.parametrize("load", [0.5, 1, 599.5, 600, 601, 86_400])
-def test_probes_ask_what_they_should_for_as_long_as_loading_may_take(chart: Any, load: float) -> None:
+def test_probes_request_the_right_paths_for_as_long_as_loading_may_take(chart: Any, load: float) -> None:
     container = chart.server({**chart.open, "settings": {"load_timeout_s": load}})
     paths = {kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "readiness", "liveness")}
     assert paths == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/livez"}
@@ -170,7 +170,7 @@ def test_probes_ask_what_they_should_for_as_long_as_loading_may_take(chart: Any,
 
 
 @pytest.mark.parametrize("kind", ["none", "hpa", "keda"])
-def test_one_thing_at_most_decides_on_replicas(chart: Any, kind: str) -> None:
+def test_no_two_autoscalers_set_the_replicas(chart: Any, kind: str) -> None:
     given = {**chart.open, "replicas": 3, "cache": {"enabled": False}, "autoscaling": {"kind": kind}}
     kinds = {one["kind"] for one in chart.documents(given)}
     scalers = {"hpa": {"HorizontalPodAutoscaler"}, "keda": {"ScaledObject"}, "none": set()}[kind]
