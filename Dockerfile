@@ -83,7 +83,7 @@ RUN /opt/build/bin/pip --python /opt/flashu/bin/python install --no-deps .
 # Nothing runs in this stage: it only receives, so no tool, cache or secret of a build can stay in it.
 FROM python
 ARG BASE
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=""
 ARG CREATED=""
 LABEL org.opencontainers.image.title="FlashU Server" \
