@@ -22,7 +22,7 @@ from load_tests.results import RESULTS
 DOCUMENT = Path(__file__).parents[1] / "docs" / "capacity.md"
 SIZES = ("1.5b", "7b")
 POLICIES = ("exact", "flashu")
-MATRIX_SHARE = 0.5  # of the bf16 matrix rate that large products reach in a whole evaluation
+MATRIX_SHARE = 0.5  # of the bf16 matrix rate that large products reach in a whole denoising step
 COPY_SHARE = 0.75  # of the memory's rate at which weights are read while a token is decoded
 ANSWER_TOKENS = 32
 PROMPT_TOKENS = 64

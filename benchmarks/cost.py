@@ -81,7 +81,7 @@ def _table(found: dict[str, Any]) -> str:
         f"  {'total with vae_decode':<28}{generation['total_with_vae'] / TERA:>10.3f}",
         f"  {'each distinct evaluation':<28}" + "".join(f"{v / TERA:>10.3f}" for v in generation["evaluations"]),
         f"  {'original, padded to ' + str(reference['padded']):<28}{reference['total'] / TERA:>10.3f}"
-        f"  ({reference['evaluation'] / TERA:.3f} an evaluation), {found['fewer']:.2f} times the engine's",
+        f"  ({reference['evaluation'] / TERA:.3f} a denoising step), {found['fewer']:.2f} times the engine's",
         "",
         f"one answer, question of {found['question_tokens']} tokens, TFLOP",
         *(f"  {name:<28}{value / TERA:>10.4f}" for name, value in found["answer"].items()),

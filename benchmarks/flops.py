@@ -21,7 +21,7 @@ from benchmarks.random_weights import on_meta
 from flashu_core.acceleration.neurons import FULL, NeuronPath, kept_count
 from flashu_core.acceleration.plan import StepPlan, make_answer_schedule, make_schedule
 from flashu_core.acceleration.policies import GenerationPolicy, UnderstandingPolicy
-from flashu_core.acceleration.techniques.layer_skipping import most_similar
+from flashu_core.acceleration.techniques.layer_skipping import similar_layers
 from flashu_core.config import WAN_VAE, ModelConfig
 from flashu_core.model import reference, sampler
 from flashu_core.model.showo2 import Showo2
@@ -32,7 +32,7 @@ from flashu_core.timing import Spans
 # The published code pads every sequence to this length; longer pictures to the next multiple of 128.
 PADDED = 1024
 PADDED_STEP = 128
-NULL_TOKENS = 2  # begin of sequence, image_start
+UNCOND_TOKENS = 2  # begin of sequence, image_start
 ANSWER_TOKENS = 128  # the budget of an answer
 SYSTEM_TOKENS = 16  # begin of sequence, the system's words, image_start
 
@@ -106,11 +106,11 @@ def parameters(config: ModelConfig) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class GenerationCost:
-    """FLOPs of drawing pictures with the engine.
+    """FLOPs of generating pictures with the engine.
 
     Attributes:
-        parts: `prefix`, and all evaluations' `features`, `backbone`, `head`, `guidance_scale`.
-        evaluation: FLOPs of one evaluation for each distinct plan, in the order they first run.
+        parts: `prefix`, and all steps' `features`, `backbone`, `head`, `guidance_scale`.
+        step: FLOPs of one denoising step for each distinct plan, in the order they first run.
         vae_decode: apart, for denoising is what the techniques change.
     """
 
@@ -136,17 +136,17 @@ def generation_cost(
     """What the engine computes to draw `images` pictures of one prompt on the model's default grid.
 
     Args:
-        prompt_tokens: ids of the prompt in all, with begin of sequence and image_start. The null prompt has two; the
-            engine reads it once in its life, here it counts in full.
+        prompt_tokens: ids of the prompt in all, with begin of sequence and image_start; the unconditional one has two,
+            read once in a process, and counts in full here.
     """
     model = meta_model(config)
     latents = torch.empty(latent_shape(config, images), device="meta")
     with counting() as spans, spans.span("prefix"):
-        text, null = generate.Prompt([0] * prompt_tokens), generate.Prompt([0] * NULL_TOKENS)
+        text, uncond = generate.Prompt([0] * prompt_tokens), generate.Prompt([0] * UNCOND_TOKENS)
         state = generate.begin(
             model,
-            text=text,
-            null=null,
+            cond=text,
+            uncond=uncond,
             noise=latents,
             schedule=make_schedule(
                 policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale
@@ -159,8 +159,8 @@ def generation_cost(
     costs: dict[StepPlan, int] = {}
     while not state.done:
         plan = state.plan
-        key = (plan, state.text.loaded, state.skipped_layers)
-        if key in known and state.text.loaded == (state.path.name, state.skipped_layers):
+        key = (plan, state.cond.loaded, state.skipped_layers)
+        if key in known and state.cond.loaded == (state.path.name, state.skipped_layers):
             state.step += 1  # the same plan on the same path costs the same: counted, not run again
         else:
             with counting() as spans:
@@ -168,8 +168,8 @@ def generation_cost(
             known[key] = spans.flops
             costs.setdefault(plan, sum(spans.flops.values()))
             if plan.measure:
-                # Numbers have no values here, so any layers serve: which ones are left out does not change the count.
-                state.skipped = most_similar([0.0] * config.backbone.layers, plan.measure)
+                # Numbers have no values here, so any layers serve: which ones are skipped does not change the count.
+                state.skipped = similar_layers([0.0] * config.backbone.layers, plan.measure)
         for name, flops in known[key].items():
             parts[name] = parts.get(name, 0) + flops
     return GenerationCost(
@@ -199,12 +199,12 @@ def padded_length(config: ModelConfig, prompt_tokens: int) -> int:
 
 
 def reference_step_cost(config: ModelConfig, *, prompt_tokens: int, images: int = 1) -> int:
-    """One evaluation the original's way: both branches whole, padded, picture embedded twice, logits for all."""
+    """One denoising step the original's way: both branches whole, padded, picture embedded twice, logits for all."""
     model = meta_model(config)
     length = padded_length(config, prompt_tokens)
     ids = torch.zeros(2 * images, length, dtype=torch.long, device="meta")
     latents = torch.empty(latent_shape(config, 2 * images), device="meta")
-    offsets = [prompt_tokens] * images + [NULL_TOKENS] * images
+    offsets = [prompt_tokens] * images + [UNCOND_TOKENS] * images
     times = torch.empty(2 * images, device="meta")
     return count(lambda: reference.velocities(model, ids, offsets, latents, times, with_logits=True))
 
@@ -263,7 +263,7 @@ def answer_cost(config: ModelConfig, policy: UnderstandingPolicy, *, question_to
             pruned=pruned,
         )
         if schedule[0].measure:
-            state.skipped = most_similar([0.0] * config.backbone.layers, schedule[0].measure)
+            state.skipped = similar_layers([0.0] * config.backbone.layers, schedule[0].measure)
         understand.advance(model, [state], spans)
     parts = dict(spans.flops)
     parts["token"] = parts.pop("decode")

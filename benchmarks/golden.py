@@ -34,7 +34,7 @@ class ModelCase:
     """A Show-o2 and what is expected of it, all in float32.
 
     Attributes:
-        prompts: for each picture the ids of `bos text image_start`; `null` is the same without text.
+        prompts: for each picture the ids of `bos text image_start`; `uncond` is the same without text.
         pad, image_pad: ids that fill a padded sequence and the image's positions.
     """
 
@@ -44,7 +44,7 @@ class ModelCase:
     expected: Mapping[str, Tensor]
     meta: Mapping[str, Any]
     prompts: tuple[tuple[int, ...], ...]
-    null: tuple[int, ...]
+    uncond: tuple[int, ...]
     pad: int
     image_pad: int
 
@@ -144,7 +144,7 @@ def _read_model(path: Path, meta: Mapping[str, Any], expected: Mapping[str, Tens
         expected=expected,
         meta=meta,
         prompts=prompts,
-        null=(bos, start),
+        uncond=(bos, start),
         pad=pad,
         image_pad=image_pad,
     )

@@ -98,7 +98,7 @@ def generation_times(
 ) -> dict[str, Any]:
     """A picture without the autoencoder: the engine and the original's loop in turn.
 
-    `dearest` is the plan whose evaluations `evaluation_ms` is of: with techniques the others leave something out.
+    `dearest` is the plan whose denoising steps `evaluation_ms` is of: with techniques the others leave something out.
     """
     generation = loops.example_generation(
         model,
@@ -272,7 +272,7 @@ def device_rates(device: torch.device, dtype: torch.dtype, watch: Stopwatch, run
 
 
 def _counted(options: argparse.Namespace) -> tuple[dict[str, Any], StepPlan]:
-    """FLOPs, and the plan whose evaluation costs most."""
+    """FLOPs, and the plan whose denoising step costs most."""
     config, policy = MODELS[options.size], POLICIES[options.acceleration].generate
     cost = flops.generation_cost(
         config,

@@ -56,9 +56,9 @@ ROWS = (
     ),
     Row("a picture, 35 points, against the reference loop", "flashu", 6, lambda r: r["generation"]["speedup"], "times"),
     Row("the same, without the autoencoder", "flashu", 0.30, lambda r: r["generation"]["total_ms"] / 1000, "s", True),
-    Row("rate of a full evaluation, of a matrix product's", "exact", 0.55, lambda r: r["share_of_matrix_rate"], ""),
+    Row("rate of a full denoising step, of a matrix product's", "exact", 0.55, lambda r: r["share_of_matrix_rate"], ""),
     Row(
-        "an evaluation that reuses the head",
+        "a denoising step that reuses the head",
         "flashu",
         0.1,
         lambda r: r["generation"]["reusing_evaluation_ms"],

@@ -1,4 +1,4 @@
-"""The two ways of drawing and answering that the speed harnesses set side by side: the engine's and the original's.
+"""The two ways of generating and answering that the speed harnesses set side by side: the engine's and the original's.
 
 Both take the same random model, ids and noise and give the same result up to rounding. It runs them; it measures
 nothing.
@@ -26,8 +26,8 @@ from flashu_core.timing import Spans
 class GenerateSequence:
     """A picture to draw: ids of `bos text image_start`, noise on the model's device, grid and guidance."""
 
-    text: Sequence[int]
-    null: Sequence[int]
+    cond: Sequence[int]
+    uncond: Sequence[int]
     noise: Tensor
     num_inference_steps: int
     guidance_scale: float
@@ -43,11 +43,11 @@ def example_ids(model: Showo2, count: int, seed: int) -> list[int]:
 def example_generation(
     model: Showo2, *, prompt_tokens: int, num_inference_steps: int, guidance_scale: float, images: int = 1
 ) -> GenerateSequence:
-    """A drawing of a prompt with that many ids in all."""
+    """A generation from a prompt with that many ids in all."""
     shape = flops.latent_shape(model.config, images)
     return GenerateSequence(
-        text=example_ids(model, prompt_tokens, 1),
-        null=example_ids(model, flops.NULL_TOKENS, 2),
+        cond=example_ids(model, prompt_tokens, 1),
+        uncond=example_ids(model, flops.UNCOND_TOKENS, 2),
         noise=sampler.noise(3, shape).to(model.device),
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
@@ -62,17 +62,17 @@ def policy_steps(policy: GenerationPolicy, num_inference_steps: int) -> int:
 def run_pathway(
     model: Showo2, generation: GenerateSequence, policy: GenerationPolicy, prefix: Spans
 ) -> generate.Generation:
-    """The engine: prompts once, then image blocks only. `prefix` measures the prompts; evaluations have their spans.
+    """The engine: prompts once, then image blocks only. `prefix` measures the prompts; steps have their spans.
 
     Neurons are random like everything else, so a pruned path takes as many as a calibration would keep.
     """
     num_inference_steps = policy_steps(policy, generation.num_inference_steps)
     with prefix.span("prefix"):
-        text, null = generate.Prompt(generation.text), generate.Prompt(generation.null)
+        cond, uncond = generate.Prompt(generation.cond), generate.Prompt(generation.uncond)
         state = generate.begin(
             model,
-            text=text,
-            null=null,
+            cond=cond,
+            uncond=uncond,
             noise=generation.noise,
             schedule=make_schedule(
                 policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=generation.guidance_scale
@@ -87,9 +87,9 @@ def run_pathway(
 
 @torch.inference_mode()
 def generate_original(model: Showo2, generation: GenerateSequence, *, padded: int) -> Tensor:
-    """The original: in every evaluation both sequences whole and padded, and the logits of every position."""
+    """The original: in every denoising step both sequences whole and padded, and the logits of every position."""
     images = generation.noise.shape[0]
-    rows = [list(generation.text)] * images + [list(generation.null)] * images
+    rows = [list(generation.cond)] * images + [list(generation.uncond)] * images
     ids = torch.tensor([row + [0] * (padded - len(row)) for row in rows], device=model.device)
     offsets = [len(row) for row in rows]
     times = sampler.time_grid(generation.num_inference_steps, model.config.time_shift).tolist()
@@ -97,8 +97,8 @@ def generate_original(model: Showo2, generation: GenerateSequence, *, padded: in
     for start, end in pairwise(times):
         both = torch.cat([latents, latents])
         now = torch.full((2 * images,), start, device=model.device)
-        text, null = reference.velocities(model, ids, offsets, both, now, with_logits=True).chunk(2)
-        latents = sampler.euler(latents, sampler.guide(text, null, generation.guidance_scale), start, end)
+        cond, uncond = reference.velocities(model, ids, offsets, both, now, with_logits=True).chunk(2)
+        latents = sampler.euler(latents, sampler.guide(cond, uncond, generation.guidance_scale), start, end)
     return latents
 
 

@@ -1,6 +1,6 @@
 """Times the server beside busy processes: `python -m benchmarks.neighbour [--neighbours N] [--save NAME]`.
 
-Three servers with the embedded model run at once: one as it is shipped; one told to use all CPUs, as it would for a
+Three servers with the embedded model run at once: one as it is shipped; one set to use all CPUs, as it would for a
 larger model; and one with the threads that torch chooses by itself, which spin while they wait. They are asked in turn
 (A B C A B C), quiet and beside N endless loops, so that whatever else the machine does meets all. The ratios of medians
 are what counts: how many times longer an answer takes beside the loops, and what the choice costs when it is quiet.
@@ -87,7 +87,7 @@ def timed(base_url: str, route: str, body: bytes, count: int) -> list[float]:
 
 
 def measure(*, neighbours: int, rounds: int, count: int, tokens: int) -> dict[str, Any]:
-    """Seconds by server, kind of request and company, and the ratios of their medians."""
+    """Seconds by server, kind of request and load, and the ratios of their medians."""
     wanted = messages(tokens)
     with (
         _server({}) as shipped,
@@ -116,7 +116,7 @@ def measure(*, neighbours: int, rounds: int, count: int, tokens: int) -> dict[st
 
 
 def ratios(seconds: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> dict[str, Any]:
-    """Medians of seconds by server, kind of request and company; busy over quiet; each over spinning, when quiet."""
+    """Medians of seconds by server, kind of request and load; busy over quiet; each over spinning, when quiet."""
     medians = {
         name: {kind: {load: statistics.median(times) for load, times in by.items()} for kind, by in kinds.items()}
         for name, kinds in seconds.items()

@@ -1,6 +1,6 @@
 """Compares the engine with golden data: `python -m benchmarks.parity DIR...`.
 
-It runs the engine's own passes (prompt, evaluations, prefill, decoding, autoencoder) in float32 and reports the largest
+It runs the engine's own passes (prompt, steps, prefill, decoding, autoencoder) in float32 and reports the largest
 absolute difference of every expected tensor. It exits with 1 where one is above the limit and with 2 where a folder
 cannot be read; what it does not check it lists.
 """
@@ -96,14 +96,14 @@ def _spans() -> Spans:
 
 
 def _branches(case: ModelCase) -> tuple[list[generate.Prompt], generate.Prompt]:
-    return [generate.Prompt(ids) for ids in case.prompts], generate.Prompt(case.null)
+    return [generate.Prompt(ids) for ids in case.prompts], generate.Prompt(case.uncond)
 
 
 def _forward(case: ModelCase, report: Report) -> None:
     if not report.has("forward.velocity"):
         return
     noise, times = report.take("forward.noise"), report.take("forward.t")
-    texts, null = _branches(case)
+    texts, uncond = _branches(case)
     count = len(texts)
     if times.shape != (2 * count,):
         raise GoldenError(f"forward.t is {list(times.shape)}; {count} prompts need [{2 * count}]")
@@ -111,8 +111,8 @@ def _forward(case: ModelCase, report: Report) -> None:
     batch = [
         generate.begin(
             case.model,
-            text=texts[row % count],
-            null=null,
+            cond=texts[row % count],
+            uncond=uncond,
             noise=noise[row % count][None],
             schedule=Schedule([StepPlan(guidance_scale=1.0 if row < count else 0.0)]),
             times=torch.stack([time.double(), time.double() + 1]),
@@ -129,7 +129,7 @@ def _forward(case: ModelCase, report: Report) -> None:
 def _reference(case: ModelCase, noise: Tensor, times: Tensor) -> Tensor:
     patch = case.config.patch_size
     block = (noise.shape[-2] // patch) * (noise.shape[-1] // patch) + case.config.block_extra
-    rows = [*case.prompts, *[case.null] * len(case.prompts)]
+    rows = [*case.prompts, *[case.uncond] * len(case.prompts)]
     length = max(len(row) for row in rows) + block + 2
     ids = [[*row, *[case.image_pad] * block, *[case.pad] * (length - block - len(row))] for row in rows]
     latents = torch.cat([noise, noise])
@@ -145,10 +145,10 @@ def _samples(case: ModelCase, report: Report) -> None:
         if not report.has(f"{name}.latents"):
             continue
         noise = report.take("forward.noise")
-        texts, null = _branches(case)
+        texts, uncond = _branches(case)
         schedule = make_schedule((), num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
         batch = [
-            generate.begin(case.model, text=text, null=null, noise=latents[None], schedule=schedule, times=times)
+            generate.begin(case.model, cond=text, uncond=uncond, noise=latents[None], schedule=schedule, times=times)
             for text, latents in zip(texts, noise, strict=True)
         ]
         while not batch[0].done:
@@ -173,7 +173,7 @@ def _scores(case: ModelCase) -> Tensor:
 
 
 def _flashu(case: ModelCase, report: Report) -> None:
-    """Importances, the neurons they keep, and the original's accelerated run with its lists of layers left out."""
+    """Importances, the neurons they keep, and the original's accelerated run with its lists of skipped layers."""
     layers = case.config.backbone.layers
     if "flashu" not in case.meta or not any(name.startswith(("wanda.", "flashu.")) for name in case.expected):
         return
@@ -202,8 +202,8 @@ def _flashu(case: ModelCase, report: Report) -> None:
         return
     state = generate.begin(
         case.model,
-        text=generate.Prompt(case.prompts[0]),
-        null=generate.Prompt(case.null),
+        cond=generate.Prompt(case.prompts[0]),
+        uncond=generate.Prompt(case.uncond),
         noise=report.take("forward.noise")[:1],
         schedule=make_schedule(policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=base),
         times=sampler.time_grid(num_inference_steps, case.config.time_shift),
@@ -220,7 +220,7 @@ def _flashu(case: ModelCase, report: Report) -> None:
     report.compare("flashu.latents", state.latents)
     passes = state.counts["backbone_full"] + state.counts["backbone_pruned"]
     report.notes.append(
-        f"flashu: {passes} backbone passes and {state.counts['head_computed']} head passes in {state.step} evaluations"
+        f"flashu: {passes} backbone passes and {state.counts['head_computed']} head passes in {state.step} steps"
     )
 
 

@@ -24,7 +24,7 @@ class Arrival:
 
     Attributes:
         at: seconds from the start.
-        schedule: of a picture, a plan for each evaluation.
+        schedule: of a picture, a plan for each denoising step.
         tokens: of an answer.
         rows: pictures of the request.
     """
@@ -57,7 +57,7 @@ class Outcome:
 
 
 class Guard(Protocol):
-    """Who decides what is taken, and is told what becomes of it."""
+    """Who decides what is taken, and receives what becomes of it."""
 
     def takes(self, identity: int, now: float) -> bool: ...
     def begins(self, identity: int, now: float) -> None: ...
@@ -97,7 +97,7 @@ class _Job:
     identity: int
     arrival: Arrival
     started: bool = False
-    done: int = 0  # evaluations, or tokens
+    done: int = 0  # denoising steps, or tokens
 
     @property
     def entry(self) -> Entry:

@@ -58,7 +58,7 @@ def _quantile(values: Sequence[float], share: float) -> float:
 
 
 def summarise(outcome: Outcome) -> dict[str, dict[str, float]]:
-    """Quantiles of each task's latencies in seconds, the first requests left out."""
+    """Quantiles of each task's latencies in seconds, without the first requests."""
     ordered = sorted(outcome.latencies, key=lambda latency: latency.at)
     counted = ordered[int(len(ordered) * SKIPPED) :]
     found = {}
@@ -149,7 +149,7 @@ def _table(found: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"answers beside pictures at {GOAL_LOAD:.0%}: p99 {promise['p99_beside_pictures']:.3f} s, alone "
-        f"{promise['p99_alone']:.3f} s: {promise['steps_more']:.2f} evaluations more",
+        f"{promise['p99_alone']:.3f} s: {promise['steps_more']:.2f} denoising steps more",
     ]
     return "\n".join(lines)
 

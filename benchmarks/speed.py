@@ -1,7 +1,7 @@
 """Times the engine against the original's loop on a CPU: `python -m benchmarks.speed [--runs N]`.
 
 A model of about 130 M random parameters, in proportion to the 1.5B one, draws and answers both ways in turn (A B A B),
-so that whatever else the machine does meets both. Both sides run the same number of evaluations, fewer than a picture
+so that whatever else the machine does meets both. Both sides run the same number of steps, fewer than a picture
 takes, since each costs the same; the ratios of medians are what counts, the times are this machine's. Where other
 programs use the cores, `--threads 1` keeps threads from waiting for each other.
 """
@@ -70,7 +70,7 @@ def measure(model: Showo2, policy: str, *, num_inference_steps: int, tokens: int
     question = loops.example_question(model, question_tokens=QUESTION_TOKENS)
     chosen, exact = POLICIES[policy], POLICIES["exact"].vqa
     _warm_up(model, replace(generation, num_inference_steps=2), question, chosen)
-    engine_draw, original_draw, pictures = alternate(
+    engine_times, original_times, pictures = alternate(
         lambda: loops.run_pathway(model, generation, chosen.generate, Spans(model.device)).latents,
         lambda: loops.generate_original(model, generation, padded=PADDED),
         runs,
@@ -81,7 +81,7 @@ def measure(model: Showo2, policy: str, *, num_inference_steps: int, tokens: int
         runs,
     )
     seconds = {
-        "generation": (statistics.median(engine_draw), statistics.median(original_draw)),
+        "generation": (statistics.median(engine_times), statistics.median(original_times)),
         "answer": (statistics.median(engine_answer), statistics.median(original_answer)),
     }
     if policy != "exact":
@@ -99,7 +99,7 @@ def measure(model: Showo2, policy: str, *, num_inference_steps: int, tokens: int
         **{name: original / engine for name, (engine, original) in seconds.items()},
         "medians_s": {name: {"engine": e, "reference": r} for name, (e, r) in seconds.items()},
         "seconds": {
-            "generation": {"engine": engine_draw, "reference": original_draw},
+            "generation": {"engine": engine_times, "reference": original_times},
             "answer": {"engine": engine_answer, "reference": original_answer},
         },
         "latents_difference": (pictures[0] - pictures[1]).abs().max().item(),
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--acceleration", choices=sorted(POLICIES), default="flashu")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument(
-        "--num-inference-steps", type=int, help="of the original's grid; 9, or 50 where evaluations differ"
+        "--num-inference-steps", type=int, help="of the original's grid; 9, or 50 where denoising steps differ"
     )
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--dtype", choices=get_args(DtypeName), default="auto")

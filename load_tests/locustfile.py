@@ -41,14 +41,14 @@ class Mixed(FastHttpUser):
         mix = parse_mix(options.mix)
         self._tasks, self._shares = list(mix), list(mix.values())
         self._workload = _workload(options.workload_seed, options.acceleration, options.num_inference_steps)
-        self._drawn = random.Random(f"{options.workload_seed}/locust")
+        self._rng = random.Random(f"{options.workload_seed}/locust")
         key = os.environ.get(_API_KEY)
         self._headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
 
     @task
-    def ask(self) -> None:
+    def send(self) -> None:
         """One request; locust counts every status from 400 on as a failure, refusals included."""
-        message = self._workload.next(self._drawn.choices(self._tasks, self._shares)[0])
+        message = self._workload.next(self._rng.choices(self._tasks, self._shares)[0])
         self.client.post(message.path, data=message.body, headers=self._headers, name=message.path)
 
 

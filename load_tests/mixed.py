@@ -41,7 +41,7 @@ from load_tests.acceptance.server_process import ServerProcess
 from load_tests.acceptance.verdicts import judge
 from load_tests.bench import record
 from load_tests.bench.bodies import Bodies
-from load_tests.bench.chart import draw
+from load_tests.bench.chart import plot
 from load_tests.bench.client import Client, Message
 from load_tests.bench.driver import Driver
 
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "machine": describe_machine(),
     }
     path = results.save(options.save, result, options.results)
-    draw(found.records, found.windows, path.with_suffix(".png"))
+    plot(found.records, found.windows, path.with_suffix(".png"))
     if options.records:
         record.write(found.records, options.records)
     show(summary, targets, Console(width=None if sys.stdout.isatty() else _WIDTH))
@@ -180,9 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--picture-load", type=float, default=plan.picture_load, help="of their C, beside answers")
     parser.add_argument("--answer-load", type=float, default=plan.answer_load, help="of their C, beside pictures")
     parser.add_argument("--overload", type=float, nargs="*", default=list(plan.overloads), help="times C, one by one")
-    parser.add_argument(
-        "--slow-clients", type=int, default=0, nargs="?", const=200, help="200 where no number is given"
-    )
+    parser.add_argument("--slow-clients", type=int, default=0, nargs="?", const=200, help="200 by default")
     parser.add_argument("--concurrency", type=int, default=16, help="under way while C is measured")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds until the client gives up")
     parser.add_argument("--seed", type=int, default=0)

@@ -120,7 +120,7 @@ def wilson(mean: float, count: float) -> tuple[float, float]:
 def score(results: Iterable[tuple[Category, bool]]) -> Score:
     """The score of judged prompts, given as (category, met); raises ValueError where there are none.
 
-    Categories without a prompt are left out of the overall mean.
+    Categories without a prompt are excluded from the overall mean.
     """
     judged: dict[Category, list[bool]] = {}
     for category, met in results:

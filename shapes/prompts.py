@@ -83,7 +83,7 @@ class Prompt:
 
     @property
     def held_out(self) -> bool:
-        """Whether the prompt asks for a pairing of colour and form that training never shows in company."""
+        """Whether the prompt asks for a pairing of colour and form that training never shows beside other things."""
         kinds = {(want.colour, want.form) for want in self.wanted}
         return len(kinds) > 1 and any(kind in HELD_OUT for kind in kinds)
 

@@ -178,8 +178,8 @@ def pair_scene(
 def _related_places(rng: Random, near: float, far: float) -> tuple[tuple[float, float], tuple[float, float]]:
     """Places of two things of the given extents, the first clearly before the second along the first axis."""
     low_near, low_far = MARGIN + near, MARGIN + far
-    least, most = max(CLEAR_SEPARATION, near + far + GAP), 1.0 - low_near - low_far
-    separation = rng.uniform(least, most)
+    low, high = max(CLEAR_SEPARATION, near + far + GAP), 1.0 - low_near - low_far
+    separation = rng.uniform(low, high)
     along = rng.uniform(low_near, 1.0 - low_far - separation)
     aside = rng.uniform(low_near, 1.0 - low_near)
     swing = separation / _DRAWN_RATIO

@@ -13,7 +13,7 @@ from flashu_core.acceleration.plan import Schedule, StepPlan
 from flashu_core.acceleration.policies import GenerationPolicy
 from flashu_core.config import ModelConfig
 
-NULL_TOKENS = 2  # begin of sequence, image_start
+UNCOND_TOKENS = 2  # begin of sequence, image_start
 TIME_FREQUENCIES = 256
 
 
@@ -65,8 +65,8 @@ def step_flops(
     rows, columns = config.grids[0]
     image, block = rows * columns, rows * columns + config.block_extra
     backbone, head = config.backbone, config.head
-    running = [prompt_tokens] * plan.run_text + [NULL_TOKENS] * plan.run_null
-    reading = plan.reads_text + plan.reads_null
+    running = [prompt_tokens] * plan.run_cond + [UNCOND_TOKENS] * plan.run_uncond
+    reading = plan.reads_cond + plan.reads_uncond
     width, inner = backbone.hidden_size, head.hidden_size
     total = 2 * (TIME_FREQUENCIES * inner + inner * inner + (inner * width if inner != width else 0))
     if plan.run_backbone:

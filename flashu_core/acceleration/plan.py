@@ -67,11 +67,10 @@ def _before_last(share: float, num_inference_steps: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """What one evaluation does; of an answer, what one decoded token does.
+    """What one denoising step does; for an answer, what one decoded token does.
 
     Attributes:
-        guidance: how far to move from the null branch's velocity to the text branch's; at 1 the null branch is not
-            read and at 0 the text branch is not.
+        guidance_scale: at 1 the unconditional branch's velocity is not read, at 0 the conditional branch's.
         ffn: which neurons run in the backbone.
         layers: all of them, or without those the request last measured as similar.
         measure: the share of the layers that is left out from here on, chosen by their similarity in this evaluation;
@@ -80,7 +79,7 @@ class StepPlan:
         drop: the share of the image tokens that a prefill drops behind layer `drop_layer`, counted from 1.
         keep_head: whether a later evaluation uses this one's head state again.
         run_backbone: whether anything reads the backbone's output.
-        run_text, run_null: which branches are computed: those that this evaluation or a later one reads.
+        run_cond, run_uncond: which branches are computed: those that this evaluation or a later one reads.
     """
 
     guidance_scale: float
@@ -93,17 +92,17 @@ class StepPlan:
     # What follows is liveness' to say, not a technique's.
     keep_head: bool = False
     run_backbone: bool = True
-    run_text: bool = True
-    run_null: bool = True
+    run_cond: bool = True
+    run_uncond: bool = True
 
     @property
-    def reads_text(self) -> bool:
-        """Whether the text branch's velocity reaches the result."""
+    def reads_cond(self) -> bool:
+        """Whether the conditional branch's velocity reaches the result."""
         return self.guidance_scale != 0.0
 
     @property
-    def reads_null(self) -> bool:
-        """Whether the null branch's velocity reaches the result."""
+    def reads_uncond(self) -> bool:
+        """Whether the unconditional branch's velocity reaches the result."""
         return self.guidance_scale != 1.0
 
     @property
@@ -256,9 +255,9 @@ def liveness(schedule: Schedule) -> Schedule:
     compute = schedule.flags(lambda plan: plan.head == "compute")
     if not compute[0]:
         raise ConfigurationError("the first evaluation reuses a head state that no evaluation computed")
-    run_text, run_null = (
+    run_cond, run_uncond = (
         np.where(compute, _any_until_next(compute, reads), reads)
-        for reads in (schedule.flags(lambda plan: plan.reads_text), schedule.flags(lambda plan: plan.reads_null))
+        for reads in (schedule.flags(lambda plan: plan.reads_cond), schedule.flags(lambda plan: plan.reads_uncond))
     )
     keep = compute & np.append(~compute[1:], False)
     measures = schedule.flags(lambda plan: plan.measure > 0)
@@ -271,11 +270,11 @@ def liveness(schedule: Schedule) -> Schedule:
             measure=plan.measure if measured[place] else 0.0,
             keep_head=bool(keep[place]),
             run_backbone=bool(compute[place] or measured[place]),
-            run_text=bool(run_text[place]),
-            run_null=bool(run_null[place]),
+            run_cond=bool(run_cond[place]),
+            run_uncond=bool(run_uncond[place]),
         )
 
-    return schedule.changed(measured * 8 + keep * 4 + run_text * 2 + run_null, mark)
+    return schedule.changed(measured * 8 + keep * 4 + run_cond * 2 + run_uncond, mark)
 
 
 def _any_until_next(starts: Flags, flags: Flags) -> Flags:

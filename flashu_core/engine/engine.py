@@ -299,7 +299,7 @@ class Engine:
         return request.num_images * sum(
             line.flops
             for line in describe(
-                self._checkpoint.model.config, sequence.policy, sequence.schedule, prompt_tokens=len(sequence.text.ids)
+                self._checkpoint.model.config, sequence.policy, sequence.schedule, prompt_tokens=len(sequence.cond.ids)
             )
         )
 

@@ -34,7 +34,7 @@ from flashu_core.types import (
     Stage,
 )
 
-NULL_WAYS = 64  # in which the empty prompt, two tokens, is kept as it was read
+UNCOND_WAYS = 64  # in which the empty prompt, two tokens, is kept as it was read
 
 
 @dataclass(slots=True)
@@ -50,8 +50,8 @@ class GenerateSequence:
     size: tuple[int, int]  # width, height
     policy: GenerationPolicy
     schedule: Schedule
-    text: generate.Prompt
-    null: generate.Prompt
+    cond: generate.Prompt
+    uncond: generate.Prompt
     held: int
     arrived: float = 0.0
     previews: tuple[int, ...] = ()  # the evaluations behind which one is shown
@@ -93,12 +93,12 @@ class GenerateRunner:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         # The empty prompt is shared by all requests, on more paths than one prompt alone takes.
-        self._null = generate.Prompt(self._ids("", "negative_prompt"), ways=NULL_WAYS)
+        self._uncond = generate.Prompt(self._ids("", "negative_prompt"), ways=UNCOND_WAYS)
 
     @property
     def nbytes(self) -> int:
         """Bytes of what was read for all requests."""
-        return self._null.nbytes
+        return self._uncond.nbytes
 
     def accept(self, identity: int, request: GenerateRequest, seed: int) -> GenerateSequence:
         """Settles a request's size, schedule and tokens.
@@ -124,10 +124,10 @@ class GenerateRunner:
         )
         guidance_scale = info.guidance_scale if request.guidance_scale is None else request.guidance_scale
         ways = generate.WAYS if policy.ffn_ratio or policy.skip_ratio else 1
-        text, null = generate.Prompt(self._ids(request.prompt, "prompt"), ways), self._null
+        cond, uncond = generate.Prompt(self._ids(request.prompt, "prompt"), ways), self._uncond
         if request.negative_prompt:
-            null = generate.Prompt(self._ids(request.negative_prompt, "negative_prompt"), ways)
-        own = [text] if null is self._null else [text, null]
+            uncond = generate.Prompt(self._ids(request.negative_prompt, "negative_prompt"), ways)
+        own = [cond] if uncond is self._uncond else [cond, uncond]
         schedule = make_schedule(
             policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale
         )
@@ -141,9 +141,9 @@ class GenerateRunner:
             policy=policy,
             schedule=schedule,
             previews=preview_steps(len(schedule), request.previews),
-            text=text,
-            null=null,
-            held=request.num_images * self._row_size(size, len(text.ids), len(null.ids))
+            cond=cond,
+            uncond=uncond,
+            held=request.num_images * self._row_size(size, len(cond.ids), len(uncond.ids))
             + sum(prompt.ways * len(prompt.ids) * self._position_size for prompt in own),
         )
 
@@ -175,8 +175,8 @@ class GenerateRunner:
                 shape = (1, config.latent_channels, height, width)
                 sequence.state = generate.begin(
                     self.parts.model,
-                    text=sequence.text,
-                    null=sequence.null,
+                    cond=sequence.cond,
+                    uncond=sequence.uncond,
                     noise=torch.cat([sampler.noise(seed, shape) for seed in _seeds(sequence)]),
                     schedule=sequence.schedule,
                     times=sampler.time_grid(sequence.num_inference_steps, config.time_shift),
@@ -247,6 +247,6 @@ def _result(
             **state.counts,
         },
         steps=tuple(state.ran),
-        prompt_tokens=len(sequence.text.ids) + (len(sequence.null.ids) if sequence.request.negative_prompt else 0),
+        prompt_tokens=len(sequence.cond.ids) + (len(sequence.uncond.ids) if sequence.request.negative_prompt else 0),
         timings=timings,
     )

@@ -166,8 +166,8 @@ class UnitCosts:
 
     def step(self, plan: StepPlan, rows: float) -> float:
         """Seconds of one evaluation of that many pictures of the default size."""
-        running = rows * (plan.run_text + plan.run_null)
-        reading = rows * (plan.reads_text + plan.reads_null)
+        running = rows * (plan.run_cond + plan.run_uncond)
+        reading = rows * (plan.reads_cond + plan.reads_uncond)
         if not plan.run_backbone:
             backbone = self.backbone_not_needed.seconds(reading)
         else:

@@ -133,8 +133,8 @@ class _Meter:
 
     def _add_step(self, plan: StepPlan, images: int, taken: float, spans: Spans) -> None:
         """Splits an evaluation's seconds between the head with the guidance, and all that comes before."""
-        running = images * (plan.run_text + plan.run_null)
-        reading = images * (plan.reads_text + plan.reads_null)
+        running = images * (plan.run_cond + plan.run_uncond)
+        reading = images * (plan.reads_cond + plan.reads_uncond)
         own = sum(length for name, length in spans.milliseconds() if name in ("head", "guidance")) / 1000
         head = min(own, taken)
         if plan.run_backbone:

@@ -45,7 +45,7 @@ class Backbone(nn.Module):
         if config.tied_embeddings:
             self.lm_head.weight = self.embed_tokens.weight
 
-    def forward(self, x: Tensor, context: Context, levers: PassOptions) -> tuple[Tensor, Trace]:
+    def forward(self, x: Tensor, context: Context, options: PassOptions) -> tuple[Tensor, Trace]:
         """Embedded tokens (R, L, width) to hidden states after the final norm, and what was found on the way.
 
         Returns:
@@ -55,21 +55,21 @@ class Backbone(nn.Module):
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
             before = x
-            first = max(x.shape[1] - levers.read, 0) if levers.read is not None and index == last else 0
-            groups = [group for group, skipped in enumerate(levers.skipped) if index in skipped]
-            neurons = None if levers.neurons is None else levers.neurons[index]
+            first = max(x.shape[1] - options.read, 0) if options.read is not None and index == last else 0
+            groups = [group for group, skipped in enumerate(options.skipped) if index in skipped]
+            neurons = None if options.neurons is None else options.neurons[index]
             x = following(x, first)
             if not groups:
                 x = layer(before, index, context, neurons, first)
-            elif len(groups) < len(levers.skipped):
+            elif len(groups) < len(options.skipped):
                 # The layer runs for those that need it.
                 rows, own = context.without(groups)
                 x = x.index_copy(0, rows, layer(before[rows], index, own, neurons, first))
-            if levers.measured is not None:
-                trace.similarity.append(similarity(before[:, levers.measured], x[:, levers.measured]))
-            if levers.drop is not None and index + 1 == levers.drop.layer and index < last:
-                trace.kept = smallest_values(levers.drop, context.caches[0], index, x.shape[1])
-                x, context = x[:, trace.kept], context.at(trace.kept, levers.drop)
+            if options.measured is not None:
+                trace.similarity.append(similarity(before[:, options.measured], x[:, options.measured]))
+            if options.drop is not None and index + 1 == options.drop.layer and index < last:
+                trace.kept = smallest_values(options.drop, context.caches[0], index, x.shape[1])
+                x, context = x[:, trace.kept], context.at(trace.kept, options.drop)
         return self.norm(x), trace
 
 

@@ -226,22 +226,22 @@ class GraphedPasses:
 
     @torch.inference_mode()
     def run_backbone(
-        self, x: Tensor, caches: Sequence[PooledCache], *, block: int, levers: PassOptions
+        self, x: Tensor, caches: Sequence[PooledCache], *, block: int, options: PassOptions
     ) -> tuple[Tensor, Trace]:
         """As `Showo2.run_backbone`."""
         length = x.shape[1]
         block = min(block, length)
         now = self.backbone.begin(caches, padded_length(length, block), block)
         _load(now, x)
-        paths = _paths(levers.neurons, len(self._layers))
-        if any(levers.skipped) or levers.measured is not None or levers.drop is not None or paths is None:
-            now, length, trace = self._run_layers(now, length, caches, levers)
+        paths = _paths(options.neurons, len(self._layers))
+        if any(options.skipped) or options.measured is not None or options.drop is not None or paths is None:
+            now, length, trace = self._run_layers(now, length, caches, options)
             hidden = self._captures.run(("norm", *now.key), lambda: fused.rms_norm(now.x, *self._norm))
         else:
             trace = Trace()
-            hidden = self._captures.run(("all layers", *now.key, paths), lambda: self._run_all(now, levers.neurons))
+            hidden = self._captures.run(("all layers", *now.key, paths), lambda: self._run_all(now, options.neurons))
         hidden = hidden.unflatten(0, (now.places.rows, -1))[:, :length]
-        return (hidden if levers.read is None else hidden[:, -levers.read :]), trace
+        return (hidden if options.read is None else hidden[:, -options.read :]), trace
 
     def _run_all(self, now: Pass, neurons: Sequence[Neurons] | None) -> Tensor:
         for index, layer in enumerate(self._layers):
@@ -249,29 +249,29 @@ class GraphedPasses:
         return fused.rms_norm(now.x, *self._norm)
 
     def _run_layers(
-        self, now: Pass, length: int, caches: Sequence[PooledCache], levers: PassOptions
+        self, now: Pass, length: int, caches: Sequence[PooledCache], options: PassOptions
     ) -> tuple[Pass, int, Trace]:
         """Layer by layer; returns the pass and the length at the end, which is another where tokens were dropped."""
         trace = Trace()
         others: dict[tuple[int, ...], tuple[Tensor, Pass]] = {}
         last = len(self._layers) - 1
         for index in range(len(self._layers)):
-            groups = [group for group, skipped in enumerate(levers.skipped) if index in skipped]
-            neurons = None if levers.neurons is None else levers.neurons[index]
-            before = now.tokens[:, :length].clone() if levers.measured is not None else None
+            groups = [group for group, skipped in enumerate(options.skipped) if index in skipped]
+            neurons = None if options.neurons is None else options.neurons[index]
+            before = now.tokens[:, :length].clone() if options.measured is not None else None
             if not groups:
                 self._run_layer(index, now, neurons)
-            elif len(groups) < len(levers.skipped):
+            elif len(groups) < len(options.skipped):
                 rows, own = self._subset(now, caches, groups, others)
                 own.x.copy_(now.tokens[rows].flatten(0, 1))
                 self._run_layer(index, own, neurons)
                 now.tokens.index_copy_(0, rows, own.tokens)
-            if before is not None and levers.measured is not None:
+            if before is not None and options.measured is not None:
                 after = now.tokens[:, :length]
-                trace.similarity.append(similarity(before[:, levers.measured], after[:, levers.measured]))
-            if levers.drop is not None and index + 1 == levers.drop.layer and index < last:
-                kept = smallest_values(levers.drop, caches[0], index, now.tokens.shape[1])
-                gone = levers.drop.tokens.stop - levers.drop.tokens.start - levers.drop.keep
+                trace.similarity.append(similarity(before[:, options.measured], after[:, options.measured]))
+            if options.drop is not None and index + 1 == options.drop.layer and index < last:
+                kept = smallest_values(options.drop, caches[0], index, now.tokens.shape[1])
+                gone = options.drop.tokens.stop - options.drop.tokens.start - options.drop.keep
                 now, length, trace.kept = self._keep(now, caches, kept, gone), length - gone, kept[: length - gone]
         return now, length, trace
 

@@ -19,9 +19,9 @@ def noise(seed: int, shape: tuple[int, ...]) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def guide(text: Tensor, null: Tensor, guidance_scale: float) -> Tensor:
-    """Classifier-free guidance: from the null velocity towards the text's, and beyond."""
-    return torch.lerp(null, text, guidance_scale)
+def guide(text: Tensor, uncond: Tensor, guidance_scale: float) -> Tensor:
+    """Classifier-free guidance: from the unconditional velocity towards the text's, and beyond."""
+    return torch.lerp(uncond, text, guidance_scale)
 
 
 def euler(latents: Tensor, velocity: Tensor, start: float, end: float) -> Tensor:

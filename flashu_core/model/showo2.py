@@ -128,15 +128,15 @@ class Showo2(nn.Module):
         return torch.cat([time_token, features], dim=1) if self.config.time_token else features
 
     def run_backbone(
-        self, x: Tensor, caches: Sequence[KeyValueCache], *, block: int, levers: PassOptions = EVERYTHING
+        self, x: Tensor, caches: Sequence[KeyValueCache], *, block: int, options: PassOptions = EVERYTHING
     ) -> tuple[Tensor, Trace]:
         """Tokens (R, L, width) that follow the caches to hidden states after the final norm; see `Backbone`."""
         if self.graphs is not None and self.graphs.backbone.holds(caches, x.shape[1]):
-            return self.graphs.run_backbone(x, pooled(caches), block=block, levers=levers)
+            return self.graphs.run_backbone(x, pooled(caches), block=block, options=options)
         config = self.config.backbone
         positions = _following(x.shape[1], caches, x.device)
         cosine, sine = rotary(positions, config.hidden_size // config.heads, config.rope_theta, None, x.dtype)
-        hidden, trace = self.backbone(x, Context(cosine, sine, caches, block, self.kernel), levers)
+        hidden, trace = self.backbone(x, Context(cosine, sine, caches, block, self.kernel), options)
         return hidden, trace
 
     def run_head(self, hidden: Tensor, time: Tensor | None, caches: Sequence[KeyValueCache], *, block: int) -> Tensor:

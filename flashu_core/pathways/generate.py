@@ -1,8 +1,8 @@
-"""Drawing: the denoising loop, one evaluation at a time for a batch of requests.
+"""Generation: the denoising loop, one step at a time for a batch of requests.
 
 What never changes is computed once: a prompt's text runs through backbone and head when some path first needs it, the
-null prompt's once in a process. An evaluation computes image blocks only, and of those what its plan says: features
-once for both branches, then text and null branches together. A request's whole running state is its `Generation`.
+unconditional prompt's once in a process. A step computes image blocks only, and of those what its plan says: features
+once for both branches, then both branches together. A request's whole running state is its `Generation`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flashu_core.acceleration.neurons import FULL, NeuronPath
 from flashu_core.acceleration.plan import Schedule, StepPlan
-from flashu_core.acceleration.techniques.layer_skipping import most_similar
+from flashu_core.acceleration.techniques.layer_skipping import similar_layers
 from flashu_core.lru_cache import LruCache
 from flashu_core.model.kv_cache import KeyValueCache
 from flashu_core.model.pass_options import PassOptions, Trace
@@ -75,8 +75,8 @@ class Prompt:
     def _run(self, model: Showo2, path: NeuronPath, skipped: frozenset[int]) -> Branch:
         length = len(self.ids)
         branch = Branch(model.backbone_cache(1, length), model.head_cache(1, length))
-        levers = PassOptions(neurons=path.layers, skipped=(skipped,))
-        hidden, _ = model.run_backbone(model.embed(self.ids), [branch.backbone], block=0, levers=levers)
+        options = PassOptions(neurons=path.layers, skipped=(skipped,))
+        hidden, _ = model.run_backbone(model.embed(self.ids), [branch.backbone], block=0, options=options)
         model.run_head(hidden, None, [branch.head], block=0)
         branch.backbone.keep(length)
         branch.head.keep(length)
@@ -114,7 +114,7 @@ class Generation:
         schedule: one plan for each evaluation.
         times: the grid; evaluation i goes from times[i] to times[i + 1].
         latents: (images, C, H, W) float32.
-        text, null: the branches.
+        cond, uncond: the branches.
         pruned: the neurons of evaluations whose plan says "pruned".
         skipped: the layers that were last measured as similar.
         velocity: the last evaluation's, guided, as the latents.
@@ -127,8 +127,8 @@ class Generation:
     times: Sequence[float]
     grid: tuple[int, int]
     latents: Tensor
-    text: Side
-    null: Side
+    cond: Side
+    uncond: Side
     pruned: NeuronPath = FULL
     skipped: frozenset[int] = ALL_LAYERS
     velocity: Tensor | None = None
@@ -179,8 +179,8 @@ class Generation:
 def begin(
     model: Showo2,
     *,
-    text: Prompt,
-    null: Prompt,
+    cond: Prompt,
+    uncond: Prompt,
     noise: Tensor,
     schedule: Schedule,
     times: Tensor,
@@ -189,7 +189,7 @@ def begin(
     """The state before the first evaluation, its prompts read as that evaluation needs them.
 
     Args:
-        text, null: the prompts; they may be shared by several requests.
+        cond, uncond: the prompts; they may be shared by several requests.
         noise: (images, C, H, W) latents at time 0.
         schedule: the plans.
         times: (len(schedule) + 1,)
@@ -209,8 +209,8 @@ def begin(
         times=times.tolist(),
         grid=(rows, columns),
         latents=noise.to(model.device, torch.float32),
-        text=side(text),
-        null=side(null),
+        cond=side(cond),
+        uncond=side(uncond),
         pruned=pruned,
     )
 
@@ -224,8 +224,8 @@ def advance(model: Showo2, batch: Sequence[Generation], spans: Spans) -> None:
     """
     plan = batch[0].plan
     skipped = [len(generation.skipped_layers) for generation in batch]  # before a new measurement takes their place
-    reading = [(g, g.text) for g in batch if g.plan.reads_text] + [(g, g.null) for g in batch if g.plan.reads_null]
-    running = [(g, g.text) for g in batch if g.plan.run_text] + [(g, g.null) for g in batch if g.plan.run_null]
+    reading = [(g, g.cond) for g in batch if g.plan.reads_cond] + [(g, g.uncond) for g in batch if g.plan.reads_uncond]
+    running = [(g, g.cond) for g in batch if g.plan.run_cond] + [(g, g.uncond) for g in batch if g.plan.run_uncond]
     with spans.span("features"):
         times = to_device([g.times[g.step] for g in batch for _ in range(g.rows)], model.device)
         time, token = model.time_tokens(times)
@@ -257,7 +257,7 @@ def advance(model: Showo2, batch: Sequence[Generation], spans: Spans) -> None:
     for generation, layers in zip(batch, skipped, strict=True):
         _count(generation, layers)
         if plan.head == "compute" and not generation.plan.keep_head:
-            generation.text.state = generation.null.state = None
+            generation.cond.state = generation.uncond.state = None
         generation.step += 1
         generation.spans.append(spans)
 
@@ -268,13 +268,13 @@ def _run_backbone(
     """One pass over the running branches' rows; whoever measures chooses its layers for the evaluations to come."""
     skipped_layers = [generation.skipped_layers for generation, _ in running]
     measuring = any(generation.plan.measure for generation in batch)
-    levers = PassOptions(
+    options = PassOptions(
         neurons=batch[0].path.layers,
         skipped=skipped_layers if any(skipped_layers) else (),
         measured=slice(0, block.shape[1]) if measuring else None,
     )
     caches = [side.branch.backbone for _, side in running]
-    hidden, trace = model.run_backbone(block, caches, block=block.shape[1], levers=levers)
+    hidden, trace = model.run_backbone(block, caches, block=block.shape[1], options=options)
     if measuring:
         _observe(batch, running, trace)
     return hidden
@@ -286,16 +286,16 @@ def _observe(batch: Sequence[Generation], running: Sequence[tuple[Generation, Si
     for generation in batch:
         if generation.plan.measure:
             own = [part for (owner, _), part in zip(running, parts, strict=True) if owner is generation]
-            generation.skipped = most_similar(torch.cat(own, dim=1).mean(dim=1).tolist(), generation.plan.measure)
+            generation.skipped = similar_layers(torch.cat(own, dim=1).mean(dim=1).tolist(), generation.plan.measure)
 
 
 def _move(generation: Generation, velocities: dict[int, Tensor]) -> None:
     """One Euler step along the guided velocity."""
     plan, index = generation.plan, generation.step
-    if plan.reads_text and plan.reads_null:
-        velocity = guide(velocities[id(generation.text)], velocities[id(generation.null)], plan.guidance_scale)
+    if plan.reads_cond and plan.reads_uncond:
+        velocity = guide(velocities[id(generation.cond)], velocities[id(generation.uncond)], plan.guidance_scale)
     else:
-        velocity = velocities[id(generation.text if plan.reads_text else generation.null)]
+        velocity = velocities[id(generation.cond if plan.reads_cond else generation.uncond)]
     generation.velocity = velocity
     start, end = generation.times[index], generation.times[index + 1]
     generation.latents = euler(generation.latents, velocity, start, end)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flashu_core.acceleration.neurons import FULL, NeuronPath
 from flashu_core.acceleration.plan import Schedule, StepPlan, make_answer_schedule
-from flashu_core.acceleration.techniques.layer_skipping import most_similar
+from flashu_core.acceleration.techniques.layer_skipping import similar_layers
 from flashu_core.lru_cache import LruCache
 from flashu_core.model.kv_cache import KeyValueCache
 from flashu_core.model.pass_options import Drop, PassOptions
@@ -68,7 +68,7 @@ class System:
             embeddings = torch.cat([embeddings, _clean_time_token(model)], dim=1)
         length = embeddings.shape[1]
         cache = model.backbone_cache(1, length)
-        model.run_backbone(embeddings, [cache], block=0, levers=PassOptions(neurons=path.layers))
+        model.run_backbone(embeddings, [cache], block=0, options=PassOptions(neurons=path.layers))
         cache.keep(length)
         return cache
 
@@ -189,15 +189,15 @@ def begin(
         cache = prefix.fork(
             rows=1, capacity=[whole - gone * (drop is not None and layer >= drop.layer) for layer in range(layers)]
         )
-        levers = PassOptions(neurons=path.layers, measured=LAST if plan.measure else None, drop=drop, read=1)
-        hidden, trace = model.run_backbone(tokens, [cache], block=block, levers=levers)
+        options = PassOptions(neurons=path.layers, measured=LAST if plan.measure else None, drop=drop, read=1)
+        hidden, trace = model.run_backbone(tokens, [cache], block=block, options=options)
         if drop is not None:
             cache.drop(drop.layer, gone)
         cache.keep(length)
         logits = model.logits(hidden[0, -1])
         state = Understanding(decoding, generator, schedule, cache, logits, cache.length, pruned)
         if plan.measure:
-            state.skipped = most_similar(torch.cat(trace.similarity).tolist(), plan.measure)
+            state.skipped = similar_layers(torch.cat(trace.similarity).tolist(), plan.measure)
         state.counts.update(prefills=1, visual_tokens_kept=images - gone, visual_tokens_pruned=gone)
         _draw(state)
     state.spans.append(spans)
@@ -224,7 +224,7 @@ def advance(model: Showo2, batch: Sequence[Understanding], spans: Spans) -> None
     with spans.span("decode"):
         for state in batch:
             state.cache.length -= block - 1  # what is run again is written again
-        levers = PassOptions(
+        options = PassOptions(
             neurons=batch[0].path.layers,
             skipped=skipped_layers if any(skipped_layers) else (),
             measured=LAST if any(state.plan.measure for state in batch) else None,
@@ -232,7 +232,7 @@ def advance(model: Showo2, batch: Sequence[Understanding], spans: Spans) -> None
         )
         last = to_device([state.tokens[-block:] for state in batch], model.device)
         embeddings = model.backbone.embed_tokens(last)
-        hidden, trace = model.run_backbone(embeddings, [state.cache for state in batch], block=0, levers=levers)
+        hidden, trace = model.run_backbone(embeddings, [state.cache for state in batch], block=0, options=options)
         logits = model.logits(hidden[:, -1])
         best = likeliest(logits)
         for row, state in enumerate(batch):
@@ -241,7 +241,7 @@ def advance(model: Showo2, batch: Sequence[Understanding], spans: Spans) -> None
             state.pending = state.pending + 1 if skipped_layers[row] else 0
             if plan.measure:
                 similarity = torch.stack(trace.similarity)[:, row]
-                state.skipped = most_similar(similarity.tolist(), plan.measure)
+                state.skipped = similar_layers(similarity.tolist(), plan.measure)
             state.counts.update(
                 {"decode_passes": 1, f"tokens_{plan.ffn}": 1, "layers_skipped": len(skipped_layers[row])}
             )

@@ -17,7 +17,7 @@ _SMALLEST_PIECE = 256
 
 
 def generation_prefix(tokenizer: Tokenizer, text: str, *, limit: int, parameter: str = "prompt") -> list[int]:
-    """`bos text image_start`: what precedes the image block. Empty text gives guidance's null prompt.
+    """`bos text image_start`: what precedes the image block. Empty text gives guidance's unconditional prompt.
 
     Raises:
         PromptTooLongError: the text has more than `limit` tokens.

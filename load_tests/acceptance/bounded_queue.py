@@ -23,7 +23,7 @@ def kept(arrivals: float, rates: Sequence[float]) -> float:
 def batch_rates(*, alone_s: float, capacity: float, batch: int, stay_s: float) -> list[float]:
     """Completed a second with one inside, with two, and so on, of a server that works on `batch` at once.
 
-    A batch takes longer the more it holds, along a straight line from one alone to a full one; and whoever is accepted
+    A batch takes longer the more it holds, along a straight line from one alone to a full one; and an accepted request
     stays no longer than `stay_s`, which bounds how many are inside.
 
     Args:

@@ -12,7 +12,7 @@ _REST_S = 0.01  # after each time, so that one whose connections are refused doe
 
 @contextlib.asynccontextmanager
 async def crowd(act: Callable[[int], Awaitable[object]], count: int) -> AsyncIterator[None]:
-    """So many clients for as long as the `async with` lasts; each is told its number. A connection that breaks is
+    """So many clients for as long as the `async with` lasts; each gets its number. A connection that breaks is
     nothing special to them.
 
     Raises:

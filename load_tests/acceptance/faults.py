@@ -25,7 +25,7 @@ _STEPS = 40  # of a picture that is to be under way for a while
 _CONCURRENT = 4
 _CROWD = 40  # more than the engine works on at once, so that some wait in its queue
 _MORE_S = 0.3
-_LONG = 900  # evaluations of those who leave, for they are to be inside until then
+_LONG = 900  # denoising steps of those who leave, for they are to be inside until then
 _DRAINED = ("draw", "draw", "draw", "draw", "draw", "stream", "stream", "stream")
 
 
@@ -50,7 +50,7 @@ class Death:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drain:
-    """A server that was told to end while it drew.
+    """A server that received SIGTERM while it generated.
 
     Attributes:
         unready_s: until it was no longer ready, or nobody listened.
@@ -78,7 +78,7 @@ class Faults:
         """The process that holds the engine."""
         return worker_of(self.server.pid)
 
-    async def draw(self) -> None:
+    async def generate(self) -> None:
         """A picture of the default length, alone."""
         reply = await self.client.exchange(Message(path="/v1/generate", body=b'{"prompt": "a red circle"}'))
         if reply.status != 200:

@@ -1,4 +1,4 @@
-"""What is sent to do harm: pictures that unpack to gigabytes, bodies that are deep or endless, numbers that are none.
+"""What is sent to do harm: pictures that unpack to gigabytes, bodies that are deep or endless, NaN and Inf.
 It knows formats, and of the server only where each is sent; a server that is sound refuses every one of them."""
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class Phases:
 
     Args:
         concurrency: requests under way while capacity is measured.
-        tell: told the name of each phase as it begins.
+        publish: called with the name of each phase as it begins.
     """
 
     driver: Driver

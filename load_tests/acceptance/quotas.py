@@ -41,7 +41,7 @@ class Work:
     """What became of one key's requests.
 
     Attributes:
-        evaluations: that the server has run in all, by its own metrics, for whomever.
+        steps: denoising steps that the server ran in all, by its own metrics.
     """
 
     statuses: Counter[int | None]
@@ -62,7 +62,7 @@ async def share(base_url: str, keys: dict[str, str], *, per_s: float, seconds: f
     statuses: dict[str, Counter[int | None]] = {name: Counter() for name in keys}
     bodies = Bodies(seed)
 
-    async def ask(name: str, client: Client) -> None:
+    async def send(name: str, client: Client) -> None:
         statuses[name][(await client.exchange(bodies.next("vqa"))).status] += 1
 
     async def keep_sending(name: str, rate: float) -> None:
@@ -72,7 +72,7 @@ async def share(base_url: str, keys: dict[str, str], *, per_s: float, seconds: f
         requested = []
         for index in range(round(rate * seconds)):
             await asyncio.sleep(max(begun + index / rate - loop.time(), 0.0))
-            requested.append(asyncio.create_task(ask(name, client)))
+            requested.append(asyncio.create_task(send(name, client)))
         await asyncio.gather(*requested)
 
     await asyncio.gather(keep_sending("greedy", GREEDY_RATE * per_s), keep_sending("modest", 0.9 * per_s))
@@ -85,7 +85,7 @@ async def parallel_work(base_url: str, key: str) -> Work:
     before = await scrape(client)
     statuses: Counter[int | None] = Counter()
 
-    async def draw(number: int) -> None:
+    async def generate(number: int) -> None:
         body: dict[str, object] = {"prompt": "a", "num_inference_steps": _STEPS, "seed": number}
         if number % 3 == 1:
             body["timeout_s"] = _DEADLINE_S
@@ -95,7 +95,7 @@ async def parallel_work(base_url: str, key: str) -> Work:
             statuses[(await asyncio.wait_for(client.exchange(message), leaves_after)).status] += 1
 
     for first in range(0, _PICTURES, _TOGETHER):
-        await asyncio.gather(*(draw(first + number) for number in range(_TOGETHER)))
+        await asyncio.gather(*(generate(first + number) for number in range(_TOGETHER)))
     await asyncio.sleep(_REST_S)  # what is left ends at the next unit
     rows = _rows(await scrape(client)) - _rows(before)
     return Work(statuses=statuses, steps=rows - _OTHER_ROWS * statuses[200])

@@ -27,7 +27,7 @@ class ServerError(RuntimeError):
 
 
 class ServerProcess:
-    """Starts on entering, and is told to end on leaving.
+    """Starts on entering, and gets SIGTERM on leaving.
 
     Args:
         options: more of `flashu serve`'s.
@@ -123,7 +123,7 @@ class ServerProcess:
             return None
 
     def kill(self) -> None:
-        """Ends it at once, its worker too; for one that did not end when it was told to."""
+        """Ends it at once, its worker too; for one that did not end on SIGTERM."""
         assert self._process is not None
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self._process.pid).children(recursive=True):

@@ -1,5 +1,5 @@
 """Hours of everything at once, good, bad and given up, and what the server's two processes hold meanwhile: memory,
-descriptors, threads. It knows how growth is told from noise, and not how much of it is too much."""
+descriptors, threads. It knows how growth is separated from noise, and not how much of it is too much."""
 
 from __future__ import annotations
 
@@ -134,23 +134,23 @@ async def _watchdog(found: Soak, processes: dict[str, psutil.Process]) -> None:
 
 
 async def _one_client(found: Soak, client: Client, repertoire: Repertoire, ends: float, seed: str) -> None:
-    drawn = random.Random(seed)
-    bodies = Bodies(drawn.randrange(2**31))
+    rng = random.Random(seed)
+    bodies = Bodies(rng.randrange(2**31))
     loop = asyncio.get_running_loop()
     while loop.time() < ends:
-        kind = drawn.choices(list(_SHARES), list(_SHARES.values()))[0]
+        kind = rng.choices(list(_SHARES), list(_SHARES.values()))[0]
         found.sent[kind] += 1
         if kind == "bad":
-            reply = await client.exchange(drawn.choice(repertoire.bad))
+            reply = await client.exchange(rng.choice(repertoire.bad))
         elif kind == "other":
-            reply = await client.exchange(repertoire.other(drawn))
+            reply = await client.exchange(repertoire.other(rng))
         elif kind == "odd":
             with contextlib.suppress(OSError, asyncio.TimeoutError):
-                await asyncio.wait_for(drawn.choice(repertoire.odd)(client), _LONGEST_ACT_S)
+                await asyncio.wait_for(rng.choice(repertoire.odd)(client), _LONGEST_ACT_S)
             continue
         elif kind == "left":
-            given_up = asyncio.create_task(client.exchange(bodies.next(drawn.choice(("generate", "vqa")))))
-            await asyncio.sleep(drawn.random() * _LONGEST_STAY_S)
+            given_up = asyncio.create_task(client.exchange(bodies.next(rng.choice(("generate", "vqa")))))
+            await asyncio.sleep(rng.random() * _LONGEST_STAY_S)
             given_up.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 found.statuses[(await given_up).status] += 1

@@ -40,7 +40,7 @@ def phase_summary(found: Found, phase: str) -> dict[str, Any]:
 
 
 def step(found: Found, phase: str) -> dict[str, Any]:
-    """Seconds of one evaluation as batches ran in a phase: by the server's histogram where it has one, and by the
+    """Seconds of one denoising step as batches ran in a phase: by the server's histogram where it has one, and by the
     timings of its answers, where each picture gives the mean of its own."""
     before, after = found.scraped[phase]
     of_metric = {f"p{share:.0%}"[:-1]: histogram_quantile(before, after, STEP, share) for share in (0.5, 0.99)}
@@ -77,7 +77,7 @@ def promised_beside_pictures(found: Found) -> float | None:
 
 def abnormal_after(found: Found, factor: float) -> list[tuple[float, bool]]:
     """Of each request after an overload: seconds since the end of that, and whether it was refused, failed, or took
-    more than twice what is normal: for an answer its p99 alone and two evaluations, as promised beside pictures, and
+    more than twice what is normal: for an answer its p99 alone and two steps, as promised beside pictures, and
     for a picture its p99 beside answers."""
     window = found.windows[recovery(factor)]
     limits = {"vqa": promised_beside_pictures(found), "generate": _p99(found, "mixed", "generate")}

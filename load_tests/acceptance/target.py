@@ -16,7 +16,7 @@ class Target:
     Attributes:
         limit: at most this, or at least where `at_least`.
         measured: None where nothing came of the phase, which misses; but `vacuous` says that there was nothing to come.
-        note: what the figure rests on.
+        note: what the figure is based on.
     """
 
     name: str

@@ -84,7 +84,7 @@ def _answers(found: Found, phases: Mapping[str, Any], step: Mapping[str, Any]) -
     if limit is None:
         return Target(name=name, unit=unit, limit=None, measured=measured)
     note = (
-        f"alone {_p99(phases, 'alone'):.3f} s, {STEPS} evaluations of {step['p99']:.3f} s at p99 "
+        f"alone {_p99(phases, 'alone'):.3f} s, {STEPS} denoising steps of {step['p99']:.3f} s at p99 "
         f"({step['source']}); {phases['mixed']['tasks']['vqa']['completed']} answers"
     )
     return Target(name=name, unit=unit, limit=limit, measured=measured, note=note)

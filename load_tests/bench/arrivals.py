@@ -77,12 +77,12 @@ def arrivals(segments: Sequence[Segment], seed: int, spacing: Spacing = "poisson
     found, start = [], 0.0
     for segment in segments:
         for task, rate in segment.rates.items():
-            drawn = random.Random(f"{seed}/{task}/{segment.counted}")
+            rng = random.Random(f"{seed}/{task}/{segment.counted}")
             count = round(rate * segment.seconds)
             if spacing == "poisson":
-                places = [drawn.random() for _ in range(count)]
+                places = [rng.random() for _ in range(count)]
             else:
-                shift = drawn.random()  # so that the rows of two tasks do not run in step
+                shift = rng.random()  # so that the rows of two tasks do not run in step
                 places = [(index + shift) / count for index in range(count)]
             found += [
                 Arrival(

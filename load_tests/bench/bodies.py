@@ -25,21 +25,21 @@ class Bodies:
     """An endless supply of both kinds, in an order that the seed says."""
 
     def __init__(self, seed: int) -> None:
-        self._drawn = random.Random(seed)
-        drawings = [
+        self._rng = random.Random(seed)
+        generations = [
             {"prompt": prompt.text, "seed": index} for index, prompt in enumerate(grading_prompts(_KINDS, seed))
         ]
-        askings = [
+        questions = [
             {"question": question.text, "image": png_base64(render(scene, PIXELS)), "max_new_tokens": ANSWER_TOKENS}
             for scene, question in grading_questions(_KINDS, seed)
         ]
         self._messages: dict[Task, list[Message]] = {
-            "generate": [Message(path="/v1/generate", body=_encoded(body)) for body in drawings],
-            "vqa": [Message(path="/v1/vqa", body=_encoded(body)) for body in askings],
+            "generate": [Message(path="/v1/generate", body=_encoded(body)) for body in generations],
+            "vqa": [Message(path="/v1/vqa", body=_encoded(body)) for body in questions],
         }
 
     def next(self, task: Task) -> Message:
-        return self._drawn.choice(self._messages[task])
+        return self._rng.choice(self._messages[task])
 
 
 def png_base64(pixels: Any) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from flashu_core.types import Task
 from load_tests.bench.slo import Objective
 
-_BEYOND = 5.0  # requests that a percentile leaves out, at least, so that it rests on more than the slowest one
+_BEYOND = 5.0  # requests that a percentile leaves out, at least, so that it depends on more than the slowest one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,7 @@ _LOOKS: Sequence[tuple[Task, str, str]] = (("vqa", "answers", "C0"), ("generate"
 _MARKERS: Sequence[tuple[Outcome, str]] = (("completed", "."), ("refused", "x"), ("failed", "^"), ("broken", "*"))
 
 
-def draw(
+def plot(
     everything: Sequence[Record], windows: Mapping[str, Window], path: Path, objectives: Sequence[Objective] = ()
 ) -> None:
     """A dot for each request at its scheduled second, on a logarithmic scale, with the limits of objectives as lines;
@@ -58,7 +58,7 @@ def draw(
     figure.savefig(path)
 
 
-def draw_search(found: Found, path: Path) -> None:
+def plot_search(found: Found, path: Path) -> None:
     """Attainment of each objective over the rates that were tried, with what is wanted of it as a line."""
     figure = new_figure(9, 4.5)
     axes = figure.subplots()

@@ -22,7 +22,7 @@ from flashu_core.reasons import reason_of
 from load_tests.bench import record
 from load_tests.bench.arrivals import Spacing
 from load_tests.bench.capacity_search import Found, Probe, Search, seconds_needed
-from load_tests.bench.chart import draw, draw_search
+from load_tests.bench.chart import plot, plot_search
 from load_tests.bench.client import Client, Message
 from load_tests.bench.driver import Driver
 from load_tests.bench.hashes import Replay, Results, check_requests, write_or_compare
@@ -144,7 +144,7 @@ def serve(
     if place is not None:
         found = {**summary, "warnings": beware, "hashes": None if compared is None else compared.to_json()}
         _write(place, {"settings": settings, "models": models, **found})
-        draw(served.records, {PHASE: served.window}, place.with_suffix(".png"), objectives)
+        plot(served.records, {PHASE: served.window}, place.with_suffix(".png"), objectives)
     show_serving(summary, beware, shown)
     if compared is not None:
         show_hashes(compared, shown)
@@ -225,7 +225,7 @@ def capacity(
         settings |= {"arrivals": arrivals, "warmup": warmup, "timeout": timeout, "seed": seed, **asdict(wishes)}
         settings |= _names(prompts=prompts, images=images, questions=questions)
         _write(place, {"settings": settings, "models": models, **found.to_json()})
-        draw_search(found, place.with_suffix(".png"))
+        plot_search(found, place.with_suffix(".png"))
     show_search(found, shown)
     _print_location(place, shown)
     raise typer.Exit(int(found.capacity is None))
@@ -240,7 +240,7 @@ async def _check_ready(client: Client) -> Any:
     """What the server says it serves; None where it does not say.
 
     Raises:
-        typer.Exit: it is not ready, and the reason is told.
+        typer.Exit: it is not ready, with the reason.
     """
     reply = await client.exchange(Message(method="GET", path="/readyz"))
     if reply.status != 200:
@@ -303,7 +303,7 @@ def _print_location(place: Path | None, console: Console) -> None:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """What is wrong with options is told as the command line tells such things."""
+    """Reports invalid options as the command line does."""
     try:
         yield
     except ValueError as error:

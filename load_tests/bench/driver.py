@@ -48,7 +48,7 @@ class Driver:
     Attributes:
         limit: requests under way at most in an open loop; the others wait in the client, and their latency counts from
             the scheduled time all the same. None for no limit.
-        keep: told of every message and its reply, as it comes.
+        keep: called with every message and its reply, as it comes.
     """
 
     client: Client
@@ -74,11 +74,11 @@ class Driver:
         """
         loop = asyncio.get_running_loop()
         due = arrivals(segments, self.seed + again, spacing)
-        room = asyncio.Semaphore(self.limit) if self.limit else contextlib.nullcontext()
+        slots = asyncio.Semaphore(self.limit) if self.limit else contextlib.nullcontext()
         stopped = asyncio.Event()
 
         async def arrive(arrival: Arrival, scheduled: float, message: Message) -> Record:
-            async with room:
+            async with slots:
                 one = await self.send(
                     arrival.phase, arrival.task, scheduled=scheduled, counted=arrival.counted, message=message
                 )
@@ -133,7 +133,7 @@ class Driver:
             seconds: the counted ones behind them; 0 for a warm-up, of which nothing is.
         """
         loop = asyncio.get_running_loop()
-        drawn = random.Random(f"{self.seed}/{phase}")
+        rng = random.Random(f"{self.seed}/{phase}")
         tasks, weights = list(shares), list(shares.values())
         found: list[Record] = []
         with quiet() as used:
@@ -144,7 +144,7 @@ class Driver:
                 task = None
                 while (now := loop.time()) < ends:
                     # Who is refused asks for the same again, or what is refused more often would be asked for less.
-                    task = task or drawn.choices(tasks, weights)[0]
+                    task = task or rng.choices(tasks, weights)[0]
                     one = await self.send(phase, task, scheduled=now, counted=now >= counts_from)
                     found.append(one)
                     if one.outcome == "completed":

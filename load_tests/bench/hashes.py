@@ -2,10 +2,10 @@
 file and compared with it. It knows results and files, and sends nothing.
 
 Requests that are served alone must come to the same, bit by bit. Requests that share a batch share arithmetic whose
-rounding depends on the company, and who keeps whom company depends on time: there a difference is reported, with its
-size where both pictures are there, and judged by people.
+rounding depends on the rest of the batch, and what shares a batch depends on time: there a difference is reported,
+with its size where both pictures are there, and judged by people.
 
-The file is JSON: `format` 1; `replay`, `alone` or `arrivals`; `settings`, of whoever made it; `pictures`, the folder
+The file is JSON: `format` 1; `replay`, `alone` or `arrivals`; `settings`, of the run; `pictures`, the folder
 where they lie, or null; `requests`, by key as `generate/17`, each with `request` (SHA-256 of what was sent), `pictures`
 (SHA-256 of shape and pixels of each) and `answer` (null of a picture).
 """
@@ -31,7 +31,7 @@ from load_tests.bench.answer import read_answer
 from load_tests.bench.client import Message, Reply
 
 Replay = Literal["arrivals", "alone"]
-HashVerdict = Literal["written", "same", "nondeterministic", "differs in company", "nothing to compare"]
+HashVerdict = Literal["written", "same", "nondeterministic", "differs in a batch", "nothing to compare"]
 _FORMAT = 1
 _FILES = ("PNG", "JPEG", "WEBP")
 
@@ -105,16 +105,16 @@ class Results:
             answer = read_answer(reply)
             if answer.failure is not None:
                 continue
-            drawn = [_pixels(base64.b64decode(picture)) for picture in answer.pictures]
-            pixels[message.key] = drawn
+            pixels_of = [_pixels(base64.b64decode(picture)) for picture in answer.pictures]
+            pixels[message.key] = pixels_of
             results[message.key] = Result(
                 request=_hash(message),
-                pictures=[hash_pixels(one) for one in drawn],
+                pictures=[hash_pixels(one) for one in pixels_of],
                 answer=answer.text,
             )
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-                for index, one in enumerate(drawn):
+                for index, one in enumerate(pixels_of):
                     Image.fromarray(one).save(folder / _file(message.key, index))
         return results, pixels
 
@@ -217,7 +217,7 @@ def _verdict(some: bool, different: bool, *, alone: bool) -> HashVerdict:
         return "nothing to compare"
     if not different:
         return "same"
-    return "nondeterministic" if alone else "differs in company"
+    return "nondeterministic" if alone else "differs in a batch"
 
 
 def _difference(
@@ -228,14 +228,14 @@ def _difference(
     if len(then.pictures) != len(now.pictures):
         return Difference(key=key, what="shape")
     amounts: list[NDArray[np.int16]] = []
-    for index, drawn in enumerate(pixels):
+    for index, pixels_of in enumerate(pixels):
         path = None if folder is None else folder / _file(key, index)
         if path is None or not path.exists():
             return Difference(key=key, what="pixels")
         old = _pixels(path.read_bytes())
-        if old.shape != drawn.shape:
+        if old.shape != pixels_of.shape:
             return Difference(key=key, what="shape")
-        amounts.append(np.abs(old.astype(np.int16) - drawn.astype(np.int16)))
+        amounts.append(np.abs(old.astype(np.int16) - pixels_of.astype(np.int16)))
     return Difference(
         key=key,
         what="pixels",

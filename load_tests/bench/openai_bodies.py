@@ -37,7 +37,7 @@ def openai_bodies(model: str, seed: int) -> Callable[[random.Random], Message]:
             turns = _said(requested)
             messages.append(_message("chat/completions", model, messages=turns, stream=stream, max_tokens=_TOKENS))
         messages.append(_message("responses", model, input=question.text, max_output_tokens=_TOKENS))
-    return lambda drawn: drawn.choice(messages)
+    return lambda rng: rng.choice(messages)
 
 
 def _said(content: str | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -30,9 +30,9 @@ class Record:
         retry_after: seconds, where the reply names them.
         error: what broke the exchange.
         timings_ms: the server's own, of a completed request.
-        evaluations: of a picture.
+        steps: denoising steps of a picture.
         key: the sender's own name of the request.
-        first_event: when a stream said the first of its result: a piece of text, or an evaluation that ended.
+        first_event: when a stream said the first of its result: a piece of text, or a denoising step that ended.
         failure: the server's code for what went wrong, or ours for a 200 that holds no result.
     """
 
@@ -80,7 +80,7 @@ class Record:
 
     @property
     def step_s(self) -> float | None:
-        """Seconds of one evaluation, the mean over the request's; None where it has none."""
+        """Seconds of one denoising step, the mean over the request's; None where it has none."""
         if self.steps == 0:
             return None
         return sum(self.timings_ms.get(name, 0.0) for name in _STEP) / 1000 / self.steps

@@ -88,7 +88,7 @@ def show_hashes(compared: Compared, console: Console) -> None:
         console.print(f"  {one.key}: {one.what}{size}{said}", markup=False)
     if len(compared.differences) > _SHOWN:
         console.print(f"  and {len(compared.differences) - _SHOWN} more; --output has all")
-    if compared.verdict == "differs in company":
+    if compared.verdict == "differs in a batch":
         console.print("  requests that share a batch agree within rounding only; --replay alone is exact")
 
 

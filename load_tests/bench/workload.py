@@ -1,7 +1,7 @@
 """What is sent in a benchmark: requests numbered for each task, each made of the seed and its number alone. So the same
 seed asks the same with the same seeds, at whatever rate and for however long. It sends nothing.
 
-Prompts, pictures and questions are the caller's, or are drawn from the embedded model's own world.
+Prompts, pictures and questions are the caller's, or are rng from the embedded model's own world.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Workload:
     """An endless row of requests of each task.
 
     Args:
-        prompts: one a line; blank lines are left out.
+        prompts: one a line; blank lines are skipped.
         images: a folder of pictures, which are sent as they are.
         questions: one a line, each asked about any picture.
 
@@ -107,9 +107,9 @@ class Workload:
 
     def message(self, task: Task, index: int) -> Message:
         """One of them by its number."""
-        drawn = random.Random(f"{self._seed}/{task}/{index}")
-        body = drawn.choice(drawn.choice(self._bodies[task]))
-        seeded = b'{"seed": %d, ' % drawn.randrange(_SEEDS) + body[1:]
+        rng = random.Random(f"{self._seed}/{task}/{index}")
+        body = rng.choice(rng.choice(self._bodies[task]))
+        seeded = b'{"seed": %d, ' % rng.randrange(_SEEDS) + body[1:]
         return Message(path=_PATHS[task], body=seeded, key=f"{task}/{index}")
 
 

@@ -32,7 +32,7 @@ CAPTION_LENGTHS = (12, 26)  # tokens, with the two around the text
 SEGMENT_LENGTH = 20  # tokens of a question with its answer: see `QuestionBatch`
 DESCRIPTION_LENGTH = 36
 DESCRIBE = "what is in the picture?"
-NULL_PROMPTS = 0.1
+EMPTY_PROMPTS = 0.1
 
 Segment: TypeAlias = tuple[list[int], list[int]]
 Sampler: TypeAlias = Callable[[Random], Scene]
@@ -95,7 +95,7 @@ class CaptionSource:
         queues: dict[int, list[tuple[list[int], int]]] = {length: [] for length in CAPTION_LENGTHS}
         while True:
             index = self.rng.randrange(self.scenes)
-            text = "" if self.rng.random() < NULL_PROMPTS else caption(drawn_scene(training_rng(index)), self.rng)
+            text = "" if self.rng.random() < EMPTY_PROMPTS else caption(drawn_scene(training_rng(index)), self.rng)
             ids = generation_prefix(self.tokenizer, text, limit=1000)
             length = next((length for length in CAPTION_LENGTHS if len(ids) <= length), None)
             if length is None:

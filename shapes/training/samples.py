@@ -44,12 +44,12 @@ def draw_samples(
     )
     rows, columns = config.grids[0]
     shape = (1, config.latent_channels, rows * config.patch_size, columns * config.patch_size)
-    null = generate.Prompt(generation_prefix(tokenizer, "", limit=100))
+    uncond = generate.Prompt(generation_prefix(tokenizer, "", limit=100))
     batch = [
         generate.begin(
             model,
-            text=generate.Prompt(generation_prefix(tokenizer, prompt, limit=100)),
-            null=null,
+            cond=generate.Prompt(generation_prefix(tokenizer, prompt, limit=100)),
+            uncond=uncond,
             noise=noise(seed, shape),
             schedule=schedule,
             times=times,

@@ -53,9 +53,9 @@ def test_plans_are_values() -> None:
 
 
 def test_branches_that_nothing_reads() -> None:
-    assert (StepPlan(5.0).reads_text, StepPlan(5.0).reads_null) == (True, True)
-    assert (StepPlan(1.0).reads_text, StepPlan(1.0).reads_null) == (True, False)
-    assert (StepPlan(0.0).reads_text, StepPlan(0.0).reads_null) == (False, True)
+    assert (StepPlan(5.0).reads_cond, StepPlan(5.0).reads_uncond) == (True, True)
+    assert (StepPlan(1.0).reads_cond, StepPlan(1.0).reads_uncond) == (True, False)
+    assert (StepPlan(0.0).reads_cond, StepPlan(0.0).reads_uncond) == (False, True)
 
 
 def test_a_grid_without_an_evaluation_is_refused() -> None:

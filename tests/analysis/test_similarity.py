@@ -38,7 +38,7 @@ def test_it_is_what_the_engine_measures(tiny: Checkpoint) -> None:
     tokens = torch.randn(2, 17, 64, generator=torch.Generator().manual_seed(0))
     for task, measured in (("generate", slice(0, 17)), ("vqa", slice(-1, None))):
         with similarities(model, task) as cosines, torch.inference_mode():  # type: ignore[arg-type]
-            _, trace = model.run_backbone(tokens, [cache], block=17, levers=PassOptions(measured=measured))
+            _, trace = model.run_backbone(tokens, [cache], block=17, options=PassOptions(measured=measured))
         assert cosines()[:, 0].tolist() == pytest.approx([float(one.mean()) for one in trace.similarity])
 
 

@@ -88,8 +88,8 @@ class Oracle:
         times = uniform / (uniform + SHIFT - SHIFT * uniform)
         latents = noise
         for start, end in itertools.pairwise(times):
-            text, null = self.velocities(latents, start.repeat(2 * len(noise))).chunk(2)
-            latents = latents + (null + guidance_scale * (text - null)) * (end - start)
+            text, uncond = self.velocities(latents, start.repeat(2 * len(noise))).chunk(2)
+            latents = latents + (uncond + guidance_scale * (text - uncond)) * (end - start)
         return times, latents
 
     def importances(self, length: int) -> list[Tensor]:
@@ -145,15 +145,15 @@ class Oracle:
             tokens = model.head.final(used, time)
             config = self.model.config
             both = velocity_to_latents(tokens, *config.grids[0], config.patch_size, config.velocity_layout)
-            text, null = both.chunk(2)
+            text, uncond = both.chunk(2)
             guidance_scale = base if full else 0.75 * base
-            velocities.append(null + guidance_scale * (text - null))
+            velocities.append(uncond + guidance_scale * (text - uncond))
             latents = latents + velocities[-1] * (end - start)
             skipped = forced.get(step, skipped)
         return torch.cat(velocities), latents
 
     def states(self, model: Showo2, latents: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        """The head's state of prompt 0's and the null prompt's image tokens, and what modulates the final layer."""
+        """The head's state of the image tokens of prompt 0 and of no prompt, and what modulates the final layer."""
         rows = [self.rows()[0], [IDS["bos"], IDS["boi"]]]
         length = max(map(len, rows)) + self.block
         ids = torch.tensor([row + [IDS["pad"]] * (length - len(row)) for row in rows])

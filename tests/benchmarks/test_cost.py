@@ -36,7 +36,7 @@ def test_an_evaluation_costs_what_the_formula_says() -> None:
     rows, columns = config.grids[0]
     block = rows * columns + 1
     assert found.parts["backbone"] == 2 * sum(
-        _backbone(config, block, prefix + block) for prefix in (TOKENS, flops.NULL_TOKENS)
+        _backbone(config, block, prefix + block) for prefix in (TOKENS, flops.UNCOND_TOKENS)
     )
     assert sum(found.step.values()) * 2 + found.parts["prefix"] == found.denoising
     assert list(found.step) == [StepPlan(5.0)]
@@ -59,7 +59,7 @@ def test_a_branch_that_is_not_read_is_not_computed() -> None:
     config = MODELS["tiny"]
     both, text = (
         flops.generation_cost(
-            config, EXACT, num_inference_steps=2, guidance_scale=guidance_scale, prompt_tokens=flops.NULL_TOKENS
+            config, EXACT, num_inference_steps=2, guidance_scale=guidance_scale, prompt_tokens=flops.UNCOND_TOKENS
         )
         for guidance_scale in (5.0, 1.0)
     )

@@ -22,7 +22,7 @@ def test_a_model_is_read_in_float32(small_golden: Path) -> None:
     assert torch.equal(case.model.backbone.layers[3].mlp.up_proj.weight, stored.float())
     assert case.model.backbone.lm_head.weight is case.model.backbone.embed_tokens.weight
     assert case.prompts[0] == (1, 260, 62, 495, 369, 515, 3)
-    assert (case.null, case.pad, case.image_pad) == ((1, 3), 5, 6)
+    assert (case.uncond, case.pad, case.image_pad) == ((1, 3), 5, 6)
 
 
 def test_an_autoencoder_is_read(small_golden: Path) -> None:

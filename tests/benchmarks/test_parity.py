@@ -57,7 +57,7 @@ def test_the_engine_computes_what_the_original_computed(small_golden: Path, caps
     assert 0 < found["worst"] <= 1e-4
     for name in MODEL | FLASHU | VAE:
         assert f"  {name} " in text
-    assert "19 backbone passes and 18 head passes in 34 evaluations" in text
+    assert "19 backbone passes and 18 head passes in 34 steps" in text
     (vaes,) = [line for line in text.splitlines() if "not checked" in line]
     assert vaes.split(": ")[1] == "clip, clip_latents_mean"
 
@@ -123,7 +123,9 @@ def test_an_engine_that_errs_is_caught(
 ) -> None:
     """The engine is what is compared: breaking it, and not the reference, shows."""
     guide = sampler.guide
-    monkeypatch.setattr(generate, "guide", lambda text, null, guidance_scale: guide(text, null, guidance_scale + 0.01))
+    monkeypatch.setattr(
+        generate, "guide", lambda text, uncond, guidance_scale: guide(text, uncond, guidance_scale + 0.01)
+    )
     assert parity.main([str(variant)]) == 1
     failed = {line.split()[0] for line in capsys.readouterr().out.splitlines() if "FAILED" in line}
     assert failed == {"sample50.latents", "sample8.latents", "flashu.velocities", "flashu.latents"}
@@ -212,7 +214,7 @@ def test_results_are_saved(
     small_golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept: dict[str, Any] = {}
-    monkeypatch.setattr(parity.machine, "save", lambda name, content: kept.update({name: content}))
+    monkeypatch.setattr(parity.results, "save", lambda name, content: kept.update({name: content}))
     assert parity.main([str(small_golden / "wan_vae_tiny"), "--save", "parity"]) == 0
     assert kept["parity"]["passed"] is True
     assert {"torch", "commit", "date", "processor"} <= set(kept["parity"]["machine"])

@@ -148,13 +148,13 @@ def test_bytes_are_what_a_request_really_holds(tiny: Checkpoint) -> None:
     while generation.state is None or answering.state is None:
         engine.step()
     assert engine.memory["caches"] == sum(expected)
-    branches = [generation.state.text.branch, generation.state.null.branch]
+    branches = [generation.state.cond.branch, generation.state.uncond.branch]
     caches = [cache for branch in branches for cache in (branch.backbone, branch.head)]
     engine.step()
-    block = caches[0].capacity - len(generation.text.ids)
+    block = caches[0].capacity - len(generation.cond.ids)
     state = 2 * 2 * block * tiny.model.config.head.hidden_size * 4
-    assert expected[0] == sum(_bytes(cache) for cache in caches) + state + generation.text.nbytes
-    assert engine.memory["shared"] == generation.null.nbytes + engine._understand_runner.nbytes > 0
+    assert expected[0] == sum(_bytes(cache) for cache in caches) + state + generation.cond.nbytes
+    assert engine.memory["shared"] == generation.uncond.nbytes + engine._understand_runner.nbytes > 0
     # The bound counts the place of a time token that this way of reading pictures may not need.
     position = tiny.model.backbone_position_size
     assert _bytes(answering.state.cache) <= expected[1] <= _bytes(answering.state.cache) + 2 * position

@@ -16,7 +16,7 @@ import pytest
 from flashu_core import Engine, EngineConfig, GenerateRequest, Request, UnderstandRequest
 from flashu_core.acceleration.policies import GenerationPolicy, UnderstandingPolicy
 from flashu_core.checkpoint.load import Checkpoint
-from flashu_core.engine.generation import NULL_WAYS
+from flashu_core.engine.generation import UNCOND_WAYS
 from flashu_core.lru_cache import LruCache
 from flashu_core.pathways.understand import PATHS
 
@@ -101,7 +101,7 @@ def test_a_thousand_distinct_values_of_every_parameter(engine: Engine, make: Cal
     # without a picture, and 8 lists of neurons.
     model = engine._parts.model
     position = model.backbone_position_size + model.head_position_size
-    bound = NULL_WAYS * 2 * position + 2 * PATHS * 64 * position + 8 * 8 * model.config.backbone.layers * 256
+    bound = UNCOND_WAYS * 2 * position + 2 * PATHS * 64 * position + 8 * 8 * model.config.backbone.layers * 256
     assert minimum["shared"] <= bound < MIB * 64
     assert after - before < 24 * MIB, f"it grew by {(after - before) / MIB:.1f} MiB"
 

@@ -52,8 +52,8 @@ def begin(
     num_inference_steps = 12
     return generate.begin(
         model,
-        text=generate.Prompt(loops.example_ids(model, tokens, seed)),
-        null=generate.Prompt(loops.example_ids(model, 5, 2)),
+        cond=generate.Prompt(loops.example_ids(model, tokens, seed)),
+        uncond=generate.Prompt(loops.example_ids(model, 5, 2)),
         noise=sampler.noise(seed, flops.latent_shape(CONFIG, images)),
         schedule=make_schedule(policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=4.0),
         times=sampler.time_grid(num_inference_steps, 3.0),

@@ -24,10 +24,10 @@ def test_the_grid_is_the_shifted_one() -> None:
 
 
 def test_guidance_goes_from_null_to_text_and_beyond() -> None:
-    text, null = torch.randn(2, 3, 4)
-    torch.testing.assert_close(sampler.guide(text, null, 0.0), null)
-    torch.testing.assert_close(sampler.guide(text, null, 1.0), text)
-    torch.testing.assert_close(sampler.guide(text, null, 5.0), null + 5 * (text - null))
+    text, uncond = torch.randn(2, 3, 4)
+    torch.testing.assert_close(sampler.guide(text, uncond, 0.0), uncond)
+    torch.testing.assert_close(sampler.guide(text, uncond, 1.0), text)
+    torch.testing.assert_close(sampler.guide(text, uncond, 5.0), uncond + 5 * (text - uncond))
 
 
 def test_an_euler_step_follows_the_velocity() -> None:

@@ -159,7 +159,7 @@ def test_what_is_read_and_what_is_kept_do_not_depend_on_what_else_is_read(
     model = build(replace(TINY, backbone=replace(TINY.backbone, layers=4)))
     embeddings = torch.randn(2, 10, 64, generator=torch.Generator().manual_seed(6))
     found = []
-    for levers in (
+    for options in (
         PassOptions(skipped=(frozenset(), skipped), measured=slice(-1, None)),
         PassOptions(skipped=(frozenset(), skipped), measured=slice(-1, None), read=read),
     ):
@@ -167,7 +167,7 @@ def test_what_is_read_and_what_is_kept_do_not_depend_on_what_else_is_read(
         with torch.inference_mode():
             model.run_backbone(embeddings[:1, :3], caches[:1], block=0)
             caches[0].keep(3)
-            hidden, trace = model.run_backbone(embeddings, caches, block=block, levers=levers)
+            hidden, trace = model.run_backbone(embeddings, caches, block=block, options=options)
         for cache in caches:
             cache.keep(10)
         written = [keys[:, :, : caches[0].length] for keys in (*caches[0].keys, *caches[0].values)]
@@ -187,7 +187,7 @@ def test_tokens_dropped_behind_the_last_layer_are_nothing_to_what_is_read() -> N
     with torch.inference_mode():
         expected, _ = model.run_backbone(embeddings, [model.backbone_cache(1, 10)], block=6)
         found, _ = model.run_backbone(
-            embeddings, [model.backbone_cache(1, 10)], block=6, levers=PassOptions(drop=drop, read=1)
+            embeddings, [model.backbone_cache(1, 10)], block=6, options=PassOptions(drop=drop, read=1)
         )
     torch.testing.assert_close(found, expected[:, -1:], atol=1e-5, rtol=0)
 
@@ -199,7 +199,9 @@ def test_positions_that_nothing_reads_cost_a_last_layer_nothing_but_keys_and_val
 
     def run(read: int | None) -> int:
         return flops.count(
-            lambda: model.run_backbone(tokens, [model.backbone_cache(1, 700)], block=600, levers=PassOptions(read=read))
+            lambda: model.run_backbone(
+                tokens, [model.backbone_cache(1, 700)], block=600, options=PassOptions(read=read)
+            )
         )
 
     saved = run(None) - run(1)

@@ -16,7 +16,7 @@ from flashu_core.timing import Spans
 CPU = torch.device("cpu")
 SHAPE = (1, 16, 8, 8)
 PROMPTS = ([1, 40, 41, 3], [1, 50, 51, 52, 53, 54, 55, 3])
-NULL = [1, 3]
+UNCOND = [1, 3]
 
 
 def start(
@@ -25,8 +25,8 @@ def start(
     model = tiny.model
     return generate.begin(
         model,
-        text=generate.Prompt(ids),
-        null=generate.Prompt(NULL),
+        cond=generate.Prompt(ids),
+        uncond=generate.Prompt(UNCOND),
         noise=noise(seed, SHAPE),
         schedule=make_schedule((), num_inference_steps=num_inference_steps, guidance_scale=guidance_scale),
         times=time_grid(num_inference_steps, 3.0),
@@ -45,7 +45,7 @@ def reference_latents(
 ) -> torch.Tensor:
     """Whole sequences, both branches, no caches."""
     model, size = tiny.model, 17
-    rows = [ids, NULL]
+    rows = [ids, UNCOND]
     length = max(len(row) for row in rows) + size
     whole = torch.tensor([(row + [0] * length)[:length] for row in rows])
     latents, times = noise(seed, SHAPE), time_grid(num_inference_steps, 3.0).tolist()
@@ -71,7 +71,7 @@ def test_requests_at_different_evaluations_share_batches(tiny: Checkpoint) -> No
         {"seed": 2, "num_inference_steps": 9, "guidance_scale": 1.0},
         {"seed": 3, "num_inference_steps": 7},
     ]
-    prompts = [PROMPTS[0], PROMPTS[1], NULL]
+    prompts = [PROMPTS[0], PROMPTS[1], UNCOND]
     alone = [finish(tiny, start(tiny, ids, **kind)) for ids, kind in zip(prompts, options, strict=True)]  # type: ignore[arg-type]
     states = [start(tiny, ids, **kind) for ids, kind in zip(prompts, options, strict=True)]  # type: ignore[arg-type]
     for joined in (1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3):
@@ -105,8 +105,8 @@ def test_a_prompts_branch_is_copied_not_changed(tiny: Checkpoint) -> None:
     before = torch.stack(text.backbone.keys)
     state = generate.begin(
         tiny.model,
-        text=prompt,
-        null=generate.Prompt(NULL),
+        cond=prompt,
+        uncond=generate.Prompt(UNCOND),
         noise=noise(0, SHAPE),
         schedule=(StepPlan(2.0),),
         times=time_grid(2, 3.0),
@@ -114,4 +114,4 @@ def test_a_prompts_branch_is_copied_not_changed(tiny: Checkpoint) -> None:
     finish(tiny, state)
     assert prompt.read(tiny.model) is text
     assert torch.equal(torch.stack(text.backbone.keys), before)
-    assert (text.backbone.length, state.text.branch.backbone.length) == (4, 4)
+    assert (text.backbone.length, state.cond.branch.backbone.length) == (4, 4)

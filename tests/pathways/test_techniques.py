@@ -24,7 +24,7 @@ from flashu_core.timing import Spans
 CPU = torch.device("cpu")
 SHAPE = (1, 16, 8, 8)
 PROMPTS = ([1, 40, 41, 3], [1, 50, 51, 52, 53, 54, 55, 3], [1, 60, 3])
-NULL, SYSTEM, SUFFIX = [1, 3], [1, 60, 61, 62, 3], [4, 70, 71, 72]
+UNCOND, SYSTEM, SUFFIX = [1, 3], [1, 60, 61, 62, 3], [4, 70, 71, 72]
 LATENTS = noise(5, SHAPE)
 FLASHU = POLICIES["flashu"]
 
@@ -39,8 +39,8 @@ def start(
 ) -> generate.Generation:
     return generate.begin(
         model,
-        text=generate.Prompt(PROMPTS[prompt]),
-        null=generate.Prompt(NULL),
+        cond=generate.Prompt(PROMPTS[prompt]),
+        uncond=generate.Prompt(UNCOND),
         noise=noise(prompt, SHAPE),
         schedule=make_schedule(policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=4.0),
         times=time_grid(num_inference_steps, 3.0),
@@ -87,7 +87,7 @@ def test_what_ran_is_what_the_model_was_told(tiny: Checkpoint, monkeypatch: pyte
     run_backbone, run_head = model.run_backbone, model.run_head
 
     def backbone(*inputs: Any, **options: Any) -> Any:
-        told.append(("backbone", options["levers"]))
+        told.append(("backbone", options["options"]))
         return run_backbone(*inputs, **options)
 
     def head(*inputs: Any, **options: Any) -> Any:
@@ -106,14 +106,14 @@ def test_what_ran_is_what_the_model_was_told(tiny: Checkpoint, monkeypatch: pyte
     while not state.done:
         told.clear()
         step(model, state)
-        passes = [levers for part, levers in told if part == "backbone"]
+        passes = [options for part, options in told if part == "backbone"]
         ran = state.ran[-1]
         assert (ran.head == "computed") == (("head", None) in told)
         assert (ran.backbone != "not_needed") == bool(passes)
-        for levers in passes:
-            assert (ran.backbone == "pruned") == (levers.neurons is not None)
-            assert {len(skipped) for skipped in levers.skipped} <= {ran.layers_skipped}
-            assert bool(levers.skipped) == bool(ran.layers_skipped)
+        for options in passes:
+            assert (ran.backbone == "pruned") == (options.neurons is not None)
+            assert {len(skipped) for skipped in options.skipped} <= {ran.layers_skipped}
+            assert bool(options.skipped) == bool(ran.layers_skipped)
     assert len({(ran.backbone, ran.head, ran.layers_skipped) for ran in state.ran}) > 4
 
 
@@ -134,7 +134,7 @@ def test_what_nothing_reads_changes_nothing(tiny: Checkpoint) -> None:
     model = tiny.model
     state, wasteful = start(model, 0), start(model, 0)
     wasteful.schedule = Schedule(
-        replace(plan, run_backbone=True, run_text=True, run_null=True, keep_head=True) for plan in wasteful.schedule
+        replace(plan, run_backbone=True, run_cond=True, run_uncond=True, keep_head=True) for plan in wasteful.schedule
     )
     while not state.done:
         step(model, state)
@@ -158,13 +158,13 @@ def test_a_layer_that_is_left_out_is_left_out_of_the_text_too(tiny: Checkpoint) 
     layers = [layer for index, layer in enumerate(model.backbone.layers) if index != skipped_layers]
     smaller.load_state_dict(model.state_dict() | {}, strict=False)
     smaller.backbone.layers = torch.nn.ModuleList(layers)
-    rows = [PROMPTS[1], NULL]
+    rows = [PROMPTS[1], UNCOND]
     whole = torch.tensor([(row + [0] * 30)[:30] for row in rows])
     with torch.inference_mode():
-        text, null = reference.velocities(
+        text, uncond = reference.velocities(
             smaller, whole, [len(row) for row in rows], before.repeat(2, 1, 1, 1), torch.tensor([time, time])
         ).chunk(2)
-    assert (state.velocity - (null + 4.0 * (text - null))).abs().max() < 1e-5
+    assert (state.velocity - (uncond + 4.0 * (text - uncond))).abs().max() < 1e-5
 
 
 def ask(

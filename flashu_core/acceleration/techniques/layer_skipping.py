@@ -38,7 +38,7 @@ class LayerSkipping:
         return np.where(steps.within_last(self.last), 0, np.where(first, 1, 2))
 
 
-def most_similar(similarities: Sequence[float], ratio: float) -> frozenset[int]:
+def similar_layers(similarities: Sequence[float], ratio: float) -> frozenset[int]:
     """The share `ratio` of the layers, rounded down, whose outputs are most like their inputs (eq. 6 and 7).
 
     Args:

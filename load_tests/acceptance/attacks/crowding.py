@@ -48,15 +48,15 @@ async def free_acceptance(
 ) -> list[Target]:
     """Pictures, one after the other, beside long questions of which each has a schedule of its own and a deadline that
     is over when it comes."""
-    drawn = random.Random(seed)
+    rng = random.Random(seed)
     picture = Message(path="/v1/generate", body=b'{"prompt": "a red circle", "seed": 1}')
     await client.exchange(picture)
     before = (await scrape(client)).get((RESTARTS, ()), 0.0)
     quiet = await _throughput(client, picture, quiet_s)
     pace = _FREE_CLIENTS / _FREE_PER_S
 
-    async def ask(_: int) -> None:
-        overrides = {"hybrid_threshold": drawn.random(), "skip_interval": drawn.randint(1, 1000)}
+    async def send(_: int) -> None:
+        overrides = {"hybrid_threshold": rng.random(), "skip_interval": rng.randint(1, 1000)}
         body = {
             "task": "vqa",
             "question": "hi",
@@ -67,7 +67,7 @@ async def free_acceptance(
         message = Message(path="/v1/infer", body=json.dumps(body).encode())
         await asyncio.gather(client.exchange(message), asyncio.sleep(pace))
 
-    async with crowd(ask, _FREE_CLIENTS):
+    async with crowd(send, _FREE_CLIENTS):
         beside = await _throughput(client, picture, seconds)
     restarts = (await scrape(client)).get((RESTARTS, ()), 0.0) - before
     what = f"{_FREE_PER_S:g} questions a second that are late when they come"
@@ -99,7 +99,7 @@ async def giant(client: Client, seconds: float = _SMALL_S) -> Target:
     giant.cancel()
     await asyncio.gather(giant, return_exceptions=True)
     return Target(
-        name="small requests beside one of 8,000 evaluations, success",
+        name="small requests beside one of 8,000 denoising steps, success",
         unit="",
         limit=_SUCCESS,
         at_least=True,

@@ -1,4 +1,4 @@
-"""Clients that leave, a worker that dies, a server that is told to end and one whose front end is killed."""
+"""Clients that leave, a worker that dies, a server that gets SIGTERM and one whose front end is killed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def run(rig: Rig) -> Sequence[Target]:
 
 
 async def _leave(faults: Faults) -> list[Target]:
-    await faults.draw()
+    await faults.generate()
     unit_s = histogram_quantile({}, await scrape(faults.client), STEP, 1.0) or 0.0
     left = {
         "while it runs": await faults.leave(),
@@ -52,7 +52,7 @@ async def _leave(faults: Faults) -> list[Target]:
             unit="s",
             limit=unit_s + _FREE_S,
             measured=seconds,
-            note=f"an evaluation takes up to {unit_s:.3f} s",
+            note=f"a denoising step takes up to {unit_s:.3f} s",
         )
         for how, seconds in left.items()
     ]
@@ -65,11 +65,11 @@ async def _die(faults: Faults, load_s: float) -> list[Target]:
         notified = all(status == 503 for status in death.statuses)
         targets += [
             Target(
-                name=f"{number.name} of the worker: all inside told 503",
+                name=f"{number.name} of the worker: 503 to all its requests",
                 unit="s",
                 limit=timeout + _NOTIFIED_S,
                 measured=death.notified_s if notified else None,
-                note=listed(death.statuses) if not notified else f"its patience is {timeout:g} s" if timeout else "",
+                note=listed(death.statuses) if not notified else f"its timeout is {timeout:g} s" if timeout else "",
             ),
             Target(
                 name=f"{number.name} of the worker: the next picture",

@@ -64,8 +64,8 @@ def repertoire(client: Client, seed: int) -> Repertoire:
     of_openai = openai_bodies(_MODEL, seed)
     tasks: Sequence[Task] = ("generate", "vqa")
 
-    def other(drawn: random.Random) -> Message:
-        return distinct(drawn, drawn.choice(tasks)) if drawn.random() < _DISTINCT else of_openai(drawn)
+    def other(rng: random.Random) -> Message:
+        return distinct(rng, rng.choice(tasks)) if rng.random() < _DISTINCT else of_openai(rng)
 
     bad = [*hostile.numbers().values(), *hostile.pictures().values(), *hostile.bodies().values()]
     smuggled = [partial(talk, request=request) for request in requests(client).values()]

@@ -12,7 +12,7 @@ from load_tests.acceptance.target import Target
 _PER_KEY_S = 3.0  # questions a second
 _QUOTA_S = 15.0
 _SUCCESS = 0.99
-_WORK = 500  # evaluations and tokens an hour
+_WORK = 500  # denoising steps and tokens an hour
 _TOLERATED = 1.1
 
 
@@ -40,7 +40,7 @@ async def _share(base_url: str, keys: dict[str, str], seed: int) -> Target:
 async def _work(base_url: str, key: str) -> Target:
     found = await parallel_work(base_url, key)
     return Target(
-        name=f"evaluations done of a key that may use {_WORK}",
+        name=f"steps done of a key that may use {_WORK}",
         unit="",
         limit=_WORK * _TOLERATED,
         measured=found.steps,

@@ -31,7 +31,7 @@ def judge(numbers: Sequence[Refusal], bombs: Sequence[Refusal], stalled: Sequenc
     seen: Sequence[Refusal | Stall] = [*numbers, *bombs, *stalled[1:]]
     passed = [f"{one.name}: {one.status}" for one in seen if not _refused(one.status)]
     return [
-        _slowest("numbers that are none, refused", numbers, _NUMBER_S),
+        _slowest("NaN, Inf and other numbers, refused", numbers, _NUMBER_S),
         _slowest("pictures that are bombs, refused", bombs, _BOMB_S),
         _longest(stalled),
         Target(

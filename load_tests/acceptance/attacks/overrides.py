@@ -41,7 +41,7 @@ _OWN: Mapping[str, float] = {
 
 
 async def run(rig: Rig) -> Sequence[Target]:
-    """Two servers: pictures of the first, drawn before anything else, are compared with those of the second, drawn
+    """Two servers: pictures of the first, rng before anything else, are compared with those of the second, rng
     after the attack."""
     with rig.server() as one:
         before = await _victims(Client(one.base_url))
@@ -74,11 +74,11 @@ async def grow(server: ServerProcess, seed: int) -> list[Target]:
     """How much memory the two processes keep of overrides that never come again."""
     client = Client(server.base_url)
     processes = {"worker": [worker_of(server.pid)], "front end": front_end_of(server.pid)}
-    drawn = random.Random(seed)
+    rng = random.Random(seed)
     held: dict[str, list[Held]] = {name: [] for name in processes}
     statuses: set[int | None] = set()
     for sent in range(0, _REQUESTS, _TOGETHER):
-        replies = await asyncio.gather(*(client.exchange(distinct(drawn, task)) for task in _tasks()))
+        replies = await asyncio.gather(*(client.exchange(distinct(rng, task)) for task in _tasks()))
         statuses |= {reply.status for reply in replies}
         for name, those in processes.items():
             held[name].append(Held(requests=sent, memory=resident(those), descriptors=0, threads=0))
@@ -107,26 +107,26 @@ def _tasks() -> Sequence[Task]:
     return [*questions, "generate"]
 
 
-def distinct(drawn: random.Random, task: Task) -> Message:
+def distinct(rng: random.Random, task: Task) -> Message:
     """A small request in which every parameter has a value of its own."""
     overrides: dict[str, float] = {
-        "ffn_ratio": drawn.uniform(0.01, 0.9),
-        "hybrid_threshold": drawn.random(),
-        "skip_ratio": drawn.uniform(0.01, 0.9),
-        "skip_interval": drawn.randint(1, 1000),
+        "ffn_ratio": rng.uniform(0.01, 0.9),
+        "hybrid_threshold": rng.random(),
+        "skip_ratio": rng.uniform(0.01, 0.9),
+        "skip_interval": rng.randint(1, 1000),
     }
     if task == "generate":
         overrides |= {
-            "points": drawn.uniform(0.01, 10.0),
-            "low_guidance": drawn.uniform(0.0, 10.0),
-            "guidance_threshold": drawn.random(),
-            "head_interval": drawn.randint(1, 1000),
+            "points": rng.uniform(0.01, 10.0),
+            "low_guidance": rng.uniform(0.0, 10.0),
+            "guidance_threshold": rng.random(),
+            "head_interval": rng.randint(1, 1000),
         }
         own: dict[str, object] = {"prompt": "a red circle", "num_inference_steps": 2}
-        own |= {"guidance_scale": drawn.uniform(1.0, 100.0), "seed": drawn.getrandbits(60)}
+        own |= {"guidance_scale": rng.uniform(1.0, 100.0), "seed": rng.getrandbits(60)}
     else:
-        overrides |= {"token_ratio": drawn.uniform(0.01, 0.9), "token_layer": drawn.randint(1, _LAYERS)}
-        own = {"question": "hi", "max_new_tokens": 2, "temperature": drawn.uniform(0.1, 2.0), "top_p": drawn.random()}
+        overrides |= {"token_ratio": rng.uniform(0.01, 0.9), "token_layer": rng.randint(1, _LAYERS)}
+        own = {"question": "hi", "max_new_tokens": 2, "temperature": rng.uniform(0.1, 2.0), "top_p": rng.random()}
     body = {"task": task, **own, "acceleration": overrides}
     return Message(path="/v1/infer", body=json.dumps(body).encode())
 

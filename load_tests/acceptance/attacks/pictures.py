@@ -1,5 +1,5 @@
 """Pictures that take long to read, sent as files: how long until the sender has an answer, what the front end holds,
-what others wait, whether anything goes on after the answer, and whether the server still ends when it is told to."""
+what others wait, whether anything goes on after the answer, and whether the server still ends on SIGTERM."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _USED_AFTER_S = 0.6  # of a processor, in the second after the answers; starting
 _SHUTDOWN_S = 2
 _ENDED_S = _SHUTDOWN_S + 1.0
 _TOGETHER = 2
-_LAST = 8  # when the server is told to end: each takes its process until it is killed, and most have to wait
+_LAST = 8  # sent before SIGTERM: each takes its process until it is killed, and most have to wait
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +71,7 @@ async def send(server: ServerProcess, client: Client, name: str, file: bytes) ->
     message = Message(path="/v1/vqa", body=form(file), media=FORM)
     front = psutil.Process(server.pid)
     loop = asyncio.get_running_loop()
-    question = asyncio.create_task(_ask(client))
+    question = asyncio.create_task(_question(client))
     try:
         async with (
             watched(lambda: [front]) as memory,
@@ -153,7 +153,7 @@ async def _end_beside(server: ServerProcess, client: Client) -> Target:
     return replace(target, measured=None, note=f"{answered} were answered before") if answered else target
 
 
-async def _ask(client: Client) -> float:
+async def _question(client: Client) -> float:
     """Questions about small pictures, one after the other, until it is cancelled; the longest wait for an answer."""
     bodies = Bodies(0)
     loop = asyncio.get_running_loop()

@@ -1,5 +1,5 @@
 """What happens to the server's processes from outside: all of it is paused, its log is a pipe that nobody reads, its
-working directory goes away, it is told to end while it starts."""
+working directory goes away, SIGTERM arrives while it starts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _UNREAD = 1000
 _TOGETHER = 8
 _SHUTDOWN_S = 2
 _STARTS = 8
-_START_S = 4.0  # within which one is told to end
+_START_S = 4.0  # within which SIGTERM is sent
 _ENDS_S = 10.0  # at most after that: an interpreter that imports is not asked to hurry
 _AGAIN_S = 10.0
 
@@ -49,8 +49,8 @@ async def run(rig: Rig) -> Sequence[Target]:
 async def hang_after_pause(server: ServerProcess, pause_s: float = _PAUSE_S) -> Target:
     """All processes stand still for a while, as on a machine that sleeps; then only the worker does."""
     faults = Faults(server, Client(server.base_url, timeout_s=pause_s + _GIVE_UP_S))
-    await faults.draw()
-    picture = asyncio.create_task(faults.draw())  # the pause is in the middle of a unit
+    await faults.generate()
+    picture = asyncio.create_task(faults.generate())  # the pause is in the middle of a unit
     await asyncio.sleep(0.1)
     both = (server.pid, faults.worker().pid)
     for pid in both:
@@ -63,11 +63,11 @@ async def hang_after_pause(server: ServerProcess, pause_s: float = _PAUSE_S) -> 
     notified_s, statuses = await faults.stop_worker()
     notified = set(statuses) == {503}
     return Target(
-        name=f"a hang after a pause of everything of {pause_s:g} s: all inside told 503",
+        name=f"a hang after a pause of everything of {pause_s:g} s: 503 to all its requests",
         unit="s",
         limit=max(_HANG_S, 2 * unit_s) + _NOTICED_S,
         measured=notified_s if notified else None,
-        note=f"its patience is {_HANG_S:g} s" if notified else f"after {notified_s:.1f} s: {listed(statuses)}",
+        note=f"its timeout is {_HANG_S:g} s" if notified else f"after {notified_s:.1f} s: {listed(statuses)}",
     )
 
 
@@ -103,7 +103,7 @@ async def no_folder(rig: Rig) -> Target:
         with rig.server(folder=folder) as server:
             shutil.rmtree(folder)
             faults = Faults(server, Client(server.base_url))
-            await faults.draw()
+            await faults.generate()
             seconds: float | None = None
             with contextlib.suppress(asyncio.TimeoutError):
                 death = await asyncio.wait_for(faults.signal_worker(signal.SIGKILL), 2 * _AGAIN_S)
@@ -119,9 +119,9 @@ async def no_folder(rig: Rig) -> Target:
 
 
 async def ends_while_it_starts(rig: Rig) -> Target:
-    """At moments drawn from the whole start, two servers at a time."""
-    drawn = random.Random(rig.seed)
-    moments = [drawn.uniform(0.0, _START_S) for _ in range(_STARTS)]
+    """At moments rng from the whole start, two servers at a time."""
+    rng = random.Random(rig.seed)
+    moments = [rng.uniform(0.0, _START_S) for _ in range(_STARTS)]
     lasted: list[float] = []
     for first in range(0, _STARTS, 2):
         lasted += await asyncio.gather(*(_end_at(rig, moment) for moment in moments[first : first + 2]))

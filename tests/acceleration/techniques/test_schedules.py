@@ -108,8 +108,8 @@ def test_a_branch_is_computed_for_whoever_reads_its_state_later() -> None:
         StepPlan(1.0, head="reuse"),
     )
     found = liveness(Schedule(plans))
-    assert [plan.run_null for plan in found] == [True, True, False, False]
-    assert [plan.run_text for plan in found] == [True] * 4
+    assert [plan.run_uncond for plan in found] == [True, True, False, False]
+    assert [plan.run_cond for plan in found] == [True] * 4
     assert [plan.keep_head for plan in found] == [True, False, True, False]
 
 
@@ -128,9 +128,9 @@ def one_by_one(policy: Sequence[Technique], indices: int, num_inference_steps: i
             plan = technique.plan(Step(index, num_inference_steps), plan)
         plans.append(plan)
     marked: list[StepPlan] = []
-    reused = reads_text = reads_null = measurement_read = False
+    reused = reads_cond = reads_uncond = measurement_read = False
     for plan in reversed(plans):
-        reads_text, reads_null = reads_text or plan.reads_text, reads_null or plan.reads_null
+        reads_cond, reads_uncond = reads_cond or plan.reads_cond, reads_uncond or plan.reads_uncond
         compute = plan.head == "compute"
         measure = plan.measure if measurement_read else 0.0
         run = compute or measure > 0
@@ -140,12 +140,12 @@ def one_by_one(policy: Sequence[Technique], indices: int, num_inference_steps: i
                 measure=measure,
                 keep_head=compute and reused,
                 run_backbone=run,
-                run_text=reads_text if compute else plan.reads_text,
-                run_null=reads_null if compute else plan.reads_null,
+                run_cond=reads_cond if compute else plan.reads_cond,
+                run_uncond=reads_uncond if compute else plan.reads_uncond,
             )
         )
         if compute:
-            reused = reads_text = reads_null = False
+            reused = reads_cond = reads_uncond = False
         else:
             reused = True
         if plan.measure:

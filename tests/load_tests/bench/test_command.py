@@ -170,7 +170,7 @@ async def test_a_server_that_ignores_seeds_is_caught(
     assert first.exit_code == 0, first.output
     assert second.exit_code == (1 if replay == "alone" else 0), second.output
     found = json.loads(place.read_text())["hashes"]
-    assert found["verdict"] == ("nondeterministic" if replay == "alone" else "differs in company")
+    assert found["verdict"] == ("nondeterministic" if replay == "alone" else "differs in a batch")
     assert found["compared"] == 20
     assert {one["key"] for one in found["differences"]} == {f"generate/{index}" for index in range(6)}
     assert all(one["largest"] > 100 for one in found["differences"])

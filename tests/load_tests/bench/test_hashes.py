@@ -74,7 +74,7 @@ def test_a_difference_alone_is_nondeterminism_and_in_company_is_told(tmp_path: P
     assert (found.verdict, found.failed) == ("nondeterministic", True)
     assert [(one.key, one.what, one.answers) for one in found.differences] == [("vqa/0", "answer", ("red", "blue"))]
     found = compare(path, run(text="blue"), replay="arrivals")
-    assert (found.verdict, found.failed, len(found.differences)) == ("differs in company", False, 1)
+    assert (found.verdict, found.failed, len(found.differences)) == ("differs in a batch", False, 1)
 
 
 def test_how_much_pictures_differ_by(tmp_path: Path) -> None:

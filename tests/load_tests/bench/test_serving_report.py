@@ -63,7 +63,7 @@ def test_a_search(made: Make, console: Console) -> None:
 def test_differences(console: Console) -> None:
     different = [Difference(key=f"generate/{index}", what="pixels", largest=3, mean=0.25) for index in range(12)]
     answer = Difference(key="vqa/0", what="answer", answers=("[red]", "blue"))
-    show_hashes(Compared(verdict="differs in company", compared=20, differences=[answer, *different]), console)
+    show_hashes(Compared(verdict="differs in a batch", compared=20, differences=[answer, *different]), console)
     text = shown(console)
     assert "20 compared, 13 differ" in text
     assert "vqa/0: answer: '[red]', now 'blue'" in text
