@@ -37,7 +37,7 @@ fix: install
 # Under a minute on two cores: the engine with tiny random weights, routing of intents, and admission in the server. Left to
 # `make test`: sockets, worker processes, decoding of pictures, benchmarks, shapes, deployment, documents.
 FAST := tests/acceleration tests/checkpoint tests/engine tests/model tests/pathways tests/text tests/server/intent \
-	tests/server/worker/test_admission.py tests/server/worker/test_backlog.py tests/server/worker/test_framing.py \
+	tests/server/worker/test_admission.py tests/server/worker/test_backlog.py tests/server/test_suggestions.py \
 	tests/test_config.py tests/test_contracts.py tests/test_timing.py tests/test_types.py
 
 test-fast: install

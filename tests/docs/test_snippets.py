@@ -50,3 +50,11 @@ def test_what_a_contributor_types_is_a_target() -> None:
     assert [line.split()[:2] for line in block.splitlines()] == [
         ["make", target] for target in ("install", "fix", "check", "test-fast", "test", "docs")
     ]
+
+
+def test_what_test_fast_runs_exists() -> None:
+    makefile = (site.ROOT / "Makefile").read_text()
+    fast = re.findall(r"^FAST := ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)[0].replace("\\\n", " ").split()
+    assert len(fast) > 10
+    for path in [*fast, *re.findall(r"--ignore (\S+)", makefile)]:
+        assert (site.ROOT / path).exists(), path
