@@ -30,6 +30,7 @@ from server.api.edits import edit_routes
 from server.api.files import file_routes
 from server.api.native import native_routes
 from server.api.openai import openai_routes
+from server.api.openapi import DocumentedApi
 from server.api.playground import playground_routes
 from server.api.probes import probe_routes
 from server.api.responses import responses_routes
@@ -95,7 +96,7 @@ def create_app(settings: Settings, *, program: Sequence[str] = PROGRAM) -> FastA
             await images.stop()
             await worker.stop()
 
-    app = FastAPI(
+    app = DocumentedApi(
         title="FlashU Server",
         version=__version__,
         lifespan=lifespan,

@@ -6,6 +6,7 @@ request may override single parameters; one that is neutral leaves no trace in t
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
@@ -174,8 +175,10 @@ def override(policy: P, overrides: Overrides) -> P:
     known = {field.name: type(getattr(policy, field.name)) for field in fields(policy)}
     for name, value in overrides.items():
         if name not in known:
+            likely = difflib.get_close_matches(name, known, n=1)
+            remedy = f"did you mean {likely[0]}?" if likely else f"use: {', '.join(known)}"
             raise InvalidRequestError(
-                f"there is no parameter {name!r} of this task's acceleration; use: {', '.join(known)}",
+                f"there is no parameter {name!r} of this task's acceleration; {remedy}",
                 parameter="acceleration",
             )
         if isinstance(value, bool) or not isinstance(value, (int, float)):

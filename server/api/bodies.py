@@ -205,7 +205,7 @@ async def read_form(
     try:
         body = schema.model_validate_strings(fields)
     except ValidationError as error:
-        raise InvalidFieldError(error, fields, schema.model_fields) from None
+        raise InvalidFieldError(error, fields, (*schema.model_fields, file)) from None
     if content is None and required:
         raise InvalidRequestError(f"{file} is missing; send the picture as a file in this field", parameter=file)
     return body, content

@@ -20,7 +20,7 @@ from server.api.answers.openai import ChatAnswer
 from server.api.bodies import JSON, media_type, read_open_json
 from server.api.disconnect import unless_gone
 from server.api.openai import work_done
-from server.api.openapi import ERRORS, answers, body_schema, takes
+from server.api.openapi import ERRORS, UNKNOWN_MODEL, answers, body_schema, takes
 from server.api.schemas.conversation import Picture
 from server.api.schemas.openai import ChatBody
 from server.api.schemas.warnings import Warnings
@@ -87,12 +87,13 @@ class _Completion:
 
 
 def chat_routes(services: Services) -> APIRouter:
-    router = APIRouter(prefix="/v1", responses=dict(ERRORS))
+    router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=dict(ERRORS))
 
     @router.post(
         "/chat/completions",
+        summary="Continue a conversation",
         response_model=ChatAnswer,
-        responses={**answers({None: None}), 404: ERRORS[400]},  # chunks, then [DONE]
+        responses={**answers({None: None}), 404: UNKNOWN_MODEL},  # chunks, then [DONE]
         openapi_extra=takes({JSON: body_schema(ChatBody)}),
     )
     async def chat(request: Request) -> Response:

@@ -23,7 +23,7 @@ from server.api.answers.openai import CompletionAnswer
 from server.api.bodies import JSON, media_type, read_open_json
 from server.api.disconnect import unless_gone
 from server.api.openai import check_model
-from server.api.openapi import ERRORS, answers, body_schema, takes
+from server.api.openapi import ERRORS, UNKNOWN_MODEL, answers, body_schema, takes
 from server.api.schemas.completions import CompletionBody
 from server.api.schemas.warnings import Warnings
 from server.api.services import Services
@@ -96,12 +96,13 @@ class _Completion:
 
 
 def completion_routes(services: Services) -> APIRouter:
-    router = APIRouter(prefix="/v1", responses=dict(ERRORS))
+    router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=dict(ERRORS))
 
     @router.post(
         "/completions",
+        summary="Answer prompts",
         response_model=CompletionAnswer,
-        responses={**answers({None: None}), 404: ERRORS[400]},  # chunks, then [DONE]
+        responses={**answers({None: None}), 404: UNKNOWN_MODEL},  # chunks, then [DONE]
         openapi_extra=takes({JSON: body_schema(CompletionBody)}),
     )
     async def completions(request: Request) -> Response:

@@ -13,9 +13,9 @@ from server.errors import UnsupportedValueError
 
 
 def edit_routes() -> APIRouter:
-    router = APIRouter(prefix="/v1/images", responses=dict(ERRORS))
+    router = APIRouter(prefix="/v1/images", tags=["OpenAI"], responses=dict(ERRORS))
 
-    @router.post("/edits", status_code=400, response_model=ErrorBody)
+    @router.post("/edits", summary="Edit a picture (not supported)", status_code=400, response_model=ErrorBody)
     async def edits(request: Request) -> Response:
         """Always refused: the model cannot edit pictures."""
         await _drain(request)
@@ -24,7 +24,7 @@ def edit_routes() -> APIRouter:
             "it generates from text alone and edits no pictures; describe the whole picture to /v1/images/generations",
         )
 
-    @router.post("/variations", status_code=400, response_model=ErrorBody)
+    @router.post("/variations", summary="Vary a picture (not supported)", status_code=400, response_model=ErrorBody)
     async def variations(request: Request) -> Response:
         """Always refused: the model cannot make variations of pictures."""
         await _drain(request)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from server.api.openapi import ERRORS
+from server.api.openapi import error
 from server.api.services import Services
 from server.images.store import PREFIX
 
@@ -20,15 +20,24 @@ _FILES: dict[str, Any] = {
 }
 
 
+_LAST_PART = "The last part of the address."
+_EXAMPLES = ["Jv3k0hXWm1cT6d2Qq8yZsA"]
+
+
 def file_routes(services: Services) -> APIRouter:
     router = APIRouter()
 
     @router.get(
         PREFIX + "{token}",
+        summary="Get a stored picture",
+        tags=["OpenAI"],
         response_class=Response,
-        responses={200: {"content": _FILES, "description": "The picture's file."}, 404: ERRORS[400]},
+        responses={
+            200: {"content": _FILES, "description": "The picture's file."},
+            404: error("No picture is stored at this address."),
+        },
     )
-    async def image_file(token: str) -> Response:
+    async def image_file(token: Annotated[str, Path(description=_LAST_PART, examples=_EXAMPLES)]) -> Response:
         """Returns a picture whose address `response_format: "url"` gave.
 
         It is stored for an hour; 404 after that.

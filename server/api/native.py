@@ -63,10 +63,11 @@ class _Routed:
 
 
 def native_routes(services: Services) -> APIRouter:
-    router = APIRouter(prefix="/v1", responses=dict(ERRORS))
+    router = APIRouter(prefix="/v1", tags=["Native"], responses=dict(ERRORS))
 
     @router.post(
         "/generate",
+        summary="Generate pictures",
         response_model=GenerateAnswer,
         responses=answers(_GENERATION_EVENTS, files=True),
         openapi_extra=takes({JSON: body_schema(GenerateBody)}),
@@ -78,6 +79,7 @@ def native_routes(services: Services) -> APIRouter:
 
     @router.post(
         "/vqa",
+        summary="Answer a question about a picture",
         response_model=VqaAnswer,
         responses=answers(_ANSWER_EVENTS),
         openapi_extra=takes({JSON: body_schema(VqaBody), FORM: form_schema(VqaFields, file="image", required=True)}),
@@ -92,6 +94,7 @@ def native_routes(services: Services) -> APIRouter:
 
     @router.post(
         "/infer",
+        summary="Generate or answer",
         response_model=GenerateAnswer | VqaAnswer,
         responses=answers(_ANY_EVENTS, files=True),
         openapi_extra=takes(

@@ -6,9 +6,9 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import Request
 
@@ -18,7 +18,7 @@ from server.api.answers.openai import ImagesAnswer, Model, ModelList
 from server.api.bodies import JSON, media_type, read_open_json
 from server.api.disconnect import unless_gone
 from server.api.files import file_address
-from server.api.openapi import ERRORS, answers, body_schema, takes
+from server.api.openapi import ERRORS, UNKNOWN_MODEL, answers, body_schema, takes
 from server.api.schemas.openai import ImagesBody
 from server.api.schemas.warnings import Warnings
 from server.api.services import Services
@@ -28,15 +28,16 @@ from server.request_record import Record, record_of
 
 
 def openai_routes(services: Services) -> APIRouter:
-    router = APIRouter(prefix="/v1", responses=dict(ERRORS))
+    router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=dict(ERRORS))
     created = int(time.time())
 
     @router.post(
         "/images/generations",
+        summary="Generate pictures",
         response_model=ImagesAnswer,
         responses={
             **answers({"image_generation.partial_image": None, "image_generation.completed": None}),
-            404: ERRORS[400],
+            404: UNKNOWN_MODEL,
         },
         openapi_extra=takes({JSON: body_schema(ImagesBody)}),
     )
@@ -70,13 +71,15 @@ def openai_routes(services: Services) -> APIRouter:
 
     unready: dict[int | str, dict[str, Any]] = {503: ERRORS[503]}
 
-    @router.get("/models", responses=unready)
+    @router.get("/models", summary="List models", responses=unready)
     async def models() -> ModelList:
         """Lists the names of the loaded model, in OpenAI's form, with its capabilities."""
         return ModelList(object="list", data=[_model(services, name, created) for name in services.model_names])
 
-    @router.get("/models/{name:path}", responses={**unready, 404: ERRORS[400]})
-    async def model(name: str) -> Model:
+    @router.get("/models/{name:path}", summary="Describe a model", responses={**unready, 404: UNKNOWN_MODEL})
+    async def model(
+        name: Annotated[str, Path(description="Name of the model.", examples=["shapes-64"])],
+    ) -> Model:
         """Describes the model of this name."""
         check_model(services, name)
         return _model(services, name, created)

@@ -6,56 +6,88 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import BaseModel
 
 from server.api.answers.native import ErrorBody
 from server.api.sse import MEDIA_TYPE
 
+
+def error(description: str) -> dict[str, Any]:
+    """A response with the common error body."""
+    return {"model": ErrorBody, "description": description}
+
+
+UNKNOWN_MODEL = error("No model of this name.")
 ERRORS: Mapping[int | str, dict[str, Any]] = {
-    status: {"model": ErrorBody} for status in (400, 401, 403, 408, 413, 415, 429, 500, 503, 504)
+    400: error("The body or a field is invalid, or the model cannot do what is requested; `param` names the field."),
+    401: error("The API key is missing or unknown."),
+    403: error("The host, origin or API key is not allowed to do this."),
+    408: error("The body did not arrive in time."),
+    413: error("The body is too large."),
+    415: error("The media type or content encoding of the body is not supported."),
+    429: error("The API key has used its quota, or the queue is full; retry after `Retry-After` seconds."),
+    500: error("An internal error; the log has the details under the request's id."),
+    503: error("The model is loading, restarting or stopping; retry after `Retry-After` seconds."),
+    504: error("The request did not complete within its timeout."),
 }
+
+
+class DocumentedApi(FastAPI):
+    """FastAPI whose document lists only the statuses that the routes have: FastAPI adds its own 422 to every route with
+    a path parameter, but the routes here answer invalid values with 400."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, made once."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            for operation in (one for path in document["paths"].values() for one in path.values()):
+                operation["responses"].pop("422", None)
+            for unused in ("HTTPValidationError", "ValidationError"):
+                document["components"]["schemas"].pop(unused, None)
+        return super().openapi()
 
 
 def answers(events: Mapping[str | None, type[BaseModel] | None], *, files: bool = False) -> dict[int | str, Any]:
     """The 200 of a route that also streams.
 
     Args:
-        events: what a stream is made of, besides `error`: data by the event's name, None where it has none, or where
-            the data is no JSON of this server's own.
-        files: whether it may answer with a picture file.
+        events: the stream's events besides `error`: models of their data by name. A name may be None for events
+            without one, a model for data in OpenAI's form.
+        files: whether the route can also answer with a picture file.
     """
     each = [_event(name, data) for name, data in {**events, "error": ErrorBody}.items()]
-    # An event with its data as a string, as FastAPI describes its own streams.
+    # An event whose data is a string with JSON, as FastAPI describes its own streams.
     content: dict[str, Any] = {MEDIA_TYPE: {"itemSchema": {"anyOf": each}}}
     if files:
         for kind in ("png", "jpeg", "webp"):
             content[f"image/{kind}"] = {"schema": {"type": "string", "format": "binary"}}
-    return {200: {"description": "The answer; a stream of events where the body says `stream`.", "content": content}}
+    return {200: {"description": "The result; a stream of events if `stream` is true.", "content": content}}
 
 
 def _event(name: str | None, data: type[BaseModel] | None) -> dict[str, Any]:
-    payload: dict[str, Any] = {"type": "string"}
+    payload: dict[str, Any] = {"type": "string", "description": "JSON, or `[DONE]` at the end of OpenAI's streams."}
     if data is not None:
         payload |= {"contentMediaType": "application/json", "contentSchema": _whole(data)}
-    # Without a name it is a "message", says the standard.
-    properties = {"event": {"const": name or "message"}, "data": payload}
+    # The standard calls events without a name "message".
+    properties = {"event": {"const": name or "message", "description": "Name of the event."}, "data": payload}
     return {"type": "object", "properties": properties, "required": ["event", "data"] if name else ["data"]}
 
 
 def takes(content: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The body of a route: a schema for each media type."""
+    """The request body of a route: a schema for each media type."""
     return {"requestBody": {"required": True, "content": {kind: {"schema": one} for kind, one in content.items()}}}
 
 
 def body_schema(body: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a body, in which null stands for what is absent."""
+    """The JSON schema of a body, in which optional fields may be null."""
     return _nullable(_whole(body))  # type: ignore[no-any-return]
 
 
 def form_schema(fields: type[BaseModel], *, file: str, required: bool) -> dict[str, Any]:
     """The schema of a multipart form: fields and one file."""
     schema = _whole(fields)
-    about = f"A file, in the formats of `{file}` in JSON."
+    about = f"A picture file, in the formats of `{file}` in JSON."
     schema["properties"][file] = {"type": "string", "format": "binary", "description": about}
     if required:
         schema["required"] = [*schema.get("required", []), file]
@@ -63,7 +95,7 @@ def form_schema(fields: type[BaseModel], *, file: str, required: bool) -> dict[s
 
 
 def _whole(body: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema without references: they would not resolve inside the document."""
+    """The JSON schema without references, which would not resolve inside the document."""
     schema = body.model_json_schema()
     definitions = schema.pop("$defs", {})
     return _resolved(schema, definitions)  # type: ignore[no-any-return]
@@ -102,7 +134,7 @@ def _resolved(part: Any, definitions: Mapping[str, Any]) -> Any:
         reference = part.get("$ref")
         if isinstance(reference, str):
             return _resolved(definitions[reference.removeprefix("#/$defs/")], definitions)
-        # A discriminator's mapping points to definitions too; the alternatives themselves say as much.
+        # A discriminator's mapping has references too, and repeats what the alternatives say.
         return {name: _resolved(value, definitions) for name, value in part.items() if name != "discriminator"}
     if isinstance(part, list):
         return [_resolved(value, definitions) for value in part]

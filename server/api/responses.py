@@ -21,7 +21,7 @@ from server.api.answers.responses import ResponsesAnswer
 from server.api.bodies import JSON, media_type, read_open_json
 from server.api.disconnect import unless_gone
 from server.api.openai import work_done
-from server.api.openapi import ERRORS, answers, body_schema, takes
+from server.api.openapi import ERRORS, UNKNOWN_MODEL, answers, body_schema, takes
 from server.api.schemas.conversation import Picture
 from server.api.schemas.responses import PICTURE_ID, ResponsesBody
 from server.api.schemas.warnings import Warnings
@@ -137,12 +137,13 @@ class _Response:
 
 
 def responses_routes(services: Services) -> APIRouter:
-    router = APIRouter(prefix="/v1", responses=dict(ERRORS))
+    router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=dict(ERRORS))
 
     @router.post(
         "/responses",
+        summary="Create a response",
         response_model=ResponsesAnswer,
-        responses={**answers(dict.fromkeys(_EVENTS)), 404: ERRORS[400]},
+        responses={**answers(dict.fromkeys(_EVENTS)), 404: UNKNOWN_MODEL},
         openapi_extra=takes({JSON: body_schema(ResponsesBody)}),
     )
     async def responses(request: Request) -> Response:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Discriminator, Field, Tag
 
 from flashu_core.limits import MAX_LOGPROBS, MAX_NEW_TOKENS
+from server.api.schemas.examples import example
 from server.api.schemas.native import FilledText, VqaFields
 from server.api.schemas.openai import NewTokens, Stops, StreamOptions, TextBody, listed
 from server.api.schemas.openai_fields import TEXT, NoEffect
@@ -50,6 +51,8 @@ Prompts = Annotated[
 
 class CompletionBody(TextBody):
     """One or more prompts. Each is answered as a separate question, without a picture."""
+
+    model_config = example(model="shapes-64", prompt="what colour is a red circle?", max_tokens=16)
 
     no_effect: ClassVar[Mapping[str, NoEffect]] = COMPLETIONS
 

@@ -29,6 +29,7 @@ from flashu_core.limits import (
     MAX_TEMPERATURE,
     SEEDS,
 )
+from server.api.schemas.examples import PICTURE, example
 from server.limits import MAX_NAME_CHARACTERS, MAX_PRIORITY, MAX_TEXT_CHARACTERS, MAX_TIMEOUT_S, MIN_PRIORITY
 
 OutputFormat = Literal["png", "jpeg", "webp"]
@@ -74,6 +75,14 @@ class Acceleration(BaseModel):
 
     policy: PolicyName | None = None
     """Name of the policy; null is the server's default."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_is_a_policy(cls, value: Any) -> Any:
+        names = value.keys() - cls.model_fields.keys() if isinstance(value, dict) else ()
+        if any(isinstance(value[name], str) for name in names):
+            raise PydanticCustomError("text", "parameters are numbers, and only policy is text; did you mean policy?")
+        return value
 
 
 def _kind_of_acceleration(value: Any) -> str | None:
@@ -172,6 +181,8 @@ class GenerationFields(WorkFields):
 class GenerateBody(GenerationFields):
     """A request for pictures."""
 
+    model_config = example(prompt="a large red circle left of a small blue square", seed=7, acceleration="flashu")
+
     prompt: FilledText
     """What the picture shows; must not be blank."""
 
@@ -210,6 +221,8 @@ class AnswerFields(WorkFields):
 class VqaFields(AnswerFields):
     """A question, without the picture: the fields of the multipart form."""
 
+    model_config = example(question="what colour is the circle?")
+
     question: FilledText
     """Question about the picture; must not be blank."""
 
@@ -243,6 +256,8 @@ class VqaFields(AnswerFields):
 class VqaBody(VqaFields):
     """A question about a picture."""
 
+    model_config = example(image=PICTURE, question="what colour is the circle?")
+
     image: ImageText
     """File as base64 (standard or URL-safe) or as a data URL: PNG, JPEG, WEBP, GIF, AVIF, or HEIC if the server has
     its extra installed; by default up to 64 million pixels and, with the rest of the body, 20 MiB."""
@@ -251,6 +266,8 @@ class VqaBody(VqaFields):
 class InferFields(GenerationFields, AnswerFields):
     """A request of either task, without the picture: the fields of the multipart form. Fields of the other task have no
     effect."""
+
+    model_config = example(prompt="draw a red circle", seed=7)
 
     task: Task | Literal["auto"] = "auto"
     """The task; `auto` chooses by text and picture, and the response gives the reason."""
@@ -281,6 +298,8 @@ class InferFields(GenerationFields, AnswerFields):
 
 class InferBody(InferFields):
     """A request of either task."""
+
+    model_config = example(prompt="what colour is the circle?", image=PICTURE)
 
     image: ImageText | None = None
     """File as base64 or as a data URL, as of `POST /v1/vqa`; a question without one is answered from its text."""

@@ -27,6 +27,7 @@ from server.api.schemas.conversation import (
     last_picture,
     review_messages,
 )
+from server.api.schemas.examples import PICTURE, example
 from server.api.schemas.native import (
     SIZE,
     AccelerationField,
@@ -113,6 +114,8 @@ class OpenAIBody(OpenBody):
 class ImagesBody(OpenAIBody):
     """A request for pictures."""
 
+    model_config = example(model="shapes-64", prompt="a large red circle left of a small blue square", n=1, seed=7)
+
     no_effect: ClassVar[Mapping[str, NoEffect]] = IMAGES
 
     prompt: FilledText
@@ -186,6 +189,20 @@ def listed(stop: str | Sequence[str] | None) -> tuple[str, ...]:
 class ChatBody(TextBody):
     """A conversation. Its last turn is generated or answered: the model's template has one turn. A question is about
     the conversation's last picture, in a message of any role; the text of earlier turns is not read."""
+
+    model_config = example(
+        model="shapes-64",
+        messages=[
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "what colour is the circle?"},
+                    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PICTURE}"}},
+                ],
+            }
+        ],
+        max_tokens=16,
+    )
 
     no_effect: ClassVar[Mapping[str, NoEffect]] = CHAT
 

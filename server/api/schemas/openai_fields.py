@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from server.api.schemas.warnings import Warnings
 from server.errors import UnsupportedValueError
+from server.limits import MAX_WARNINGS
 from server.suggestions import likeliest
 
 
@@ -62,10 +63,12 @@ def reviewed(body: OpenBody) -> Warnings:
         UnsupportedValueError: ignoring a value would change the meaning of the answer.
     """
     warnings = Warnings()
+    suggestions = 0  # looked for; each takes time
     for path, owner, name, value in _unknown_fields(body, ""):
         found = owner.no_effect.get(name)
         if found is None:
-            right = None if path or warnings.full else likeliest(name, type(owner).model_fields)
+            right = likeliest(name, type(owner).model_fields) if suggestions < MAX_WARNINGS else None
+            suggestions += 1
             words = "ignored: it has no effect here" + (f"; did you mean {right}?" if right else "")
             warnings.add(path + name, words)
         elif found.neutral(value):

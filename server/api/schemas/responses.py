@@ -19,6 +19,7 @@ from server.api.schemas.conversation import (
     pictures_in,
     review_messages,
 )
+from server.api.schemas.examples import example
 from server.api.schemas.native import SIZE, AnyOutputFormat, FilledText, GenerateBody, VqaFields
 from server.api.schemas.openai import NewTokens, TextBody
 from server.api.schemas.openai_fields import IMAGES, TEXT, NoEffect, OpenBody
@@ -175,6 +176,8 @@ Tool = Annotated[
 
 class ResponsesBody(TextBody):
     """A conversation. Its last item, a message of the user's, is generated or answered."""
+
+    model_config = example(model="shapes-64", input="draw a red circle", tools=[{"type": "image_generation"}])
 
     no_effect: ClassVar[Mapping[str, NoEffect]] = RESPONSES
 

@@ -181,6 +181,8 @@ def _usable(name: str, value: Any, model: str) -> Any:
             return [{"type": "image_generation"} for _ in tools]
         case ("tool_choice", _):
             return "auto"
+        case (length, -1) if length.startswith("max_"):  # the model's maximum
+            return MAXIMA[length]
         case (whole, float() | int()) if whole in MAXIMA:
             return min(int(value), MAXIMA[whole])
         case ("top_p", float()):

@@ -274,6 +274,8 @@ def test_the_likeliest_name_is_suggested(shared: Any) -> None:
         error = post(shared, route, **{sent: 5}).json()["error"]
         assert (error["param"], error["code"]) == (sent, "unknown_field")
         assert error["message"] == f"{sent}: there is no such field; did you mean {right}?"
+    response = shared.client.post("/v1/vqa", data={"quesion": "what is red?"}, files={"image": ("a.png", b"a")})
+    assert "question" in response.json()["error"]["message"]
     error = post(shared, "/v1/generate", qwz=1).json()["error"]
     assert error["message"] == "qwz: there is no such field; remove it"
     form = shared.client.post("/v1/vqa", data={"question": "a", "max_tokens": "5"}, files={"image": b"x"})
@@ -391,3 +393,78 @@ def test_every_table_says_why() -> None:
             assert field.reason and field.remedy, name
     assert not set(openai_fields.CHAT) & set(ChatBody.model_fields)
     assert not set(openai_fields.IMAGES) & set(ImagesBody.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("route", "fields", "path", "right"),
+    [
+        (CHAT, {"temprature": 0.5}, "temprature", "temperature"),
+        (
+            CHAT,
+            {"stream": True, "stream_options": {"includeUsage": True}},
+            "stream_options.includeUsage",
+            "include_usage",
+        ),
+        (CHAT, {"messages": [{"role": "user", "content": "a", "contents": 1}]}, "messages.0.contents", "content"),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "texts": "b"}]}]},
+            "messages.0.content.0.texts",
+            "text",
+        ),
+        (
+            CHAT,
+            {
+                "messages": [
+                    {"role": "assistant", "content": "a"},
+                    {"role": "user", "content": [{"type": "text", "text": "draw a cat"}], "rol": 1},
+                ]
+            },
+            "messages.1.rol",
+            "role",
+        ),
+        ("/v1/completions", {"prompt": "a", "max_token": 3}, "max_token", "max_tokens"),
+        (
+            "/v1/completions",
+            {"prompt": "a", "stream": True, "stream_options": {"include_usages": True}},
+            "stream_options.include_usages",
+            "include_usage",
+        ),
+        ("/v1/responses", {"input": "a", "max_output_token": 3}, "max_output_token", "max_output_tokens"),
+        (
+            "/v1/responses",
+            {"input": "draw a cat", "tools": [{"type": "image_generation", "sizes": "64x64"}]},
+            "tools.0.sizes",
+            "size",
+        ),
+        ("/v1/images/generations", {"prompt": "a", "negativ_prompt": "b"}, "negativ_prompt", "negative_prompt"),
+    ],
+)
+def test_a_warning_names_the_likeliest_field_at_every_level(
+    route: str, fields: dict[str, Any], path: str, right: str, shared: Any
+) -> None:
+    response = shared.client.post(
+        route,
+        json={
+            "model": "toy",
+            "messages": [{"role": "user", "content": "what is red?"}],
+            "num_inference_steps": 2,
+            **fields,
+        },
+    )
+    assert response.status_code == 200
+    assert path in response.headers[HEADER].split(", ")
+    assert f"did you mean {right}?" in response.text
+
+
+@pytest.mark.parametrize("route", ["/v1/generate", "/v1/images/generations"])
+@pytest.mark.parametrize(
+    ("acceleration", "right"),
+    [({"polcy": "flashu"}, "policy"), ({"policy": "flashu", "head_intervall": 2}, "head_interval")],
+)
+def test_an_error_about_acceleration_names_the_likeliest_parameter(
+    route: str, acceleration: dict[str, Any], right: str, real: Any
+) -> None:
+    error = real.client.post(route, json={"prompt": "a", "acceleration": acceleration}).json()["error"]
+    assert error["param"].startswith("acceleration")
+    assert error["message"].endswith(f"did you mean {right}?")
