@@ -29,7 +29,7 @@ from server.api.sse import DONE, EventStream, server_event
 from server.request_record import Record, record_of
 
 # A chat has no field for the file format: every client reads png, and it is lossless.
-_ENCODING = work.Encoding("png", 100)
+_ENCODING = work.Encoding.of(None, None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,14 +150,13 @@ async def _generation_chunks(
 
 
 async def _answer(services: Services, request: Request, body: ChatBody, completion: _Completion) -> Response:
-    question = await turns.question(services, request, body, completion.warnings)
-    understand, decoded_ms = question.request, question.decoded_ms
+    question, decoded_ms = await turns.question(services, request, body, completion.warnings)
     if body.stream:
-        return completion.stream(_answer_chunks(services, record_of(request.scope), understand, decoded_ms, completion))
-    answered = await unless_gone(request, work.answer(services, record_of(request.scope), understand, decoded_ms))
+        return completion.stream(_answer_chunks(services, record_of(request.scope), question, decoded_ms, completion))
+    answered = await unless_gone(request, work.answer(services, record_of(request.scope), question, decoded_ms))
     result = answered.result
-    choice = {"message": {"content": result.answer}, "logprobs": _logprobs(understand, result.logprobs)}
-    return completion.whole(choice, result.finish_reason, _usage(answered), completion.done(understand, answered))
+    choice = {"message": {"content": result.answer}, "logprobs": _logprobs(question, result.logprobs)}
+    return completion.whole(choice, result.finish_reason, _usage(answered), completion.done(question, answered))
 
 
 async def _answer_chunks(

@@ -115,11 +115,8 @@ def completion_routes(services: Services) -> APIRouter:
         record = record_of(request.scope)
         record.names = _NAMES
         ends, default = work.deadline(services, body.timeout_s), services.settings.acceleration
-        questions = [
-            question.to_request(None, ends, default, stop=body.stops, logprobs=body.logprobs)
-            for question in body.questions()
-        ]
-        work.admit(services, record, "vqa", questions[0].acceleration, priority=questions[0].priority)
+        questions = body.understand_requests(ends, default)
+        work.admit(services, record, questions[0])
         check_model(services, body.model)
         # A stream sends one answer after another, so they share its timeout.
         timeout_s = services.settings.request_timeout_s if body.timeout_s is None else body.timeout_s

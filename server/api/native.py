@@ -6,7 +6,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -33,7 +33,7 @@ from server.api.answers.native import (
 from server.api.bodies import FORM, JSON, media_type, read_form, read_json
 from server.api.disconnect import unless_gone
 from server.api.openapi import ERRORS, answers, body_schema, form_schema, takes
-from server.api.schemas.native import GenerateBody, InferBody, InferFields, VqaBody, VqaFields, applied
+from server.api.schemas.native import GenerateBody, InferBody, InferFields, VqaBody, VqaFields
 from server.api.schemas.warnings import Warnings
 from server.api.services import Services
 from server.api.sse import EventStream, server_event
@@ -121,16 +121,18 @@ def native_routes(services: Services) -> APIRouter:
         request.state.task = route.task
         routed = _Routed(Routing(task=route.task, reason=route.reason), warnings)
         if route.task == "generate":
-            return await _generate(services, request, body.as_generate(), routed)
-        return await _vqa(services, request, body.as_vqa(), picture, routed)
+            return await _generate(services, request, body, routed)
+        return await _vqa(services, request, body, picture, routed)
 
     return router
 
 
-async def _generate(services: Services, request: Request, body: GenerateBody, routed: _Routed | None) -> Response:
-    generation = body.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
+async def _generate(
+    services: Services, request: Request, body: GenerateBody | InferFields, routed: _Routed | None
+) -> Response:
+    generation = body.generate_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
     record = record_of(request.scope)
-    work.admit(services, record, "generate", generation.acceleration, priority=generation.priority, size=body.pixels())
+    work.admit(services, record, generation)
     identity = f"gen-{uuid.uuid4().hex}"
     encoding = work.Encoding(body.output_format, body.output_compression)
     if body.stream:
@@ -200,16 +202,19 @@ def _generation_done(
 
 
 async def _vqa(
-    services: Services, request: Request, body: VqaFields, picture: str | bytes | None, routed: _Routed | None
+    services: Services,
+    request: Request,
+    body: VqaFields | InferFields,
+    picture: str | bytes | None,
+    routed: _Routed | None,
 ) -> Response:
     ends = work.deadline(services, body.timeout_s)
-    default = services.settings.acceleration
     record = record_of(request.scope)
-    work.admit(services, record, "vqa", applied(body.acceleration, default)[0], priority=body.priority)
-    image, decoded_ms = None, None
+    question, decoded_ms = body.understand_request(ends, services.settings.acceleration), None
+    work.admit(services, record, question)
     if picture is not None:
         image, decoded_ms = await unless_gone(request, work.decode(services, record, picture, ends))
-    question = body.to_request(image, ends, default)
+        question = replace(question, image=image)
     identity = f"vqa-{uuid.uuid4().hex}"
     if body.stream:
         events = _answer_events(services, record, question, decoded_ms, identity, routed)

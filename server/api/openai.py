@@ -48,17 +48,14 @@ def openai_routes(services: Services) -> APIRouter:
         """
         media_type(request, JSON)
         sent, warnings = await read_open_json(request, ImagesBody)
-        body = sent.as_native()
-        generation = body.to_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
+        generation = sent.generate_request(work.deadline(services, sent.timeout_s), services.settings.acceleration)
         record = record_of(request.scope)
-        work.admit(
-            services, record, "generate", generation.acceleration, priority=generation.priority, size=body.pixels()
-        )
+        work.admit(services, record, generation)
         check_model(services, sent.model)
-        encoding = work.Encoding(body.output_format, body.output_compression)
+        encoding = work.Encoding.of(sent.output_format, sent.output_compression)
         if sent.response_format == "url":
-            _check_store(services, warnings, stream=body.stream)
-        if body.stream:
+            _check_store(services, warnings, stream=bool(sent.stream))
+        if sent.stream:
             events = _events(services, record, generation, encoding, warnings)
             return EventStream(events, headers=warnings.headers())
         generated = await unless_gone(request, work.generate(services, record, generation, encoding))

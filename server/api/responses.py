@@ -176,8 +176,9 @@ def responses_routes(services: Services) -> APIRouter:
 async def _generate(services: Services, request: Request, response: _Response) -> Response:
     record = record_of(request.scope)
     generation = turns.generation(services, record, response.body)
-    native = response.body.as_generate()
-    encoding = work.Encoding(native.output_format, native.output_compression)
+    tool = response.body.image_tool
+    file_format, quality = (None, None) if tool is None else (tool.output_format, tool.output_compression)
+    encoding = work.Encoding.of(file_format, quality)
     if response.body.stream:
         return response.stream(_generation_events(services, record, generation, encoding, response))
     generated = await unless_gone(request, work.generate(services, record, generation, encoding))
@@ -210,18 +211,18 @@ async def _generation_events(
 
 async def _answer(services: Services, request: Request, response: _Response) -> Response:
     record = record_of(request.scope)
-    question = await turns.question(services, request, response.body, response.warnings)
+    question, decoded_ms = await turns.question(services, request, response.body, response.warnings)
     if response.body.stream:
-        return response.stream(_answer_events(services, record, question, response))
-    answered = await unless_gone(request, work.answer(services, record, question.request, question.decoded_ms))
-    return response.whole(response.answered(question.request, answered, _message(response.item_id, answered)))
+        return response.stream(_answer_events(services, record, question, decoded_ms, response))
+    answered = await unless_gone(request, work.answer(services, record, question, decoded_ms))
+    return response.whole(response.answered(question, answered, _message(response.item_id, answered)))
 
 
 async def _answer_events(
-    services: Services, record: Record, question: turns.Question, response: _Response
+    services: Services, record: Record, question: UnderstandRequest, decoded_ms: float | None, response: _Response
 ) -> AsyncGenerator[bytes, None]:
-    understand, begun = question.request, False
-    async with contextlib.aclosing(work.answer_events(services, record, understand, question.decoded_ms)) as events:
+    begun = False
+    async with contextlib.aclosing(work.answer_events(services, record, question, decoded_ms)) as events:
         async for event in events:
             if not begun:
                 for one in response.begun():
@@ -236,7 +237,7 @@ async def _answer_events(
                 continue
             done = _message(response.item_id, event)
             (part,) = done["content"]
-            shown = response.answered(understand, event, done)
+            shown = response.answered(question, event, done)
             yield response.of_item("output_text.done", content_index=0, text=part["text"], logprobs=part["logprobs"])
             yield response.of_item("content_part.done", content_index=0, part=part)
             yield response.event("output_item.done", output_index=0, item=done)

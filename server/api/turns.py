@@ -4,7 +4,7 @@ picture is decoded."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -14,7 +14,6 @@ from server.api import work
 from server.api.disconnect import unless_gone
 from server.api.openai import check_model
 from server.api.schemas.conversation import Picture
-from server.api.schemas.native import GenerateBody, VqaFields
 from server.api.schemas.warnings import Warnings
 from server.api.services import Services
 from server.intent.classify import Route, Unrouted
@@ -37,25 +36,13 @@ class Turn(Protocol):
         """The picture of the last turn itself."""
 
     @property
-    def stops(self) -> tuple[str, ...]:
-        """An answer ends before the first of these texts."""
-
-    @property
     def wanted_logprobs(self) -> int | None:
         """Number of likeliest tokens to report log probabilities for; None for no log probabilities."""
 
     def unrouted(self) -> Unrouted: ...
 
-    def as_generate(self) -> GenerateBody: ...
-    def as_vqa(self) -> VqaFields: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question for the engine; `decoded_ms` is the time to decode its picture, None without one."""
-
-    request: UnderstandRequest
-    decoded_ms: float | None
+    def generate_request(self, deadline: float, default: str) -> GenerateRequest: ...
+    def understand_request(self, deadline: float, default: str) -> UnderstandRequest: ...
 
 
 def routed(turn: Turn, warnings: Warnings, *, text: str) -> Route:
@@ -77,32 +64,33 @@ def generation(services: Services, record: Record, turn: Turn) -> GenerateReques
     Raises:
         UnavailableError, OverloadedError, InvalidRequestError, UnknownModelError
     """
-    native = turn.as_generate()
-    request = native.to_request(work.deadline(services, turn.timeout_s), services.settings.acceleration)
-    work.admit(services, record, "generate", request.acceleration, priority=request.priority, size=native.pixels())
+    request = turn.generate_request(work.deadline(services, turn.timeout_s), services.settings.acceleration)
+    work.admit(services, record, request)
     check_model(services, turn.model)
     return request
 
 
-async def question(services: Services, request: Request, turn: Turn, warnings: Warnings) -> Question:
-    """The engine's request for an answer, with the picture decoded; warns if the maximum length is reduced.
+async def question(
+    services: Services, request: Request, turn: Turn, warnings: Warnings
+) -> tuple[UnderstandRequest, float | None]:
+    """The engine's request for an answer, and the milliseconds to decode its picture (None without one); warns if the
+    maximum length is reduced.
 
     Raises:
         UnavailableError, OverloadedError, InvalidRequestError, UnknownModelError, ClientGoneError
     """
-    native = turn.as_vqa()
-    ends, default = work.deadline(services, turn.timeout_s), services.settings.acceleration
+    ends = work.deadline(services, turn.timeout_s)
     # Made without the picture first: it may be refused before the picture is decoded.
-    question = native.to_request(None, ends, default, stop=turn.stops, logprobs=turn.wanted_logprobs)
+    question = turn.understand_request(ends, services.settings.acceleration)
     record = record_of(request.scope)
-    work.admit(services, record, "vqa", question.acceleration, priority=question.priority)
+    work.admit(services, record, question)
     check_model(services, turn.model)
     question = work.fit_answer(services, record, question, warnings, turn.timeout_s)
     picture = turn.picture
     if picture is None:
-        return Question(question, None)
+        return question, None
     image, decoded_ms = await unless_gone(request, work.decode(services, record, picture.address, ends))
-    return Question(replace(question, image=image), decoded_ms)
+    return replace(question, image=image), decoded_ms
 
 
 def routing(route: Route, picture: Picture | None) -> dict[str, Any]:

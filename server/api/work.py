@@ -43,6 +43,11 @@ class Encoding:
     output_format: OutputFormat
     quality: int
 
+    @classmethod
+    def of(cls, output_format: OutputFormat | None, quality: int | None) -> Encoding:
+        """The defaults of OpenAI's routes for what is None: png, 100."""
+        return cls(output_format or "png", 100 if quality is None else quality)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Partial:
@@ -104,31 +109,24 @@ def deadline(services: Services, timeout_s: float | None) -> float:
     return time.monotonic() + (services.settings.request_timeout_s if timeout_s is None else timeout_s)
 
 
-def admit(
-    services: Services,
-    record: Record,
-    task: Task,
-    policy: str,
-    *,
-    priority: int = 0,
-    size: tuple[int, int] | None = None,
-) -> None:
+def admit(services: Services, record: Record, request: Request) -> None:
     """Refuses what can be refused before a picture is decoded.
 
     Raises:
         UnavailableError, OverloadedError
         InvalidRequestError: no such policy or size, or a priority that the API key may not use.
     """
-    services.priorities.check(record.key, priority)
-    services.worker.check_open(task, priority)
+    services.priorities.check(record.key, request.priority)
+    services.worker.check_open(_task(request), request.priority)
     info = services.worker.info()
     # The message does not repeat the name: it may be any text.
-    if policy not in info.policies:
+    if request.acceleration not in info.policies:
         known = ", ".join(info.policies)
         raise InvalidRequestError(
             f"acceleration names no policy of this server; use one of {known}", parameter="acceleration"
         )
-    if size is not None and size not in info.sizes:
+    size = (request.width, request.height) if isinstance(request, GenerateRequest) else (None, None)
+    if size != (None, None) and size not in info.sizes:
         known = ", ".join(f"{width}x{height}" for width, height in info.sizes)
         raise InvalidRequestError(
             f"size {size[0]}x{size[1]} is not supported by this model; use one of {known}", parameter="size"
@@ -252,8 +250,7 @@ def _accounted(services: Services, record: Record, request: Request) -> Iterator
     if record.account is None:
         yield lambda _: None
         return
-    task: Task = "generate" if isinstance(request, GenerateRequest) else "vqa"
-    reservation = record.account(services.worker.quote(request).work, task)
+    reservation = record.account(services.worker.quote(request).work, _task(request))
     try:
         yield reservation.add
     finally:
@@ -300,6 +297,10 @@ async def _encode(
 ) -> bytes:
     ends = deadline(services, None) if request.deadline is None else request.deadline
     return await services.images.encode(image, encoding.output_format, encoding.quality, ends, client=record.client)
+
+
+def _task(request: Request) -> Task:
+    return "generate" if isinstance(request, GenerateRequest) else "vqa"
 
 
 def _since(begun: float) -> float:

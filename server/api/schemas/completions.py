@@ -8,9 +8,10 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Discriminator, Field, Tag
 
+from flashu_core import UnderstandRequest
 from flashu_core.limits import MAX_LOGPROBS, MAX_NEW_TOKENS
 from server.api.schemas.examples import example
-from server.api.schemas.native import FilledText, VqaFields
+from server.api.schemas.native import FilledText
 from server.api.schemas.openai import NewTokens, Stops, StreamOptions, TextBody, listed
 from server.api.schemas.openai_fields import TEXT, NoEffect
 from server.api.schemas.warnings import Warnings
@@ -83,15 +84,17 @@ class CompletionBody(TextBody):
         return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
     @property
-    def stops(self) -> tuple[str, ...]:
-        """An answer ends before the first of these texts."""
-        return listed(self.stop)
-
-    @property
     def wants_usage(self) -> bool:
         """Whether a stream ends with token counts."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
 
-    def questions(self) -> list[VqaFields]:
-        """The native bodies, one for each prompt."""
-        return [self._understanding(prompt, self.max_tokens or _DEFAULT_TOKENS) for prompt in self.prompts]
+    def understand_requests(self, deadline: float, default: str) -> list[UnderstandRequest]:
+        """The engine's requests, one for each prompt; `default` is the policy if none is named."""
+        length = self.max_tokens or _DEFAULT_TOKENS
+        stop = listed(self.stop)
+        return [
+            self._understand_request(
+                prompt, deadline, default, max_new_tokens=length, stop=stop, logprobs=self.logprobs
+            )
+            for prompt in self.prompts
+        ]

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic_core import PydanticCustomError
 
 from server.api.schemas.native import Text
 from server.api.schemas.openai_fields import NoEffect, OpenBody
 from server.api.schemas.warnings import Warnings
 from server.errors import UnsupportedValueError
-from server.limits import MAX_PARTS
+from server.limits import MAX_PARTS, MAX_TEXT_CHARACTERS
 
 Address = Annotated[str, StringConstraints(min_length=1)]
 
@@ -224,4 +225,22 @@ def review_messages(messages: Sequence[Spoken], warnings: Warnings, *, field: st
         raise UnsupportedValueError(
             f"{field}.{last}.content",
             "it reads one picture at a time; send one",
+        )
+
+
+def check_text(message: UserMessage, field: str) -> None:
+    """Refuses a last message without text, or with too much; `field` is the route's name of the messages.
+
+    Raises:
+        PydanticCustomError
+    """
+    if not message.text.strip():
+        raise PydanticCustomError(
+            "blank", "the last message has no text; say what to generate or to answer", {"param": field}
+        )
+    if len(message.text) > MAX_TEXT_CHARACTERS:
+        raise PydanticCustomError(
+            "string_too_long",
+            "the text of the last message must have at most {max_length} characters",
+            {"param": field, "max_length": MAX_TEXT_CHARACTERS},
         )

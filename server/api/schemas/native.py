@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
-from flashu_core import GenerateRequest, Pixels, Task, UnderstandRequest
+from flashu_core import GenerateRequest, Task, UnderstandRequest
 from flashu_core.limits import (
     MAX_GUIDANCE_SCALE,
     MAX_IMAGES,
@@ -116,6 +116,28 @@ def applied(acceleration: str | Acceleration | None, default: str) -> tuple[str,
     return acceleration or default, {}
 
 
+def pixels(size: str | None) -> tuple[int, int] | tuple[None, None]:
+    """Width and height of a field `size`; None for the model's default."""
+    if size is None or size == "auto":
+        return None, None
+    width, height = size.split("x")
+    return int(width), int(height)
+
+
+def check_previews(partial_images: int | None, n: int | None, *, stream: bool | None) -> None:
+    """Refuses previews of several pictures, or without a stream.
+
+    Raises:
+        PydanticCustomError
+    """
+    if partial_images and ((n or 1) != 1 or not stream):
+        raise PydanticCustomError(
+            "partial",
+            "previews are of one picture in a stream; set n to 1 and stream to true, or set it to 0",
+            {"param": "partial_images"},
+        )
+
+
 class WorkFields(Body):
     """Fields of both tasks."""
 
@@ -162,36 +184,14 @@ class GenerationFields(WorkFields):
                 "binary is for one picture; set n to 1 and stream to false, or use b64_json",
                 {"param": "response_format"},
             )
-        if self.partial_images and (self.n != 1 or not self.stream):
-            raise PydanticCustomError(
-                "partial",
-                "previews are of one picture in a stream; set n to 1 and stream to true, or set it to 0",
-                {"param": "partial_images"},
-            )
+        check_previews(self.partial_images, self.n, stream=self.stream)
         return self
 
-    def pixels(self) -> tuple[int, int] | None:
-        """(width, height) of `size`; None if it is null."""
-        if self.size is None:
-            return None
-        width, height = self.size.split("x")
-        return int(width), int(height)
-
-
-class GenerateBody(GenerationFields):
-    """A request for pictures."""
-
-    model_config = example(prompt="a large red circle left of a small blue square", seed=7, acceleration="flashu")
-
-    prompt: FilledText
-    """What the picture shows; must not be blank."""
-
-    def to_request(self, deadline: float, default: str) -> GenerateRequest:
-        """The engine's request; `default` is the policy if none is named."""
+    def _generate_request(self, prompt: str, deadline: float, default: str) -> GenerateRequest:
         policy, overrides = applied(self.acceleration, default)
-        width, height = self.pixels() or (None, None)
+        width, height = pixels(self.size)
         return GenerateRequest(
-            prompt=self.prompt,
+            prompt=prompt,
             negative_prompt=self.negative_prompt,
             num_images=self.n,
             width=width,
@@ -207,6 +207,19 @@ class GenerateBody(GenerationFields):
         )
 
 
+class GenerateBody(GenerationFields):
+    """A request for pictures."""
+
+    model_config = example(prompt="a large red circle left of a small blue square", seed=7, acceleration="flashu")
+
+    prompt: FilledText
+    """What the picture shows; must not be blank."""
+
+    def generate_request(self, deadline: float, default: str) -> GenerateRequest:
+        """The engine's request; `default` is the policy if none is named."""
+        return self._generate_request(self.prompt, deadline, default)
+
+
 class AnswerFields(WorkFields):
     """Fields of an answer, without the question."""
 
@@ -217,6 +230,20 @@ class AnswerFields(WorkFields):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling: the likeliest tokens with this total probability."""
 
+    def _understand_request(self, question: str, deadline: float, default: str) -> UnderstandRequest:
+        policy, overrides = applied(self.acceleration, default)
+        return UnderstandRequest(
+            question=question,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            acceleration=policy,
+            overrides=overrides,
+            priority=self.priority,
+            deadline=deadline,
+        )
+
 
 class VqaFields(AnswerFields):
     """A question, without the picture: the fields of the multipart form."""
@@ -226,31 +253,9 @@ class VqaFields(AnswerFields):
     question: FilledText
     """Question about the picture; must not be blank."""
 
-    def to_request(
-        self,
-        image: Pixels | None,
-        deadline: float,
-        default: str,
-        *,
-        stop: tuple[str, ...] = (),
-        logprobs: int | None = None,
-    ) -> UnderstandRequest:
-        """The engine's request; `default` is the policy if none is named."""
-        policy, overrides = applied(self.acceleration, default)
-        return UnderstandRequest(
-            question=self.question,
-            image=image,
-            max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            stop=stop,
-            logprobs=logprobs,
-            seed=self.seed,
-            acceleration=policy,
-            overrides=overrides,
-            priority=self.priority,
-            deadline=deadline,
-        )
+    def understand_request(self, deadline: float, default: str) -> UnderstandRequest:
+        """The engine's request, without the picture; `default` is the policy if none is named."""
+        return self._understand_request(self.question, deadline, default)
 
 
 class VqaBody(VqaFields):
@@ -287,13 +292,13 @@ class InferFields(GenerationFields, AnswerFields):
         """The text, from `prompt` or `question`."""
         return self.prompt or self.question or ""
 
-    def as_generate(self) -> GenerateBody:
-        """The body of a generation."""
-        return GenerateBody(prompt=self.text, **_values(self, GenerationFields))
+    def generate_request(self, deadline: float, default: str) -> GenerateRequest:
+        """The engine's request for pictures; `default` is the policy if none is named."""
+        return self._generate_request(self.text, deadline, default)
 
-    def as_vqa(self) -> VqaFields:
-        """The body of a question."""
-        return VqaFields(question=self.text, **_values(self, AnswerFields))
+    def understand_request(self, deadline: float, default: str) -> UnderstandRequest:
+        """The engine's request for an answer, without the picture; `default` is the policy if none is named."""
+        return self._understand_request(self.text, deadline, default)
 
 
 class InferBody(InferFields):
@@ -303,7 +308,3 @@ class InferBody(InferFields):
 
     image: ImageText | None = None
     """File as base64 or as a data URL, as of `POST /v1/vqa`; a question without one is answered from its text."""
-
-
-def _values(body: Body, fields: type[Body]) -> dict[str, Any]:
-    return {name: getattr(body, name) for name in fields.model_fields}

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, T
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
+from flashu_core import GenerateRequest, UnderstandRequest
 from flashu_core.limits import (
     MAX_GUIDANCE_SCALE,
     MAX_IMAGES,
@@ -23,6 +24,7 @@ from server.api.schemas.conversation import (
     Message,
     Picture,
     UserMessage,
+    check_text,
     kind_of_content,
     last_picture,
     review_messages,
@@ -33,12 +35,13 @@ from server.api.schemas.native import (
     AccelerationField,
     AnyOutputFormat,
     FilledText,
-    GenerateBody,
     Priority,
     Seed,
     Text,
     Timeout,
-    VqaFields,
+    applied,
+    check_previews,
+    pixels,
 )
 from server.api.schemas.openai_fields import CHAT, IMAGES, NoEffect, OpenBody
 from server.api.schemas.warnings import Warnings
@@ -94,20 +97,32 @@ class OpenAIBody(OpenBody):
     size: Annotated[str, StringConstraints(pattern=f"^auto$|{SIZE}")] | None = None
     """WIDTHxHEIGHT in pixels of a picture, one of the model's `sizes`; `auto` and null are its default."""
 
-    def _generation(self, prompt: str, *, size: str | None = None, **fields: Any) -> GenerateBody:
-        size = size or self.size
-        return GenerateBody(
+    def _generate_request(
+        self,
+        prompt: str,
+        deadline: float,
+        default: str,
+        *,
+        num_images: int = 1,
+        previews: int = 0,
+        size: str | None = None,
+    ) -> GenerateRequest:
+        policy, overrides = applied(self.acceleration, default)
+        width, height = pixels(size or self.size)
+        return GenerateRequest(
             prompt=prompt,
             negative_prompt=self.negative_prompt,
-            size=None if size == "auto" else size,
+            num_images=num_images,
+            width=width,
+            height=height,
             num_inference_steps=self.num_inference_steps,
             guidance_scale=self.guidance_scale,
             seed=self.seed,
-            acceleration=self.acceleration,
-            stream=bool(self.stream),
+            acceleration=policy,
+            overrides=overrides,
+            previews=previews,
             priority=self.priority,
-            timeout_s=self.timeout_s,
-            **fields,
+            deadline=deadline,
         )
 
 
@@ -134,14 +149,15 @@ class ImagesBody(OpenAIBody):
     partial_images: Annotated[int, Field(ge=0, le=MAX_PREVIEWS)] | None = None
     """Number of previews in a stream; of one picture only."""
 
-    def as_native(self) -> GenerateBody:
-        """The native body."""
-        return self._generation(
-            self.prompt,
-            n=self.n or 1,
-            output_format=self.output_format or "png",
-            output_compression=100 if self.output_compression is None else self.output_compression,
-            partial_images=self.partial_images or 0,
+    @model_validator(mode="after")
+    def _one_picture(self) -> Self:
+        check_previews(self.partial_images, self.n, stream=self.stream)
+        return self
+
+    def generate_request(self, deadline: float, default: str) -> GenerateRequest:
+        """The engine's request; `default` is the policy if none is named."""
+        return self._generate_request(
+            self.prompt, deadline, default, num_images=self.n or 1, previews=self.partial_images or 0
         )
 
 
@@ -167,17 +183,29 @@ class TextBody(OpenAIBody):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     """Nucleus sampling: the likeliest tokens with this total probability; null is 1."""
 
-    def _understanding(self, question: str, max_new_tokens: int) -> VqaFields:
-        return VqaFields(
+    def _understand_request(
+        self,
+        question: str,
+        deadline: float,
+        default: str,
+        *,
+        max_new_tokens: int,
+        stop: tuple[str, ...] = (),
+        logprobs: int | None = None,
+    ) -> UnderstandRequest:
+        policy, overrides = applied(self.acceleration, default)
+        return UnderstandRequest(
             question=question,
             max_new_tokens=min(max_new_tokens, MAX_NEW_TOKENS),
             temperature=self.temperature or 0.0,
             top_p=1.0 if self.top_p is None else self.top_p,
+            stop=stop,
+            logprobs=logprobs,
             seed=self.seed,
-            acceleration=self.acceleration,
-            stream=bool(self.stream),
+            acceleration=policy,
+            overrides=overrides,
             priority=self.priority,
-            timeout_s=self.timeout_s,
+            deadline=deadline,
         )
 
 
@@ -230,10 +258,7 @@ class ChatBody(TextBody):
         last = self.messages[-1]
         if not isinstance(last, UserMessage):
             raise PydanticCustomError("last_turn", "the last message must be the user's", {"param": "messages"})
-        if not last.text.strip():
-            raise PydanticCustomError(
-                "blank", "the last message has no text; say what to generate or to answer", {"param": "messages"}
-            )
+        check_text(last, "messages")
         if self.max_tokens and self.max_completion_tokens and self.max_tokens != self.max_completion_tokens:
             raise PydanticCustomError(
                 "tokens",
@@ -282,11 +307,6 @@ class ChatBody(TextBody):
         return picture if picture is not None and picture.message == len(self.messages) - 1 else None
 
     @property
-    def stops(self) -> tuple[str, ...]:
-        """An answer ends before the first of these texts."""
-        return listed(self.stop)
-
-    @property
     def wants_usage(self) -> bool:
         """Whether a stream ends with token counts."""
         return self.stream_options is not None and bool(self.stream_options.include_usage)
@@ -300,10 +320,17 @@ class ChatBody(TextBody):
             modalities=[modality for modality in self.modalities or () if modality != "audio"],
         )
 
-    def as_generate(self) -> GenerateBody:
-        """The native body of a generation."""
-        return self._generation(self.text)
+    def generate_request(self, deadline: float, default: str) -> GenerateRequest:
+        """The engine's request for a picture; `default` is the policy if none is named."""
+        return self._generate_request(self.text, deadline, default)
 
-    def as_vqa(self) -> VqaFields:
-        """The native body of a question."""
-        return self._understanding(self.text, self.max_completion_tokens or self.max_tokens or 128)
+    def understand_request(self, deadline: float, default: str) -> UnderstandRequest:
+        """The engine's request for an answer, without the picture; `default` is the policy if none is named."""
+        return self._understand_request(
+            self.text,
+            deadline,
+            default,
+            max_new_tokens=self.max_completion_tokens or self.max_tokens or 128,
+            stop=listed(self.stop),
+            logprobs=self.wanted_logprobs,
+        )

@@ -10,17 +10,19 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstrai
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
+from flashu_core import GenerateRequest, UnderstandRequest
 from flashu_core.limits import MAX_LOGPROBS, MAX_NEW_TOKENS, MAX_PREVIEWS
 from server.api.schemas.conversation import (
     Picture,
     UserMessage,
+    check_text,
     kind_of_content,
     last_picture,
     pictures_in,
     review_messages,
 )
 from server.api.schemas.examples import example
-from server.api.schemas.native import SIZE, AnyOutputFormat, FilledText, GenerateBody, VqaFields
+from server.api.schemas.native import SIZE, AnyOutputFormat, FilledText
 from server.api.schemas.openai import NewTokens, TextBody
 from server.api.schemas.openai_fields import IMAGES, TEXT, NoEffect, OpenBody
 from server.api.schemas.warnings import Warnings
@@ -201,10 +203,7 @@ class ResponsesBody(TextBody):
         last = self.items[-1]
         if not isinstance(last, UserMessage):
             raise PydanticCustomError("last_turn", "the last item must be a message of the user's", {"param": "input"})
-        if not last.text.strip():
-            raise PydanticCustomError(
-                "blank", "the last message has no text; say what to generate or to answer", {"param": "input"}
-            )
+        check_text(last, "input")
         return self
 
     def review(self, warnings: Warnings) -> None:
@@ -280,11 +279,6 @@ class ResponsesBody(TextBody):
         return last_picture(self.items, field="input")
 
     @property
-    def stops(self) -> tuple[str, ...]:
-        """Empty: this route has no such field."""
-        return ()
-
-    @property
     def own_picture(self) -> Picture | None:
         """The picture of the last turn itself."""
         picture = self.picture
@@ -312,17 +306,17 @@ class ResponsesBody(TextBody):
             modalities=modalities,
         )
 
-    def as_generate(self) -> GenerateBody:
-        """The native body of a generation."""
-        tool = self.image_tool or ImageTool(type="image_generation")
-        return self._generation(
-            self.text,
-            size=tool.size,
-            output_format=tool.output_format or "png",
-            output_compression=100 if tool.output_compression is None else tool.output_compression,
-            partial_images=(tool.partial_images or 0) if self.stream else 0,
-        )
+    def generate_request(self, deadline: float, default: str) -> GenerateRequest:
+        """The engine's request for a picture; `default` is the policy if none is named."""
+        tool = self.image_tool
+        if tool is None:
+            return self._generate_request(self.text, deadline, default)
+        previews = (tool.partial_images or 0) if self.stream else 0
+        return self._generate_request(self.text, deadline, default, previews=previews, size=tool.size)
 
-    def as_vqa(self) -> VqaFields:
-        """The native body of a question."""
-        return self._understanding(self.text, self.max_output_tokens or _DEFAULT_TOKENS)
+    def understand_request(self, deadline: float, default: str) -> UnderstandRequest:
+        """The engine's request for an answer, without the picture; `default` is the policy if none is named."""
+        length = self.max_output_tokens or _DEFAULT_TOKENS
+        return self._understand_request(
+            self.text, deadline, default, max_new_tokens=length, logprobs=self.wanted_logprobs
+        )

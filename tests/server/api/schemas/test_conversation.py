@@ -186,6 +186,16 @@ def test_the_parameter_that_was_sent_is_named(shared: Any) -> None:
             assert error["param"].startswith(name)
 
 
+@pytest.mark.parametrize(("route", "field"), [("/v1/chat/completions", "messages"), ("/v1/responses", "input")])
+def test_the_text_of_all_parts_of_a_message_has_one_limit(route: str, field: str, shared: Any) -> None:
+    before = len(shared.engine.seen)
+    turn = {"role": "user", "content": [{"type": "text", "text": "x" * 20_000}] * 2}
+    error = shared.client.post(route, json={"model": "toy", field: [turn]}).json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", field)
+    assert "at most 32768 characters" in error["message"]
+    assert len(shared.engine.seen) == before
+
+
 def test_a_form_that_was_cut_off_says_so(shared: Any) -> None:
     body = b'--B\r\nContent-Disposition: form-data; name="question"\r\n\r\nwhat?\r\n--B'
     for end, code in ((b"--", None), (b"--\r\nepilogue", None), (b"-", "malformed_body"), (b"\r\n", "malformed_body")):

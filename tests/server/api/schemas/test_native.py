@@ -71,7 +71,7 @@ def test_everything_reaches_the_request() -> None:
             "priority": -5,
         }
     )
-    request = body.to_request(12.5, "exact")
+    request = body.generate_request(12.5, "exact")
     assert (request.prompt, request.negative_prompt, request.num_images, request.num_inference_steps) == (
         "a",
         "b",
@@ -102,7 +102,7 @@ def test_a_form_has_strings_for_numbers_and_the_same_ranges() -> None:
 )
 def test_acceleration_is_a_name_or_parameters(acceleration: object, applied: tuple[str, dict[str, float]]) -> None:
     body = GenerateBody.model_validate({"prompt": "a", "acceleration": acceleration})
-    request = body.to_request(1.0, "flashu")
+    request = body.generate_request(1.0, "flashu")
     assert (request.acceleration, request.overrides) == applied
 
 

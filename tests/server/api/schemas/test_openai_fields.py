@@ -383,8 +383,11 @@ def finish(response: httpx.Response) -> str:
 def test_a_length_of_minus_one_is_the_maximum(given: float) -> None:
     turn: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "what is a circle?"}]}
     for name in ("max_tokens", "max_completion_tokens"):
-        assert ChatBody.model_validate({**turn, name: given}).as_vqa().max_new_tokens == MAX_NEW_TOKENS
-    assert ChatBody.model_validate({**turn, "max_tokens": None}).as_vqa().max_new_tokens == 128
+        assert (
+            ChatBody.model_validate({**turn, name: given}).understand_request(1.0, "exact").max_new_tokens
+            == MAX_NEW_TOKENS
+        )
+    assert ChatBody.model_validate({**turn, "max_tokens": None}).understand_request(1.0, "exact").max_new_tokens == 128
 
 
 def test_every_table_says_why() -> None:
