@@ -1,9 +1,8 @@
-"""The same requests for locust: `locust -f load_tests/locustfile.py --host http://127.0.0.1:8000`. It knows locust and
-the workload, and measures nothing by itself.
+"""The bench's requests for locust: `locust -f load_tests/locustfile.py --host http://127.0.0.1:8000`.
 
-Locust is a closed loop: each of its users waits for an answer before it asks again, so a slow server is asked less, and
-how it fares when it is asked too much stays hidden. `flashu bench serve` is the open loop for that. Importing locust
-replaces Python's sockets and threads with gevent's, so nothing else imports this module.
+Locust is a closed loop: each user waits for a response before it sends again, so a slow server receives less load and
+overload stays hidden; `flashu bench serve` is the open loop. Importing locust replaces Python's sockets and threads
+with gevent's, so nothing else imports this module.
 """
 
 from __future__ import annotations
@@ -22,16 +21,21 @@ _API_KEY = "LOAD_TESTS_API_KEY"
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: Any) -> None:
-    """What requests ask for; locust's own options say how many users there are and for how long."""
+    """Options of the requests; users and duration are locust's own options."""
     group = parser.add_argument_group("FlashU")
     group.add_argument("--mix", default="generate=0.3,vqa=0.7", help="shares of the tasks, by count")
-    group.add_argument("--workload-seed", type=int, default=0, help="same seed, same row of requests")
-    group.add_argument("--acceleration", default=None, help="policy; the server's default where none is named")
-    group.add_argument("--num-inference-steps", type=int, default=None, help="points of a picture's time grid")
+    group.add_argument("--workload-seed", type=int, default=0, help="equal seeds give equal requests")
+    group.add_argument("--acceleration", default=None, help="name of a policy; the server's default if not given")
+    group.add_argument(
+        "--num-inference-steps",
+        type=int,
+        default=None,
+        help="of generation requests; the server's default if not given",
+    )
 
 
 class Mixed(FastHttpUser):
-    """One who draws or asks, a request about every second."""
+    """A user that sends about one request per second."""
 
     wait_time = between(0.5, 1.5)
 
@@ -47,12 +51,12 @@ class Mixed(FastHttpUser):
 
     @task
     def send(self) -> None:
-        """One request; locust counts every status from 400 on as a failure, refusals included."""
+        """Sends one request; locust counts every status from 400 on as a failure, refusals included."""
         message = self._workload.next(self._rng.choices(self._tasks, self._shares)[0])
         self.client.post(message.path, data=message.body, headers=self._headers, name=message.path)
 
 
 @functools.cache
 def _workload(seed: int, acceleration: str | None, num_inference_steps: int | None) -> Workload:
-    """One row for all users of a process, so that no two send the same."""
+    """One workload for all users of a process, so that no two send the same request."""
     return Workload(seed, Wishes(acceleration=acceleration, num_inference_steps=num_inference_steps))

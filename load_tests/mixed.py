@@ -1,20 +1,19 @@
-"""Pictures and questions mixed, open-loop, against a real server: `python -m load_tests.mixed --minutes 1`.
+"""Mixed open-loop load of generation and understanding on a real server: `python -m load_tests.mixed --minutes 1`.
 
-It starts `flashu serve` with the embedded model on a free port, or takes `--base-url`, finds its capacity, and shows
-whether answers stay quick beside pictures, whether the server does its work when more comes than it can do, and whether
-it refuses what it cannot do quickly and cleanly. Figures, with commit and machine, and a plot go to
-`benchmarks/results/`; the exit status is 1 where a promise is missed.
+Starts `flashu serve` with the embedded model on a free port, or uses `--base-url`; measures its capacity; checks that
+answers stay fast beside generation, that goodput holds under overload, and that rejections are fast and clean. Figures,
+with commit and machine, and a plot go to `benchmarks/results/`; the exit status is 1 if a promise is missed.
 
-C, the capacity, is what is completed in a second when the server is never idle: closed-loop, `--concurrency` requests
-under way, measured of pictures, of answers and of the mix. Goodput is compared with it by work, each completed request
-at 1 / C of its task, because an overloaded server may refuse one task more than the other; 0.7 of the pictures' C
-arrives while answers have to stay quick.
+C, the capacity, is the number of requests completed per second by a server that is never idle: closed-loop, with
+`--concurrency` active requests, measured for generation, for understanding and for the mix. Goodput is compared with C
+by work, each completed request weighing 1 / C of its task, because an overloaded server may refuse one task more than
+the other. Generation arrives at 0.7 of its C while answers must stay fast.
 
-Latencies count from the time at which a request was to be sent. The minutes are split among the phases as `plan` says
-(capacity 26 %, saturation 18 %, answers alone and mixed 15 % each, the others 4 to 12 %; more overloads and slow
-clients come on top), and starting the server comes before. The p99 of fewer than a hundred answers is the slowest of
-them, so a figure to keep takes more minutes. Where there are two cores or more the client has one of its own and the
-server the others, for what sending costs is not the server's (`--cores shared` lets both have all).
+Latency counts from the scheduled time. The minutes are split among the phases as in `plan` (capacity 26 %, saturation
+18 %, answers alone and mixed 15 % each, others 4 to 12 %); further overloads, slow clients and the server's start come
+on top. The p99 of fewer than a hundred answers is their maximum, so figures to keep need more minutes. With two or more
+cores the client has one of its own and the server the others, because sending is not the server's cost (`--cores
+shared` lets both use all).
 """
 
 from __future__ import annotations
@@ -45,15 +44,15 @@ from load_tests.bench.chart import plot
 from load_tests.bench.client import Client, Message
 from load_tests.bench.driver import Driver
 
-_TIMEOUT_S = 3.0  # that a server of ours has with slow clients; its defaults are longer than a short run
-_API_KEY = "LOAD_TESTS_API_KEY"  # not FLASHU_*, which are the server's, and which it knows all of
-_BUSY = 0.5  # of a core, by others, from which on a measurement says as much about them
-_WIDTH = 160  # of the tables where nobody looks on
+_TIMEOUT_S = 3.0  # of our server for slow clients; its defaults are longer than a short run
+_API_KEY = "LOAD_TESTS_API_KEY"  # not FLASHU_*: those are the server's settings, and unknown ones are errors
+_BUSY = 0.5  # load average above which other programs distort the measurement
+_WIDTH = 160  # of tables when the output is not a terminal
 _TIMEOUTS = ("FLASHU_HEAD_TIMEOUT_S", "FLASHU_BODY_TIMEOUT_S", "FLASHU_WRITE_TIMEOUT_S")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs all phases, saves and shows what was found."""
+    """Runs all phases, saves and prints the results."""
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     others = os.getloadavg()[0]
     if others > _BUSY:
-        console.print(f"the machine is busy already (load average {others:.1f}): expect worse figures than its own")
+        console.print(f"the machine is busy (load average {others:.1f}): expect worse figures")
     with contextlib.ExitStack() as stack:
         base_url, cores = options.base_url, None
         if base_url is None:
@@ -100,8 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _apart(options: argparse.Namespace) -> Iterator[Collection[int] | None]:
-    """Keeps this process on one core for as long as the `with` lasts, and gives the others, for the server. C is
-    measured like everything else, so a server with fewer cores has a smaller one. None where all share all."""
+    """Pins this process to one core and yields the other cores, for the server; None if all cores are shared. C is
+    measured under the same conditions."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if options.cores == "shared" or len(cores) < 2:
         yield None
@@ -159,33 +158,53 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m load_tests.mixed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     plan = Plan()
-    parser.add_argument("--minutes", type=float, default=plan.minutes, help="of load, in all phases together")
-    parser.add_argument("--base-url", metavar="URL", help=f"a server that runs; its key, if any, is in {_API_KEY}")
+    parser.add_argument("--minutes", type=float, default=plan.minutes, help="of load, all phases together")
+    parser.add_argument("--base-url", metavar="URL", help=f"a running server; its key, if any, is read from {_API_KEY}")
     parser.add_argument(
         "--max-queue-seconds",
         type=float,
-        default=2.0,  # a backlog of more is not worked off within 5 s at half the load
+        default=2.0,  # a longer backlog is not finished within 5 s at half the load
         help="of our own server",
     )
-    parser.add_argument("--answer-weight", type=float, default=4.0, help="of our own server, or of that at --base-url")
+    parser.add_argument(
+        "--answer-weight", type=float, default=4.0, help="of our own server, or of the one at --base-url"
+    )
     parser.add_argument("--serve", default="", metavar="OPTIONS", help="more options of our own `flashu serve`")
     parser.add_argument(
         "--cores",
         choices=["apart", "shared"],
         default="apart",
-        help="whether client and server have cores of their own, where there are several: the client one of them",
+        help="whether the client has a core of its own and the server the others, if there are several",
     )
     parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS of our own server; all cores by default")
-    parser.add_argument("--mix", type=float, default=plan.pictures, help="share of pictures, by count")
-    parser.add_argument("--picture-load", type=float, default=plan.picture_load, help="of their C, beside answers")
-    parser.add_argument("--answer-load", type=float, default=plan.answer_load, help="of their C, beside pictures")
-    parser.add_argument("--overload", type=float, nargs="*", default=list(plan.overloads), help="times C, one by one")
-    parser.add_argument("--slow-clients", type=int, default=0, nargs="?", const=200, help="200 by default")
-    parser.add_argument("--concurrency", type=int, default=16, help="under way while C is measured")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds until the client gives up")
+    parser.add_argument("--mix", type=float, default=plan.pictures, help="share of generation requests, by count")
+    parser.add_argument(
+        "--picture-load",
+        type=float,
+        default=plan.picture_load,
+        help="rate of generation beside answers, as a share of its C",
+    )
+    parser.add_argument(
+        "--answer-load",
+        type=float,
+        default=plan.answer_load,
+        help="rate of answers beside generation, as a share of their C",
+    )
+    parser.add_argument(
+        "--overload",
+        type=float,
+        nargs="*",
+        default=list(plan.overloads),
+        help="overloads as multiples of C, one after the other",
+    )
+    parser.add_argument(
+        "--slow-clients", type=int, default=0, nargs="?", const=200, help="number of slow clients; 200 without a number"
+    )
+    parser.add_argument("--concurrency", type=int, default=16, help="active requests while C is measured")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds until the client abandons a request")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--records", type=Path, metavar="PATH", help="keep every request, as PATH.jsonl.gz")
-    parser.add_argument("--server-log", type=Path, metavar="PATH", help="keep the log of our own server")
+    parser.add_argument("--records", type=Path, metavar="PATH", help="write every request's record, as PATH.jsonl.gz")
+    parser.add_argument("--server-log", type=Path, metavar="PATH", help="write the log of our own server")
     parser.add_argument("--save", default="load-mixed", metavar="NAME", help="name of the result and the plot")
     parser.add_argument("--results", type=Path, default=results.RESULTS, metavar="FOLDER")
     return parser

@@ -1,13 +1,12 @@
-"""What the server promises about harm and failure, with its figures: `python -m load_tests.promises`.
+"""Checks the server's promises about attacks and faults: `python -m load_tests.promises`.
 
-It starts servers of its own with the embedded model and does to them what must not hurt, in groups (`--only NAME` runs
-some of them): hostile pictures, bodies and numbers, clients that leave, hold or send bytes one by one, signals to the
-processes, keys that ask for too much, and, with `--soak-minutes`, everything at once for a long time. What load alone
-does, `load_tests.mixed` shows.
+Starts servers with the embedded model and attacks them, in groups (`--only NAME` selects some): hostile images, bodies
+and numbers; clients that disconnect, hold connections or send byte by byte; signals to the processes; keys that exceed
+their share; and, with `--soak-minutes`, everything at once for a long time. `load_tests.mixed` covers load.
 
-Figures, with commit and machine, go to `benchmarks/results/`; the exit status is 1 where a promise is missed. Client
-and server share the machine's cores, so a busy machine shows in the figures; every wait of another client is to be
-compared with the one beside nothing.
+Figures, with commit and machine, go to `benchmarks/results/`; the exit status is 1 if a promise is missed. Client and
+server share the machine's cores, so a busy machine shows in the figures; compare other clients' waits with the idle
+one.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ GROUPS: Mapping[str, Attack] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs all, saves and shows what was found."""
+    """Runs all groups, saves and prints the results."""
     options = _parser().parse_args(arguments)
     console = Console(stderr=True)
     load = os.getloadavg()[0]
@@ -100,9 +99,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m load_tests.promises", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--soak-minutes", type=float, default=0.0, help="30 is what is promised; none by default")
+    parser.add_argument(
+        "--soak-minutes", type=float, default=0.0, help="duration of the soak (30 for the promise); none by default"
+    )
     parser.add_argument("--only", nargs="+", choices=GROUPS, metavar="GROUP", help=f"of {', '.join(GROUPS)}")
-    parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS of our own servers; their own choice by default")
+    parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS of our servers; the server's choice by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", default="promises", metavar="NAME", help="name of the result")
     parser.add_argument("--results", type=Path, default=results.RESULTS, metavar="FOLDER")

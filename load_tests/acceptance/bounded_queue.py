@@ -1,5 +1,5 @@
-"""How much of what arrives at random a server takes that lets nobody wait for long: a birth-death chain. Bursts are
-lost at any bounded queue, so at an offered load of exactly its capacity no such server completes all of it."""
+"""The share of Poisson arrivals that a server with a bounded queue accepts: a birth-death chain. A bounded queue loses
+bursts, so no such server completes all of an offered load equal to its capacity."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 
 def kept(arrivals: float, rates: Sequence[float]) -> float:
-    """The share of Poisson arrivals that find a place.
+    """The share of Poisson arrivals that is accepted.
 
     Args:
-        arrivals: a second.
-        rates: completed a second while one is inside, while two are, and so on; as many as there are places.
+        arrivals: per second.
+        rates: completions per second with one active request, with two, and so on, up to the maximum.
     """
     weight = total = 1.0
     for rate in rates:
@@ -21,19 +21,19 @@ def kept(arrivals: float, rates: Sequence[float]) -> float:
 
 
 def batch_rates(*, alone_s: float, capacity: float, batch: int, stay_s: float) -> list[float]:
-    """Completed a second with one inside, with two, and so on, of a server that works on `batch` at once.
+    """Completions per second with one active request, with two, and so on, of a server with batches of up to `batch`.
 
-    A batch takes longer the more it holds, along a straight line from one alone to a full one; and an accepted request
-    stays no longer than `stay_s`, which bounds how many are inside.
+    A batch's duration grows linearly from one request to a full batch; an accepted request stays at most `stay_s`
+    seconds, which limits the number of active ones.
 
     Args:
-        alone_s: seconds of one that runs alone.
-        capacity: completed a second in full batches.
+        alone_s: seconds of a request that runs alone.
+        capacity: completions per second in full batches.
     """
     full_s = batch / capacity
     row_s = (full_s - alone_s) / (batch - 1) if batch > 1 else 0.0
-    places = max(int(stay_s * capacity), 1)
+    maximum = max(int(stay_s * capacity), 1)
     return [
-        min(under_way / (alone_s + row_s * (under_way - 1)), capacity) if under_way < batch else capacity
-        for under_way in range(1, places + 1)
+        min(active / (alone_s + row_s * (active - 1)), capacity) if active < batch else capacity
+        for active in range(1, maximum + 1)
     ]

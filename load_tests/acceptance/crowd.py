@@ -1,5 +1,4 @@
-"""Many clients that do the same again and again, for as long as something else is measured. It knows none of what they
-do."""
+"""Clients that repeat an action while something else is measured."""
 
 from __future__ import annotations
 
@@ -7,25 +6,25 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-_REST_S = 0.01  # after each time, so that one whose connections are refused does not spin
+_PAUSE_S = 0.01  # after each action, so that a client whose connections are refused does not spin
 
 
 @contextlib.asynccontextmanager
 async def crowd(act: Callable[[int], Awaitable[object]], count: int) -> AsyncIterator[None]:
-    """So many clients for as long as the `async with` lasts; each gets its number. A connection that breaks is
-    nothing special to them.
+    """Runs `count` clients for the duration of the `async with`; each calls `act` with its number and ignores broken
+    connections.
 
     Raises:
-        Exception: what one of them raised beside an `OSError`.
+        Exception: what a client raised, other than an `OSError`.
     """
 
-    ended = asyncio.Event()  # what `act` waits for may complete as it is cancelled, and lose the cancellation
+    ended = asyncio.Event()  # `act` may complete while it is cancelled and swallow the cancellation
 
     async def keep_acting(number: int) -> None:
         while not ended.is_set():
             with contextlib.suppress(OSError):
                 await act(number)
-            await asyncio.sleep(_REST_S)
+            await asyncio.sleep(_PAUSE_S)
 
     tasks = [asyncio.create_task(keep_acting(number)) for number in range(count)]
     try:

@@ -1,5 +1,5 @@
-"""What goes wrong with processes and connections, done to a server of our own while it works, and how long the server
-takes to deal with it. It sends signals to two processes and leaves connections; what was promised it does not know."""
+"""Injects faults into a server under load (signals to its processes, clients that disconnect) and measures how long the
+server takes to handle them."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from load_tests.acceptance.server_process import ServerProcess
 from load_tests.acceptance.sockets import connected, head
 from load_tests.bench.client import Client, Message, Reply
 
-_EVERY_S = 0.005  # at which is looked whether something has happened
+_EVERY_S = 0.005  # polling interval
 _TIMEOUT_S = 120.0
-_STEPS = 40  # of a picture that is to be under way for a while
+_STEPS = 40  # of an image that runs for a while
 _CONCURRENT = 4
-_CROWD = 40  # more than the engine works on at once, so that some wait in its queue
+_CROWD = 40  # more than the engine runs at once, so that some wait
 _MORE_S = 0.3
-_LONG = 900  # denoising steps of those who leave, for they are to be inside until then
-_DRAINED = ("draw", "draw", "draw", "draw", "draw", "stream", "stream", "stream")
+_LONG = 900  # denoising steps of requests whose clients disconnect
+_DRAINED = (False,) * 5 + (True,) * 3  # whether each request streams
 
 
 class StillNotError(RuntimeError):
-    """What was waited for did not come."""
+    """A condition was not met in time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Death:
-    """A worker that was sent a signal while it drew.
+    """A worker that received a signal in the middle of a batch.
 
     Attributes:
-        notified_s: until the last of those inside was answered.
-        statuses: of their answers; None is a connection without one.
-        again_s: until the next picture was there.
+        notified_s: seconds until the last active request had a response.
+        statuses: of the responses; None is a connection without one.
+        again_s: seconds until the next image was generated.
     """
 
     notified_s: float
@@ -50,13 +50,14 @@ class Death:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drain:
-    """A server that received SIGTERM while it generated.
+    """A server that received SIGTERM in the middle of a batch.
 
     Attributes:
-        unready_s: until it was no longer ready, or nobody listened.
-        lost: of those inside, how many did not get all they asked for.
-        ended_s: until its process had ended.
-        exit_status: of it; None where it still runs.
+        unready_s: seconds until it was no longer ready, or no longer listened.
+        lost: number of active requests without a complete response.
+        under_way: number of active requests.
+        ended_s: seconds until its process had exited.
+        exit_status: of the process; None if it still runs.
     """
 
     unready_s: float
@@ -68,7 +69,7 @@ class Drain:
 
 @dataclass(slots=True)
 class Faults:
-    """Does them, one at a time, to a server that has nothing else to do."""
+    """Injects faults, one at a time, into an otherwise idle server."""
 
     server: ServerProcess
     client: Client
@@ -79,7 +80,7 @@ class Faults:
         return worker_of(self.server.pid)
 
     async def generate(self) -> None:
-        """A picture of the default length, alone."""
+        """Generates an image with default options, alone."""
         reply = await self.client.exchange(Message(path="/v1/generate", body=b'{"prompt": "a red circle"}'))
         if reply.status != 200:
             raise StillNotError(f"a picture alone: status {reply.status}, {reply.error or reply.body[:200]!r}")
@@ -94,12 +95,12 @@ class Faults:
         return Death(notified_s=notified_s, statuses=statuses, again_s=now() - begun)
 
     async def stop_worker(self) -> tuple[float, Counter[int | None]]:
-        """Stops the worker in the middle of a batch; seconds until the last of those inside was answered, and what."""
+        """Stops the worker in the middle of a batch; returns seconds until the last response, and all statuses."""
         _, notified_s, statuses = await self._strike(signal.SIGSTOP)
         return notified_s, statuses
 
     async def _strike(self, number: signal.Signals) -> tuple[float, float, Counter[int | None]]:
-        """When it was sent, seconds until the last answer of those inside, and their statuses."""
+        """Time of the signal, seconds until the last active request's response, and the statuses."""
         under_way = await self._under_way([self._picture(_STEPS) for _ in range(_CONCURRENT)])
         begun = asyncio.get_running_loop().time()
         self.worker().send_signal(number)
@@ -107,8 +108,8 @@ class Faults:
         return begun, max(reply.end for reply in replies) - begun, Counter(reply.status for reply in replies)
 
     async def leave(self, *, stream: bool = False, crowd: bool = False) -> float:
-        """Seconds until nothing is inside any more when one client leaves, in the middle of a stream or not, or when
-        many do, of whom some wait in the queue."""
+        """Seconds until no request is active after one client disconnects, in a stream or not, or after many do, some
+        of them waiting in the queue."""
         await self._until_load(0)
         messages = [self._picture(_LONG, stream=stream) for _ in range(_CROWD if crowd else 1)]
         under_way = await self._under_way(messages)
@@ -120,7 +121,7 @@ class Faults:
         return asyncio.get_running_loop().time() - begun
 
     async def leave_after(self, more: bytes) -> float:
-        """Seconds until nothing is inside any more when one client leaves that has sent more than its request."""
+        """Seconds until no request is active after a client disconnects that sent more than its request."""
         await self._until_load(0)
         loop = asyncio.get_running_loop()
         message = self._picture(_LONG)
@@ -129,7 +130,7 @@ class Faults:
         async with connected(self.client) as one:
             await loop.sock_sendall(one, request)
             await self._until_load(1)
-            with contextlib.suppress(OSError, asyncio.TimeoutError):  # the server may read no more, or have ended it
+            with contextlib.suppress(OSError, asyncio.TimeoutError):  # the server may have stopped reading or closed it
                 await asyncio.wait_for(loop.sock_sendall(one, more), _MORE_S)
             await asyncio.sleep(_MORE_S)
         begun = loop.time()
@@ -137,8 +138,8 @@ class Faults:
         return loop.time() - begun
 
     async def drain(self, grace_s: float) -> Drain:
-        """Tells the server to end. It has ended then, unless it takes longer than the grace."""
-        under_way = await self._under_way([self._picture(_STEPS, stream=kind == "stream") for kind in _DRAINED])
+        """Sends SIGTERM and waits up to `grace_s` seconds for the exit."""
+        under_way = await self._under_way([self._picture(_STEPS, stream=stream) for stream in _DRAINED])
         now = asyncio.get_running_loop().time
         begun = now()
         os.kill(self.server.pid, signal.SIGTERM)
@@ -157,7 +158,7 @@ class Faults:
         )
 
     async def orphan(self) -> float:
-        """Seconds until the worker has ended when the front end is killed."""
+        """Seconds until the worker exits after the front end is killed."""
         worker = self.worker()
         under_way = await self._under_way([self._picture(_LONG)])
         now = asyncio.get_running_loop().time
@@ -171,7 +172,7 @@ class Faults:
         return seconds
 
     async def _under_way(self, messages: Sequence[Message]) -> list[asyncio.Task[Reply]]:
-        """Sends them all, and returns when the server works on them or has them in its queue."""
+        """Sends all messages and returns once the server runs them or has them in its queue."""
         tasks = [asyncio.create_task(self.client.exchange(message)) for message in messages]
         await self._until_load(len(tasks), tasks)
         return tasks
@@ -180,8 +181,8 @@ class Faults:
         begun = asyncio.get_running_loop().time()
         while await self._load() != count:
             if ended := [task.result().status for task in under_way if task.done()]:
-                raise StillNotError(f"{count} requests inside: some have ended already, with {ended}")
-            self._give_up(begun, f"{count} requests inside")
+                raise StillNotError(f"{count} active requests: some have ended already, with {ended}")
+            self._give_up(begun, f"{count} active requests")
             await asyncio.sleep(_EVERY_S)
 
     async def _load(self) -> int:
@@ -190,7 +191,7 @@ class Faults:
         return int(load.get("running", -1)) + int(load.get("waiting", 0))
 
     def _picture(self, steps: int, *, stream: bool = False) -> Message:
-        """Each with a seed of its own."""
+        """A generation request with a seed of its own."""
         self._seed += 1
         body = {"prompt": "a red circle", "num_inference_steps": steps + 1, "seed": self._seed, "stream": stream}
         return Message(path="/v1/generate", body=json.dumps(body).encode())
@@ -202,7 +203,7 @@ class Faults:
 
 
 def _whole(reply: Reply) -> bool:
-    """Whether it is all that was asked for: a body, or a stream to its last event."""
+    """Whether a response is complete: a body, or a stream with its last event."""
     if reply.status != 200 or reply.error is not None:
         return False
     return b"event: done" in reply.body if "event-stream" in reply.headers.get("content-type", "") else True

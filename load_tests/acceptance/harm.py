@@ -1,5 +1,5 @@
-"""Sends what is hostile, and sees what it costs: the status and the time of each refusal, and how long another client
-waited meanwhile. It judges nothing."""
+"""Sends hostile requests and measures status and time of each rejection, and another client's longest wait
+meanwhile."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from load_tests.acceptance.sockets import connected, head, status_of
 from load_tests.bench.client import Client, Message
 
 _QUIET_S = 2.0
-_REST_S = 0.2  # before each, so that what the last one left does not count for this one
+_PAUSE_S = 0.2  # before each, so that the previous one does not affect it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """What became of a message.
+    """The response to a message.
 
     Attributes:
-        status: None where the connection ended without one.
-        seconds: from the first byte sent, connection included, to the last of the answer.
+        status: None if the connection ended without one.
+        seconds: from connecting to the last byte of the response.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stall:
-    """What another client saw meanwhile.
+    """Another client's wait meanwhile.
 
     Attributes:
         waited_s: its longest wait for `/livez`.
@@ -45,7 +45,7 @@ class Stall:
 
 
 async def send_all(client: Client, messages: Mapping[str, Message]) -> list[Refusal]:
-    """One after the other."""
+    """Sends messages one after the other."""
     refusals = []
     for name, message in messages.items():
         reply = await client.exchange(message)
@@ -54,14 +54,14 @@ async def send_all(client: Client, messages: Mapping[str, Message]) -> list[Refu
 
 
 async def stalls(client: Client, messages: Mapping[str, Message | Endless]) -> list[Stall]:
-    """One after the other, each beside a client that probes; the first of them is no message but silence."""
+    """Sends messages one after the other beside a client that probes; the first entry is the idle server."""
     found = []
     async with probing(client) as waits:
         await asyncio.sleep(_QUIET_S)
-    found.append(Stall(name="nothing", status=None, waited_s=waits.longest_s))
+    found.append(Stall(name="idle", status=None, waited_s=waits.longest_s))
     for name, message in messages.items():
         async with probing(client) as waits:
-            await asyncio.sleep(_REST_S)
+            await asyncio.sleep(_PAUSE_S)
             if isinstance(message, Endless):
                 status = await _pour(client, message)
             else:
@@ -71,20 +71,20 @@ async def stalls(client: Client, messages: Mapping[str, Message | Endless]) -> l
 
 
 async def _pour(client: Client, endless: Endless) -> int | None:
-    """Sends for as long as the server takes it, or until it answers."""
+    """Sends until the server stops reading or responds."""
     loop = asyncio.get_running_loop()
     async with connected(client) as one:
-        answer = asyncio.create_task(loop.sock_recv(one, 4096))
+        response = asyncio.create_task(loop.sock_recv(one, 4096))
         try:
             with contextlib.suppress(ConnectionError):
                 await loop.sock_sendall(one, head(client, "POST /v1/vqa", endless.head.rstrip()))
                 for piece in endless.pieces():
-                    if answer.done():
+                    if response.done():
                         break
                     await loop.sock_sendall(one, piece)
             with contextlib.suppress(ConnectionError):
-                return status_of(await answer)
+                return status_of(await response)
             return None
         finally:
-            answer.cancel()
-            await asyncio.gather(answer, return_exceptions=True)
+            response.cancel()
+            await asyncio.gather(response, return_exceptions=True)

@@ -1,5 +1,5 @@
-"""Small files that take long to read: scans that hold nothing, millions of comments, a tag with millions of values,
-millions of pixels of one colour. It knows formats, nothing of servers."""
+"""Image files that are expensive to decode for their size: empty scans, millions of comments, a tag with millions of
+values, millions of pixels of one colour."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from PIL import Image
 from load_tests.acceptance.hostile import png, png_chunk, scan_bomb
 
 SCANS = 1000
-SIDE = 4000  # of the picture with these scans
-LARGE = 8000  # as many pixels as the server takes
-_REFINING = 30  # and one before them: as many as it takes of that size
-_BYTES = 18_000_000  # of the large files: less than a body may have
+SIDE = 4000  # of the image with these scans
+LARGE = 8000  # as many pixels as the server accepts
+_REFINING = 30  # after a first one: as many as it accepts of that size
+_BYTES = 18_000_000  # of the large files: below the body limit
 _VALUES = 2_400_000
 _ORIENTATION = 0x0112
 _ROWS = bytes(8 * (1 + 3 * 8))  # of 8 x 8 in RGB
 
 
 def heavy_pictures() -> Mapping[str, bytes]:
-    """Files by name; not one is a picture that anybody has."""
+    """Files by name."""
     return {
         f"JPEG, {SCANS} empty scans": scan_bomb(SIDE, SCANS),
         "JPEG, refining scans": refining_scans(),
@@ -40,12 +40,12 @@ def heavy_pictures() -> Mapping[str, bytes]:
 
 
 def refining_scans(more: int = 0) -> bytes:
-    """A picture of 64 million pixels that takes some seconds, in 128 kB; with `more` scans than that it is refused."""
+    """128 kB of 64 million pixels that take seconds to decode; rejected with `more` scans than that."""
     return scan_bomb(LARGE, _REFINING + more, refining=True, ended=False)
 
 
 def jpeg_segments(segment: bytes) -> bytes:
-    """A picture of 8 x 8 with so many of a segment before it that the file is large."""
+    """An 8 x 8 image behind `_BYTES` of repeated segments."""
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG")
     whole = file.getvalue()
@@ -53,14 +53,14 @@ def jpeg_segments(segment: bytes) -> bytes:
 
 
 def jpeg_scan(more: bytes) -> bytes:
-    """A picture of 8 x 8 with more data at the end of its only scan."""
+    """An 8 x 8 image with more data at the end of its only scan."""
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "JPEG")
     return file.getvalue().removesuffix(b"\xff\xd9") + more + b"\xff\xd9"
 
 
 def gif_comments(comments: int) -> bytes:
-    """A picture of 8 x 8 behind so many comments of one letter."""
+    """An 8 x 8 image behind many one-letter comments."""
     file = io.BytesIO()
     Image.new("P", (8, 8), 1).save(file, "GIF")
     one = file.getvalue()
@@ -69,7 +69,7 @@ def gif_comments(comments: int) -> bytes:
 
 
 def webp_chunks(chunks: int) -> bytes:
-    """A picture of 8 x 8 with so many empty chunks behind it."""
+    """An 8 x 8 image followed by many empty chunks."""
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "WEBP", lossless=True)
     body = file.getvalue()[12:]
@@ -79,15 +79,15 @@ def webp_chunks(chunks: int) -> bytes:
 
 
 def interlaced_png(side: int) -> bytes:
-    """Nothing but transparent, in seven passes of 16 bits in RGBA: as much to unpack as that size can be."""
-    passes = ((8, 8), (8, 8), (8, 4), (4, 4), (4, 2), (2, 2), (2, 1))  # every so many rows and columns
+    """Transparent 16-bit RGBA in seven passes: the largest amount to decompress for that size."""
+    passes = ((8, 8), (8, 8), (8, 4), (4, 4), (4, 2), (2, 2), (2, 1))  # stride in rows and columns
     size = sum(-(-side // down) * (1 + 8 * -(-side // across)) for down, across in passes)
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 16, 6, 0, 0, 1))
     return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", _zeros(size)) + png_chunk(b"IEND", b"")
 
 
 def _zeros(size: int) -> bytes:
-    """At least so many, as zlib would compress them, but at once."""
+    """Compressed zeros, at least `size`, without compressing each block."""
     packer = zlib.compressobj(9)
     block = bytes(2**20)
     head = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -98,7 +98,7 @@ def _zeros(size: int) -> bytes:
 
 
 def flat_webp(side: int) -> bytes:
-    """Black and lossless, of any size in 34 bytes: only the header tells it."""
+    """A black lossless image of any size in 34 bytes: only the header has the size."""
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "WEBP", lossless=True)
     made = bytearray(file.getvalue())
@@ -109,6 +109,6 @@ def flat_webp(side: int) -> bytes:
 
 
 def exif(values: int) -> bytes:
-    """TIFF tags of which one, the orientation, has so many values."""
+    """TIFF tags whose orientation has `values` values."""
     entry = struct.pack("<HHII", _ORIENTATION, 3, values, 26)
     return b"II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0) + b"\1\0" * values

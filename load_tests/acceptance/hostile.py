@@ -1,5 +1,5 @@
-"""What is sent to do harm: pictures that unpack to gigabytes, bodies that are deep or endless, NaN and Inf.
-It knows formats, and of the server only where each is sent; a server that is sound refuses every one of them."""
+"""Hostile requests: images that decompress to gigabytes, deeply nested or endless bodies, NaN, Inf and invalid numbers.
+The server must reject every one of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORM = "multipart/form-data; boundary=a"
 _FIELD = b'--a\r\nContent-Disposition: form-data; name="q"\r\n\r\nx\r\n'
 _FILE = b'--a\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
 _BLOCK = b"x" * 65536
-_PIECES = 20_000  # of an endless body, at most: more than a gigabyte in blocks
+_PIECES = 20_000  # maximum of an endless body: more than a gigabyte in blocks
 _NUMBERS = ("NaN", "Infinity", "-Infinity", "1e999", "9223372036854775808", "1" + "0" * 400, "true", '"1"', "[1]", "{}")
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "/v1/generate": ("n", "num_inference_steps", "guidance_scale", "seed", "timeout_s"),
@@ -30,11 +30,11 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Endless:
-    """A body that is sent for as long as the server takes it.
+    """A body that is sent for as long as the server reads.
 
     Attributes:
-        head: its headers; the request line and `Host` go before.
-        piece: sent again and again.
+        head: headers after the request line and `Host`.
+        piece: sent repeatedly.
         first: sent once, before.
     """
 
@@ -50,7 +50,7 @@ class Endless:
 
 
 def pictures() -> dict[str, Message]:
-    """Questions about pictures that are far more than their bytes."""
+    """Questions about decompression bombs."""
     made = {
         "30,000 x 30,000, declared": png(30_000, 30_000, b"\0" * 100),
         "30,000 x 30,000, sent": png(30_000, 30_000, bytes(30_000_000)),
@@ -63,7 +63,7 @@ def pictures() -> dict[str, Message]:
 
 
 def numbers() -> dict[str, Message]:
-    """Requests with a number that is none, or that no field means, in every numeric field of the native routes."""
+    """Requests with NaN, Inf or an invalid number in every numeric field of the native routes."""
     rest = {"/v1/generate": '"prompt": "a"', "/v1/vqa": f'"question": "a", "image": "{_dot()}"'}
     return {
         f"{path} {field}: {number[:20]}": Message(path=path, body=f'{{{rest[path]}, "{field}": {number}}}'.encode())
@@ -74,7 +74,7 @@ def numbers() -> dict[str, Message]:
 
 
 def bodies() -> dict[str, Message]:
-    """Bodies that are much to read for what they say."""
+    """Bodies that are expensive to parse."""
     as_json = {
         "lists, 100,000 deep": b"[" * 100_000,
         "objects, 100,000 deep": b'{"question":' * 100_000,
@@ -92,7 +92,7 @@ def bodies() -> dict[str, Message]:
 
 
 def endless_bodies() -> dict[str, Endless]:
-    """Bodies without end, or of a gigabyte, which is as much."""
+    """Bodies without end, or of a gigabyte."""
     return {
         "a gigabyte": Endless(head=f"Content-Type: {JSON}\r\nContent-Length: 1000000000\r\n", piece=_BLOCK),
         "a form of a gigabyte": Endless(head=f"Content-Type: {FORM}\r\nContent-Length: 1000000000\r\n", piece=_BLOCK),
@@ -107,7 +107,7 @@ def endless_bodies() -> dict[str, Endless]:
 
 
 def form(image: bytes) -> bytes:
-    """A body of `FORM` that asks about a picture."""
+    """A `FORM` body with a question about an image."""
     question = _FIELD.replace(b'"q"', b'"question"')
     return question + _FILE + image + b"\r\n--a--\r\n"
 
@@ -121,18 +121,18 @@ def _dot() -> str:
 
 
 def _chunk(data: bytes) -> bytes:
-    """As HTTP's chunked encoding has it."""
+    """A chunk of HTTP's chunked encoding."""
     return b"%x\r\n" % len(data) + data + b"\r\n"
 
 
 def png(width: int, height: int, rows: bytes, extra: bytes = b"") -> bytes:
-    """A file that declares that size in RGB, whatever rows it has."""
+    """A PNG that declares that size in RGB, with any rows."""
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + extra + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
-    """With its length and checksum."""
+    """A chunk with length and checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
@@ -143,11 +143,11 @@ def text_bomb(kind: bytes) -> bytes:
 
 
 def scan_bomb(side: int, scans: int, *, refining: bool = False, ended: bool = True) -> bytes:
-    """A grey progressive JPEG with so many empty scans, each of which costs a walk through all blocks.
+    """A grey progressive JPEG with empty scans, each of which costs a pass over all blocks.
 
     Args:
-        refining: all but the first refine the one before: a walk through all coefficients.
-        ended: with its end marker, without which it has to be looked at twice.
+        refining: all but the first refine the previous one: a pass over all coefficients.
+        ended: with its end marker, without which it has to be scanned twice.
     """
     blocks = ((side + 7) // 8) ** 2
     table = bytes([1, *[0] * 15])  # one code, of one bit
@@ -155,7 +155,7 @@ def scan_bomb(side: int, scans: int, *, refining: bool = False, ended: bool = Tr
     head = _segment(0xDB, b"\0" + b"\x10" * 64) + _segment(0xC2, frame)
     head += _segment(0xC4, b"\x00" + table + b"\x00") + _segment(0xC4, b"\x10" + table + b"\xe0")
     first = _segment(0xDA, b"\x01\x01\x00\x00\x00\x00") + bytes((blocks + 7) // 8)
-    # Runs of blocks without coefficients: a code of one bit, and 14 bits of how many more than 16384.
+    # Runs of blocks without coefficients: a code of one bit, and 14 bits for the length beyond 16384.
     runs = "0".join(["", *(["1" * 14] * (-(-blocks // 32767)))])
     runs += "1" * (-len(runs) % 8)
     empty = int(runs, 2).to_bytes(len(runs) // 8, "big").replace(b"\xff", b"\xff\0")
@@ -169,7 +169,7 @@ def _segment(marker: int, data: bytes) -> bytes:
 
 
 def gif(frames: int) -> bytes:
-    """So many frames of 8 x 8, in a few bytes each: the one of a file that Pillow wrote, again and again."""
+    """Many 8 x 8 frames of a few bytes each: the frame of a file that Pillow wrote, repeated."""
     file = io.BytesIO()
     Image.new("P", (8, 8), 1).save(file, "GIF")
     one = file.getvalue()

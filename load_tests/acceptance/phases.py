@@ -1,11 +1,11 @@
-"""The phases of a run, in order, on one server: what each one sends, and the few figures that the next one needs.
+"""The phases of a run on one server: the load of each, and the figures that the next one needs.
 
-C, the capacity, is what is completed in a second when the server is never idle: closed-loop, with more requests under
-way than a batch holds, of each task by itself and of the mix. A request counts evenly over the time that the engine
-worked on it, for those that share a batch end together. A picture and an answer cost very different time, and an
-overloaded server may refuse one more than the other; so where goodput is compared with C, each completed request
-counts with the seconds that it takes a saturated server, 1 / C of its task. "Pictures at 70 % of capacity" arrive at
-0.7 of the pictures-only C; answers beside them at a low share of theirs.
+C, the capacity, is the number of requests completed per second by a server that is never idle: closed-loop, with more
+active requests than a batch holds, for each task alone and for the mix. A request counts evenly over the time of its
+work, because requests in a batch end together. Images and answers cost very different time, and an overloaded server
+may refuse one task more than the other; so goodput is compared with C by work: each completed request counts the
+seconds that it takes a saturated server, 1 / C of its task. Images "at 70 % of capacity" arrive at 0.7 of the C of
+images alone; answers beside them at a small share of theirs.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from load_tests.bench.statistics import throughput
 
 SLOW, WITHOUT = "slow clients", "no slow clients"
 AGAIN = "capacity mix again"
-_BLOCKS = 3  # of each, in turn, so that what the machine does meanwhile is in both alike
-_LEAST = 0.1  # a second: where nothing was completed, the phases that follow still need a rate
+_BLOCKS = 3  # of each, alternating, so that other load on the machine affects both alike
+_LEAST = 0.1  # per second: the next phases need a rate even if no request completed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capacity:
-    """C.
+    """C, the capacity.
 
     Attributes:
-        alone: completed a second of each task by itself.
-        work: seconds of work, each request at 1 / C of its task, that a saturated server does of the mix in a second;
-            1 where a mix is neither a gain nor a loss.
-        mix: completed a second of the mix: those seconds, divided by what a request of it takes on average, for what a
-            short run completes is hardly the mix.
+        alone: completions per second of each task alone.
+        work: seconds of work, each request at 1 / C of its task, that a saturated server does per second of the mix;
+            1 if mixing is neither a gain nor a loss.
+        mix: completions per second of the mix: `work` divided by the mean work of its requests, because a short run
+            does not complete exactly the mix.
     """
 
     alone: Mapping[Task, float]
@@ -46,16 +46,16 @@ class Capacity:
     work: float
 
     def share(self, records: Sequence[Record], window: Window) -> float:
-        """Goodput in the window, as a share of C; the records are all that may have ended in it."""
+        """Goodput in the window as a share of C; `records` are all that may have ended in it."""
         return _work(records, window, self.alone) / self.work
 
 
 @dataclass(slots=True)
 class Found:
-    """All that a run saw.
+    """The observations of a run.
 
     Attributes:
-        busy: the client's share of a processor in each phase.
+        busy: the client's CPU utilisation in each phase.
         scraped: /metrics before and after each phase.
     """
 
@@ -72,7 +72,7 @@ class Found:
         self.busy |= dict.fromkeys(outcomes.windows, outcomes.busy)
 
     def blocks(self, kind: str) -> list[str]:
-        """The phases of a kind, of which there are several."""
+        """The phases of a kind."""
         return [phase for phase in self.windows if phase.rpartition(" ")[0] == kind]
 
     def of(self, phase: str, task: Task | None = None) -> list[Record]:
@@ -86,10 +86,10 @@ class Found:
 
 @dataclass(slots=True)
 class Phases:
-    """Runs them.
+    """Runs the phases.
 
     Args:
-        concurrency: requests under way while capacity is measured.
+        concurrency: active requests while capacity is measured.
         publish: called with the name of each phase as it begins.
     """
 
@@ -100,7 +100,7 @@ class Phases:
     found: Found = field(default_factory=Found)
 
     async def run(self, *, slow_clients: int = 0) -> Found:
-        """All of them; slow clients only where there are to be any."""
+        """Runs all phases; those with slow clients only if there are any."""
         plan = self.plan
         warm_up = plan.seconds("warm-up")
         await self._closed("warm-up", plan.mix, lead_s=warm_up, seconds=0.0)
@@ -118,7 +118,7 @@ class Phases:
         for factor in plan.overloads:
             await self._open(plan.overloaded(factor, mix))
         await self._completed(AGAIN, plan.mix)
-        # What a machine comes to changes in minutes, so what lay between is compared with what it was at both ends.
+        # A machine's speed drifts within minutes, so C is the mean of both ends.
         work = (work + max(_work(self.found.records, self.found.windows[AGAIN], alone), _LEAST)) / 2
         self.found.capacity = Capacity(alone=alone, mix=mix, work=work)
         if slow_clients:
@@ -126,7 +126,7 @@ class Phases:
         return self.found
 
     async def _beside_slow(self, count: int, alone: Mapping[Task, float]) -> None:
-        """The same mixed load without and with slow clients, in turn."""
+        """The same mixed load without and with slow clients, alternating."""
         slow = self.found.slow = SlowClients(self.driver.client)
         for block in range(_BLOCKS):
             await self._open(self.plan.beside(f"{WITHOUT} {block + 1}", alone), block)
@@ -134,7 +134,7 @@ class Phases:
                 await self._open(self.plan.beside(f"{SLOW} {block + 1}", alone), block)
 
     async def _idle(self) -> Outcomes:
-        """One request after the other, the tasks in turn, by a client that waits for each."""
+        """One request at a time, alternating between the tasks."""
         loop = asyncio.get_running_loop()
         records: list[Record] = []
         with quiet() as used:
@@ -146,7 +146,7 @@ class Phases:
         return Outcomes(records=records, windows={"idle": window}, busy=used.share)
 
     async def _completed(self, phase: str, shares: Mapping[Task, float]) -> float:
-        """What a server that is never idle completes in a second."""
+        """Completions per second of a server that is never idle."""
         lead = self.plan.lead(phase)
         await self._closed(phase, shares, lead_s=lead, seconds=self.plan.seconds(phase) - lead)
         done = [record.worked for record in self.found.records if record.outcome == "completed"]
@@ -169,6 +169,6 @@ class Phases:
 
 
 def _work(records: Sequence[Record], window: Window, alone: Mapping[Task, float]) -> float:
-    """Seconds of work done in a second of the window."""
+    """Seconds of work done per second of the window."""
     done = [record for record in records if record.outcome == "completed"]
     return throughput([record.worked for record in done], window, [1.0 / alone[record.task] for record in done])

@@ -1,4 +1,4 @@
-"""How long each phase lasts and how much it offers. It knows numbers only, and sends nothing."""
+"""Duration and load of each phase."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from flashu_core.types import Task
 from load_tests.bench.arrivals import Segment
 
 TASKS: tuple[Task, ...] = ("generate", "vqa")
-# Of the minutes that are asked for, with one overload; further overloads, slow clients and the capacity, which is
-# measured once more, come on top.
+# Of the given minutes, with one overload; further overloads, slow clients and the second measurement of the capacity
+# come on top.
 _SHARES = {
     "warm-up": 0.04,
     "idle": 0.05,
@@ -26,20 +26,20 @@ _SHARES = {
     "recovery": 0.05,
 }
 _LEAD = 0.15  # of a phase
-_RECOVERY_S = 8.0  # it must be longer than the time in which all has to be normal again
-_AFTER = 0.5  # of C, when the overload is over
-_FILLING = 2.0  # times C, before the saturation is counted
+_RECOVERY_S = 8.0  # must exceed the limit of the recovery time
+_AFTER = 0.5  # of C, after the overload
+_FILLING = 2.0  # times C, during the lead-in of the saturation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What is run.
+    """The load of a run.
 
     Attributes:
-        minutes: of load, without starting the server.
-        pictures: their share of the mix, by count.
-        picture_load, answer_load: arrivals beside each other, as shares of what each task alone comes to.
-        overloads: times C.
+        minutes: of load, without the server's start.
+        pictures: share of generation requests in the mix, by count.
+        picture_load, answer_load: rates beside each other, as shares of each task's own C.
+        overloads: multiples of C.
 
     Raises:
         ValueError: a number is out of range.
@@ -71,27 +71,27 @@ class Plan:
         return {"generate": self.pictures, "vqa": 1.0 - self.pictures}
 
     def seconds(self, phase: str) -> float:
-        """Of a phase with its lead-in."""
+        """Seconds of a phase, its lead-in included."""
         return _SHARES[phase] * self.minutes * 60
 
     def lead(self, phase: str) -> float:
         return _LEAD * self.seconds(phase)
 
     def beside(self, phase: str, capacity: Mapping[Task, float], tasks: tuple[Task, ...] = TASKS) -> list[Segment]:
-        """Each task at its share of what it comes to alone; with fewer tasks the same requests of those."""
+        """Each task at its share of its own C; with fewer tasks the same requests of those."""
         loads: Mapping[Task, float] = {"generate": self.picture_load, "vqa": self.answer_load}
         rates = {task: loads[task] * capacity[task] for task in tasks}
         length = "alone" if phase == "alone" else "mixed"
         return self._led(phase, rates, rates, self.seconds(length))
 
     def saturated(self, capacity: float) -> list[Segment]:
-        """C; the lead-in is more, so that the queue that C leads to in the long run is there from the start."""
+        """C, after a lead-in at a higher rate, so that the queue is in its steady state from the start."""
         return self._led(
             "saturation", self._mixed(_FILLING * capacity), self._mixed(capacity), self.seconds("saturation")
         )
 
     def overloaded(self, factor: float, capacity: float) -> list[Segment]:
-        """So many times C, and at once after it a half of C."""
+        """`factor` times C, directly followed by half of C."""
         rates = self._mixed(factor * capacity)
         after = max(self.seconds("recovery"), min(_RECOVERY_S, self.minutes * 60))
         return [
@@ -115,5 +115,5 @@ def overload(factor: float) -> str:
 
 
 def recovery(factor: float) -> str:
-    """The name of the phase behind it."""
+    """The name of the phase after an overload."""
     return f"after {factor:g}x"

@@ -1,5 +1,5 @@
-"""How long a server keeps a client waiting that asks for nothing but a sign of life: a process of its own, so that what
-the load costs its sender is not taken for the server's. It knows a path and a clock."""
+"""Measures the response time of a cheap route such as `/livez`, from a process of its own, so that the load generator's
+own CPU use is not mistaken for the server's."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from load_tests.bench.statistics import quantile
 
 _EVERY_S = 0.002
 _TIMEOUT_S = 60.0
-_MAX_SECONDS_OF_ONE = 5.0  # of a probe that may fail
+_MAX_SECONDS_OF_ONE = 5.0  # timeout of a probe that may fail
 
 
 @dataclass(slots=True)
 class Waits:
-    """What the probe saw; filled in when it has ended.
+    """Results of the probe, filled in when it has ended.
 
     Attributes:
-        longest_s: the longest wait for an answer, which no stall of the server's event loop exceeds by much.
-        failures: probes that were not answered with 200, by what came instead.
+        longest_s: the longest response time, about the longest stall of the server's event loop.
+        failures: probes without a 200, by status or error.
     """
 
     probes: int = 0
@@ -39,19 +39,19 @@ class Waits:
 
     @property
     def success(self) -> float | None:
-        """Share of the probes that were answered with 200; None where there were none."""
+        """Share of the probes with status 200; None without probes."""
         return 1 - self.failures.total() / self.probes if self.probes else None
 
 
 @contextlib.asynccontextmanager
 async def probing(client: Client, path: str = "/livez", *, may_fail: bool = False) -> AsyncIterator[Waits]:
-    """Asks again and again for as long as the `async with` lasts.
+    """Probes repeatedly for the duration of the `async with`.
 
     Args:
-        may_fail: each probe has a connection of its own, as an orchestrator's has, and those that fail are counted.
+        may_fail: each probe has its own connection, as an orchestrator's, and failures are counted.
 
     Raises:
-        RuntimeError: a probe was not answered where none may fail; the message has what it said.
+        RuntimeError: a probe failed although none may; the message has its error.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -82,7 +82,7 @@ async def probing(client: Client, path: str = "/livez", *, may_fail: bool = Fals
 
 
 def main(host: str, port: int, path: str, *, may_fail: bool) -> None:
-    """Probes until its standard input ends, then prints what it saw as JSON."""
+    """Probes until standard input ends, then prints the results as JSON."""
     connection = http.client.HTTPConnection(host, port, timeout=_MAX_SECONDS_OF_ONE if may_fail else _TIMEOUT_S)
     seconds: list[float] = []
     failures: Counter[str] = Counter()
@@ -92,7 +92,7 @@ def main(host: str, port: int, path: str, *, may_fail: bool) -> None:
         seconds.append(time.perf_counter() - begun)
         if failure is not None:
             if not may_fail:
-                raise SystemExit(f"{path} answered {failure}")
+                raise SystemExit(f"{path} responded with {failure}")
             failures[failure] += 1
         if failure is not None or may_fail:
             connection.close()
@@ -105,7 +105,7 @@ def main(host: str, port: int, path: str, *, may_fail: bool) -> None:
 
 
 def _probe(connection: http.client.HTTPConnection, path: str) -> str | None:
-    """What came in place of a 200; None where that came."""
+    """The status or error in place of a 200; None for a 200."""
     try:
         connection.request("GET", path)
         response = connection.getresponse()

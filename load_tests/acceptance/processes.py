@@ -1,5 +1,4 @@
-"""The processes of a server of our own as the system shows them: which is the worker, what all the others hold and use.
-It knows process tables, nothing of HTTP."""
+"""A server's processes in the process table: which is the worker, and memory and CPU time of the others."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ class NoWorkerError(RuntimeError):
 
 
 def worker_of(pid: int) -> psutil.Process:
-    """The child of a front end that holds the engine.
+    """The front end's child that runs the engine.
 
     Raises:
         NoWorkerError: there is none.
@@ -33,7 +32,7 @@ def worker_of(pid: int) -> psutil.Process:
 
 
 def front_end_of(pid: int) -> list[psutil.Process]:
-    """The front end and what it has started, without the worker."""
+    """The front end and its children, without the worker."""
     front = psutil.Process(pid)
     children = []
     for child in front.children(recursive=True):
@@ -44,7 +43,7 @@ def front_end_of(pid: int) -> list[psutil.Process]:
 
 
 def runs(process: psutil.Process) -> bool:
-    """One that ended may lie about until somebody reaps it."""
+    """Whether a process runs; a zombie does not."""
     try:
         return process.status() not in _GONE
     except psutil.NoSuchProcess:
@@ -52,7 +51,7 @@ def runs(process: psutil.Process) -> bool:
 
 
 def resident(processes: Sequence[psutil.Process]) -> int:
-    """Bytes; pages that several share count once for each."""
+    """Resident bytes; shared pages count once per process."""
     found = 0
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -61,7 +60,7 @@ def resident(processes: Sequence[psutil.Process]) -> int:
 
 
 def processor_s(processes: Sequence[psutil.Process]) -> float:
-    """Seconds of processor time that they have used."""
+    """Seconds of CPU time used."""
     found = 0.0
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -72,7 +71,7 @@ def processor_s(processes: Sequence[psutil.Process]) -> float:
 
 @dataclass(slots=True)
 class Memory:
-    """Resident bytes before something, and at most during it."""
+    """Resident bytes before something, and their peak during it."""
 
     before: int
     peak: int
@@ -84,7 +83,7 @@ class Memory:
 
 @contextlib.asynccontextmanager
 async def watched(processes: Callable[[], Sequence[psutil.Process]]) -> AsyncIterator[Memory]:
-    """Looks at their memory for as long as the `async with` lasts."""
+    """Samples memory for the duration of the `async with`."""
     before = resident(processes())
     memory = Memory(before=before, peak=before)
 

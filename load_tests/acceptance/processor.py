@@ -1,5 +1,5 @@
-"""Where the server's processor time goes that the model does not get: what its front end takes for each picture, answer
-and refusal, and how much of the server's cores an overload therefore leaves for work."""
+"""CPU time of the front end for each image, answer and refusal, and the share of the server's cores that refusals leave
+to the model in an overload."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from load_tests.acceptance.plan import recovery
 from load_tests.bench.record import Record
 from load_tests.bench.scrape import grown
 
-_CPU = "process_cpu_seconds_total"  # of the front end; its children have names of their own
+_CPU = "process_cpu_seconds_total"  # of the front end; its children have metrics of their own
 _REFERENCE = "capacity mix"  # the phase that C is of
 _KINDS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cores:
-    """What the server runs on.
+    """The server's cores.
 
     Attributes:
-        server: CPUs that it may use.
-        shared: the load generator runs on the same ones.
+        server: number of cores it may use.
+        shared: whether the load generator runs on the same ones.
     """
 
     server: int
@@ -32,7 +32,7 @@ class Cores:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrontEndCosts:
-    """Seconds of the front end's processor time for one request, connection and all."""
+    """CPU seconds of the front end per request, its connection included."""
 
     picture: float
     answer: float
@@ -40,14 +40,14 @@ class FrontEndCosts:
 
 
 def front_end_costs(found: Found) -> FrontEndCosts | None:
-    """The least-squares solution over all phases without slow clients; None where /metrics does not tell."""
+    """The least-squares solution over all phases without slow clients; None without /metrics."""
     rows: list[list[float]] = []
     spent: list[float] = []
     for phase, (before, after) in found.scraped.items():
         seconds = grown(before, after, _CPU).get("all")
         if seconds is None or phase in found.blocks(SLOW):
             continue
-        # One pair of scrapes is about an overload and its recovery.
+        # One pair of scrapes covers an overload and its recovery.
         records = [one for one in found.records if one.phase in (phase, recovery_of(phase))]
         rows.append([*_counts(records), _length(records)])
         spent.append(seconds)
@@ -59,8 +59,8 @@ def front_end_costs(found: Found) -> FrontEndCosts | None:
 
 
 def left_for_work(found: Found, phase: str, costs: FrontEndCosts | None, cores: Cores | None) -> float:
-    """The share of the server's cores that refusals leave, and where it shares them the load generator, compared with
-    the phase in which C was measured; 1 where that is not known."""
+    """The share of the server's cores that refusals (and a load generator on the same cores) leave, relative to the
+    phase in which C was measured; 1 if unknown."""
     if cores is None:
         return 1.0
 
@@ -73,7 +73,7 @@ def left_for_work(found: Found, phase: str, costs: FrontEndCosts | None, cores: 
 
 
 def recovery_of(phase: str) -> str | None:
-    """The phase behind an overload."""
+    """The phase after an overload."""
     prefix, _, factor = phase.partition(" ")
     return recovery(float(factor.removesuffix("x"))) if prefix == "overload" else None
 
@@ -85,7 +85,7 @@ def _counts(records: list[Record]) -> list[float]:
 
 
 def _length(records: list[Record]) -> float:
-    """Seconds, for what a front end does whatever comes."""
+    """Seconds, for the front end's constant work."""
     return max(one.end for one in records) - min(one.sent for one in records) if records else 0.0
 
 

@@ -1,5 +1,5 @@
-"""Two keys on one server, one of which asks for ten times its share: what the other one gets. And one key that asks for
-all its work at once: how much of it is done."""
+"""Two keys on one server, one of which sends ten times its share: the success of the other. And one key that sends all
+its work at once: how much of it runs."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ _STEPS = 51
 _PICTURES = 24
 _TOGETHER = 8
 _DEADLINE_S = 1.0
-_REST_S = 1.0
-_OTHER_ROWS = 2  # of a picture that is finished: its prefix, and its decoding
+_PAUSE_S = 1.0
+_OTHER_ROWS = 2  # of a completed image: its prefix and its VAE decoding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
-    """Statuses of what each key asked for."""
+    """Statuses of each key's requests."""
 
     greedy: Counter[int | None]
     modest: Counter[int | None]
 
     @property
     def success(self) -> float | None:
-        """The modest one's."""
+        """Share of the modest key's requests with status 200."""
         return self.modest[200] / self.modest.total() if self.modest else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """What became of one key's requests.
+    """The result of one key's requests.
 
     Attributes:
-        steps: denoising steps that the server ran in all, by its own metrics.
+        steps: denoising steps that the server ran in all, by its metrics.
     """
 
     statuses: Counter[int | None]
@@ -54,10 +54,10 @@ def two_keys() -> dict[str, str]:
 
 
 async def share(base_url: str, keys: dict[str, str], *, per_s: float, seconds: float, seed: int) -> Share:
-    """One key asks ten times as often as it may, the other nearly as often as it may.
+    """One key sends ten times its limit, the other nearly its limit.
 
     Args:
-        per_s: questions that a key may ask in a second.
+        per_s: limit of a key, in questions per second.
     """
     statuses: dict[str, Counter[int | None]] = {name: Counter() for name in keys}
     bodies = Bodies(seed)
@@ -80,7 +80,7 @@ async def share(base_url: str, keys: dict[str, str], *, per_s: float, seconds: f
 
 
 async def parallel_work(base_url: str, key: str) -> Work:
-    """One key asks for pictures side by side, a third of which it leaves and a third of which come too late."""
+    """One key generates images in parallel; it abandons a third of them and a third times out."""
     client = Client(base_url, api_key=key)
     before = await scrape(client)
     statuses: Counter[int | None] = Counter()
@@ -96,11 +96,11 @@ async def parallel_work(base_url: str, key: str) -> Work:
 
     for first in range(0, _PICTURES, _TOGETHER):
         await asyncio.gather(*(generate(first + number) for number in range(_TOGETHER)))
-    await asyncio.sleep(_REST_S)  # what is left ends at the next unit
+    await asyncio.sleep(_PAUSE_S)  # abandoned requests end at the next unit
     rows = _rows(await scrape(client)) - _rows(before)
     return Work(statuses=statuses, steps=rows - _OTHER_ROWS * statuses[200])
 
 
 def _rows(samples: Samples) -> float:
-    """Of all units of pictures, whatever became of them."""
+    """Rows of all units of generation, whatever their outcome."""
     return samples.get((f"{BATCH_SIZE}_sum", (("task", "generate"),)), 0.0)

@@ -1,4 +1,4 @@
-"""The result of a run: as one JSON object, and as a table for people."""
+"""The result of a run, as one JSON object and as tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def summarise(found: Found) -> dict[str, Any]:
     slow = found.slow
     return {
         "capacity_per_s": {**capacity.alone, "mix": capacity.mix, "work": capacity.work},
-        "evaluation_s": step(found, "mixed"),
+        "step_s": step(found, "mixed"),
         "front_end_s": front_end(found),
         "phases": {phase: phase_summary(found, phase) for phase in found.windows},
         **({"slow_clients": {"cut": slow.cut, "longest_s": slow.longest_s, "readers": slow.readers}} if slow else {}),
@@ -31,11 +31,11 @@ def summarise(found: Found) -> dict[str, Any]:
 
 
 def show(summary: Mapping[str, Any], targets: Sequence[Target], console: Console) -> None:
-    """What each phase was like, then what was promised."""
+    """Prints the phases, then the promises."""
     print_table(console, _phases(summary))
     capacity = summary["capacity_per_s"]
     console.print(
-        f"C: {capacity['generate']:.2f} pictures, {capacity['vqa']:.2f} answers, {capacity['mix']:.2f} of the mix a "
+        f"C: {capacity['generate']:.2f} pictures, {capacity['vqa']:.2f} answers, {capacity['mix']:.2f} of the mix per "
         f"second; front end at idle, median: an answer {_milliseconds(summary['front_end_s']['vqa']['p50'])} ms, a "
         f"picture {_milliseconds(summary['front_end_s']['generate']['p50'])} ms"
     )
@@ -75,7 +75,7 @@ def _phases(summary: Mapping[str, Any]) -> Table:
 
 
 def targets_table(targets: Sequence[Target]) -> Table:
-    """What was promised, and whether it was kept."""
+    """The promises and their verdicts."""
     table = Table(title="promises")
     for name in HEADER:
         table.add_column(name)
@@ -86,7 +86,7 @@ def targets_table(targets: Sequence[Target]) -> Table:
 
 
 def row(target: Target) -> tuple[str, str, str, str, str]:
-    """A promise in words, under `HEADER`."""
+    """The cells of a promise, under `HEADER`."""
     sign = ">=" if target.at_least else "<="
     return (
         target.name,

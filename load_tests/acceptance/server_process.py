@@ -1,4 +1,4 @@
-"""A server of our own, as an operator starts it: `flashu serve --port 0`. It knows the process, not what it does."""
+"""A server process, started as an operator would: `flashu serve --port 0`."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _STOP_S = 60.0
 
 
 class ServerError(RuntimeError):
-    """It did not start; the message says why, or has the end of its log."""
+    """The server did not start; the message has the reason or the end of its log."""
 
 
 class ServerProcess:
-    """Starts on entering, and gets SIGTERM on leaving.
+    """A context manager that starts the server and stops it with SIGTERM.
 
     Args:
-        options: more of `flashu serve`'s.
-        threads: of every numeric library in it; as many as there are cores where None.
-        environment: variables beside this process's own.
-        log: where its log goes; a file that is thrown away where None.
-        folder: its working directory; this process's own where None.
-        unread: its log goes into a pipe that nobody reads, and `log` is not used.
-        cores: the processors it may run on; all where None.
-        ready_s: seconds until it has to be ready.
+        options: further options of `flashu serve`.
+        threads: threads of every numeric library; None leaves it to the server.
+        environment: variables in addition to this process's.
+        log: file of its log; None uses a temporary file.
+        folder: its working directory; None is this process's.
+        unread: its log goes into a pipe that is never read, and `log` is ignored.
+        cores: cores it may run on; None is all.
+        ready_s: seconds within which it must be ready.
 
     Attributes:
-        base_url: where it answers, once it has been entered.
+        base_url: its URL, once entered.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class ServerProcess:
         return self
 
     def begin(self) -> None:
-        """Starts it without waiting until it is ready; `close` ends what this began."""
+        """Starts the server without waiting until it is ready; stop it with `close`."""
         self._begin()
 
     def close(self) -> None:
-        """Tells it to end, and waits."""
+        """Sends SIGTERM and waits."""
         self._stop()
 
     def _begin(self) -> queue.SimpleQueue[str | None]:
@@ -110,12 +110,12 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """The front end's process, while it has been entered; its one child is the worker."""
+        """Process id of the front end, once entered."""
         assert self._process is not None
         return self._process.pid
 
     def wait(self, seconds: float) -> int | None:
-        """The exit status, or None where it still runs after so many seconds."""
+        """The exit status, or None if it still runs after `seconds`."""
         assert self._process is not None
         try:
             return self._process.wait(seconds)
@@ -123,7 +123,7 @@ class ServerProcess:
             return None
 
     def kill(self) -> None:
-        """Ends it at once, its worker too; for one that did not end on SIGTERM."""
+        """Kills it and its children; for a server that did not stop on SIGTERM."""
         assert self._process is not None
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self._process.pid).children(recursive=True):
@@ -139,7 +139,7 @@ class ServerProcess:
             except queue.Empty:
                 raise ServerError(f"the server is not ready after {self._ready_s:g} s\n{self._last_words()}") from None
             if line is None:
-                raise ServerError(f"the server ended before it was ready\n{self._last_words()}")
+                raise ServerError(f"the server exited before it was ready\n{self._last_words()}")
             if found := _READY.search(line.rstrip()):
                 return found[1]
 
@@ -164,7 +164,7 @@ class ServerProcess:
 
 @contextlib.contextmanager
 def _on(cores: Collection[int] | None) -> Iterator[None]:
-    """What is started within it runs on those cores from its first moment, for a process inherits them."""
+    """Sets this process's CPU affinity, which processes started within the `with` inherit."""
     if cores is None:
         yield
         return
@@ -177,11 +177,11 @@ def _on(cores: Collection[int] | None) -> Iterator[None]:
 
 
 def _pass_on(stream: IO[str] | None, said: queue.SimpleQueue[str | None]) -> None:
-    """Reads to the end, so that the server never waits for its reader."""
+    """Reads to the end, so that the server never blocks on the pipe."""
     assert stream is not None
     try:
         for line in stream:
             said.put(line)
-    except ValueError:  # it was closed in the meantime
+    except ValueError:  # closed in the meantime
         pass
     said.put(None)

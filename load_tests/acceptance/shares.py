@@ -1,6 +1,6 @@
-"""What each task gets of a server that has more to do than it can: its share of the time, and how long those waited
-that were accepted. The share is weighted max-min fair, as schedulers divide links and processors: a task that wants
-less than its weight says gets all it wants, and what it leaves goes to the others."""
+"""What each task gets of an overloaded server: its share of the time, and the wait of its accepted requests. The share
+is weighted max-min fair: a task that demands less than its weight gets all it demands, and the rest goes to the
+others."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from load_tests.bench.statistics import by_chance, quantile
 NAMES: Mapping[Task, str] = {"generate": "pictures", "vqa": "answers"}
 _GOODPUT = 0.8  # of the share, less what chance explains
 _MAX_BY_CHANCE = 0.1
-_WAITS = 1.25  # times the limit: a prediction errs
+_WAITS = 1.25  # times the limit: predictions have errors
 _WAITS_AT = 0.95
 
 
 def fair_shares(demand: Mapping[Task, float], weights: Mapping[Task, float], capacity: float) -> dict[Task, float]:
-    """Divides a capacity.
+    """Divides a capacity among tasks.
 
     Args:
-        demand: what each task could use, in the unit of the capacity.
-        weights: each task's part, where all want more than theirs.
+        demand: of each task, in the unit of the capacity.
+        weights: relative shares of tasks whose demand exceeds theirs.
     """
     left, open_tasks, found = capacity, set(demand), dict.fromkeys(demand, 0.0)
     while open_tasks:
@@ -43,12 +43,12 @@ def fair_shares(demand: Mapping[Task, float], weights: Mapping[Task, float], cap
 def share_targets(
     found: Found, left: Mapping[str, float], *, answer_weight: float, max_queue_s: float | None
 ) -> list[Target]:
-    """What is promised of each task in each phase of overload.
+    """The promises about each task in each overload phase.
 
     Args:
-        left: by phase the share of the server's cores that is left for work; it is what the tasks divide.
-        answer_weight: seconds that answers get for each second of pictures, while both wait; the server's setting.
-        max_queue_s: seconds that an accepted request may wait, as the server predicts it; None where it is not known.
+        left: by phase the share of the server's cores that is left for work, which the tasks divide.
+        answer_weight: seconds of answers per second of generation while both wait; the server's setting.
+        max_queue_s: seconds that an accepted request may wait, as predicted by the server; None if unknown.
     """
     weights: Mapping[Task, float] = {"generate": 1.0, "vqa": answer_weight}
     targets = []
@@ -79,12 +79,12 @@ def share_targets(
 
 
 def _rate(capacity: Capacity, records: Sequence[Record]) -> Callable[[Window], float]:
-    """Seconds of work done in a second of a window."""
+    """Seconds of work done per second of a window."""
     return lambda window: capacity.share(records, window) * capacity.work
 
 
 def _waits(found: Found, phase: str, task: Task, max_queue_s: float | None) -> Target:
-    """Of those that were accepted: all the time but the engine's own."""
+    """The wait of accepted requests: all time but the engine's."""
     waits = [max(one.worked[0] - one.sent, 0.0) for one in found.of(phase, task) if one.outcome == "completed"]
     measured = quantile(waits, _WAITS_AT)
     return Target(

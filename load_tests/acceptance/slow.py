@@ -1,8 +1,8 @@
-"""Clients that take their time: most trickle headers or a body and come back when they are cut off, a few ask for a lot
-and hardly read it. They know sockets, and are not counted as load.
+"""Slow clients: most trickle headers or a body and reconnect when they are cut off; a few send many requests and hardly
+read the responses. They are not counted as load.
 
-Who trickles sees the cut. Who does not read cannot: what the server has handed to its kernel still lies there, and the
-end of the connection is queued behind it. How many of those were cut only the server's metrics say.
+A trickling client sees the cut. A client that does not read cannot: data that the server has handed to its kernel is
+still there, and the end of the connection is queued behind it. Only the server's metrics count those.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ TRICKLES: tuple[Trickle, ...] = get_args(Trickle)
 CUT_READER = "answer_unread"  # the server's name for it
 _JSON = "Content-Type: application/json"
 _BODY = 1_000_000
-_READERS = 25  # one of so many: each makes the server write megabytes, which is load and not slowness
-_PIPELINED = 400  # so many answers that no buffer on the way holds them; only those that fit are ever made
+_READERS = 25  # one in so many: each makes the server write megabytes, which is load
+_PIPELINED = 400  # more responses than buffers on the way hold; only those that fit are ever made
 _RECEIVE_BUFFER = 4096
 _RETRY_S = 0.1
 
 
 @dataclass(slots=True)
 class SlowClients:
-    """How the server dealt with them.
+    """Slow clients and how the server handled them.
 
     Attributes:
-        cut: connections of those who trickle that the server ended.
-        longest_s: how long the longest-lived of those was let, the ones that are still open included.
-        readers: how many do not read.
+        cut: trickling connections that the server closed.
+        longest_s: lifetime of the longest-lived of those, open ones included.
+        readers: number of clients that do not read.
     """
 
     client: Client
@@ -45,7 +45,7 @@ class SlowClients:
 
     @contextlib.asynccontextmanager
     async def beside(self, count: int) -> AsyncIterator[None]:
-        """So many of them for as long as the `async with` lasts."""
+        """Runs `count` of them for the duration of the `async with`."""
         self.readers = max(count // _READERS, 1)
         tasks = [asyncio.create_task(self._read()) for _ in range(self.readers)]
         kinds = [TRICKLES[index % len(TRICKLES)] for index in range(count - self.readers)]
@@ -70,7 +70,7 @@ class SlowClients:
             await asyncio.sleep(_RETRY_S)
 
     async def _trickle(self, kind: Trickle) -> None:
-        """Returns when the server has ended the connection."""
+        """Returns when the server has closed the connection."""
         reader, writer = await asyncio.open_connection(self.client.host, self.client.port)
         try:
             if kind == "headers":
@@ -89,7 +89,7 @@ class SlowClients:
             writer.transport.abort()
 
     async def _read(self) -> None:
-        """Asks once for a lot, and reads a byte now and then."""
+        """Sends many requests at once and reads a byte now and then."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             async with connected(self.client, receive_buffer=_RECEIVE_BUFFER) as one:

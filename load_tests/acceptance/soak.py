@@ -1,5 +1,5 @@
-"""Hours of everything at once, good, bad and given up, and what the server's two processes hold meanwhile: memory,
-descriptors, threads. It knows how growth is separated from noise, and not how much of it is too much."""
+"""A soak test: valid, invalid and abandoned requests at once for a long time, and the memory, file descriptors and
+threads of the server's processes meanwhile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from load_tests.bench.statistics import quantile
 
 _EVERY_S = 1.0
 _CLIENTS = 6
-_LONGEST_STAY_S = 0.5  # of those who give up
+_LONGEST_STAY_S = 0.5  # of clients that abandon their request
 _LONGEST_ACT_S = 0.3
 _SHARES = {"vqa": 0.4, "generate": 0.1, "other": 0.15, "bad": 0.15, "odd": 0.05, "left": 0.15}
 Act = Callable[[Client], Awaitable[object]]
@@ -27,12 +27,12 @@ Act = Callable[[Client], Awaitable[object]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repertoire:
-    """What is sent beside plain pictures and answers.
+    """Requests beside plain images and answers.
 
     Attributes:
-        other: draws a good request of another kind.
-        bad: requests to be refused.
-        odd: what no HTTP client does; it is given up after a moment.
+        other: picks a valid request of another kind.
+        bad: requests that must be rejected.
+        odd: actions that no HTTP client does, abandoned after a moment.
     """
 
     other: Callable[[random.Random], Message]
@@ -42,11 +42,11 @@ class Repertoire:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
-    """What a process held at one time.
+    """A sample of a process.
 
     Attributes:
-        requests: sent until then.
-        memory: resident, bytes.
+        requests: number sent until then.
+        memory: resident bytes.
     """
 
     requests: int
@@ -57,11 +57,11 @@ class Held:
 
 @dataclass(slots=True)
 class Soak:
-    """What was sent, and what each process held once a second.
+    """Requests that were sent, and a sample of each process per second.
 
     Attributes:
-        sent: by what it was.
-        statuses: of all answers; None is a connection that ended without one.
+        sent: count by kind.
+        statuses: of all responses; None is a connection that ended without one.
     """
 
     sent: Counter[str] = field(default_factory=Counter)
@@ -69,8 +69,8 @@ class Soak:
     held: dict[str, list[Held]] = field(default_factory=dict)
 
     def growth_per_1000(self, process: str) -> float | None:
-        """Bytes by which its memory grew in the second half for each 1000 requests: the median of the last quarter
-        against that of the one before. None where there is too little to tell."""
+        """Growth of its memory in bytes per 1000 requests, in the second half: the median of the last quarter less that
+        of the one before. None with too few samples."""
         samples = self.held[process]
         third, fourth = _quarter(samples, 2), _quarter(samples, 3)
         if not third or not fourth:
@@ -80,7 +80,7 @@ class Soak:
         return 1000 * grown / requests if requests > 0 else None
 
     def more_at_the_end(self, process: str, what: str) -> float | None:
-        """By how many `descriptors` or `threads` the median of the last quarter exceeds that of the second."""
+        """How much the median of `descriptors` or `threads` in the last quarter exceeds that in the second."""
         second, fourth = _quarter(self.held[process], 1), _quarter(self.held[process], 3)
         if not second or not fourth:
             return None
@@ -101,10 +101,10 @@ class Soak:
 async def soak(
     client: Client, processes: dict[str, psutil.Process], repertoire: Repertoire, seconds: float, seed: int
 ) -> Soak:
-    """Keeps a few clients busy for so long.
+    """Keeps a few clients busy for `seconds`.
 
     Args:
-        processes: the server's, by name.
+        processes: the server's processes by name.
     """
     found = Soak(held={name: [] for name in processes})
     ends = asyncio.get_running_loop().time() + seconds

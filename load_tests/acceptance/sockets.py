@@ -1,5 +1,4 @@
-"""Bare sockets, for what no HTTP client does: half a request, bytes one by one, an answer that is never read. It knows
-addresses and the first line of an answer."""
+"""Raw sockets, for what no HTTP client does: half a request, single bytes, a response that is never read."""
 
 from __future__ import annotations
 
@@ -16,17 +15,17 @@ _STATUS = re.compile(rb"HTTP/1\.1 (\d+) ")
 
 @contextlib.asynccontextmanager
 async def connected(client: Client, *, receive_buffer: int | None = None) -> AsyncIterator[socket.socket]:
-    """A socket to a client's server, for the event loop's `sock_` functions. On it what was answered before a reset can
-    still be read, and from asyncio's streams it can't.
+    """A socket to a client's server, for the event loop's `sock_` functions. Unlike with asyncio's streams, a response
+    that arrived before a reset can still be read.
 
     Args:
-        receive_buffer: bytes the kernel keeps for us at most; its own choice where None.
+        receive_buffer: bytes of the kernel's receive buffer; None is its default.
     """
     loop = asyncio.get_running_loop()
     family, kind, protocol, _, address = (await loop.getaddrinfo(client.host, client.port, type=socket.SOCK_STREAM))[0]
     with socket.socket(family, kind, protocol) as one:
         one.setblocking(False)
-        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a byte that is sent alone arrives alone
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # single bytes are sent as single packets
         if receive_buffer is not None:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         await loop.sock_connect(one, address)
@@ -34,7 +33,7 @@ async def connected(client: Client, *, receive_buffer: int | None = None) -> Asy
 
 
 def head(client: Client, line: str, *headers: str) -> bytes:
-    """Of a request to that server, to the end of its headers.
+    """The head of a request to that server.
 
     Args:
         line: method and path.
@@ -43,14 +42,14 @@ def head(client: Client, line: str, *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
-def status_of(answer: bytes) -> int | None:
-    """None where there is none."""
-    found = _STATUS.match(answer)
+def status_of(response: bytes) -> int | None:
+    """The status of a response; None if there is none."""
+    found = _STATUS.match(response)
     return int(found[1]) if found else None
 
 
 async def talk(client: Client, request: bytes) -> int | None:
-    """Sends bytes and reads the status of what is answered; None where the connection ends without."""
+    """Sends bytes and returns the response's status; None if the connection ends without one."""
     loop = asyncio.get_running_loop()
     with contextlib.suppress(OSError):
         async with connected(client) as one:

@@ -1,5 +1,4 @@
-"""What the records of a run come to: of each phase, how many requests ended how, how long they took, and where their
-time went. It judges nothing."""
+"""Summary of a run's records: outcomes, latency and its parts for each phase."""
 
 from __future__ import annotations
 
@@ -13,12 +12,12 @@ from load_tests.bench.record import Record
 from load_tests.bench.scrape import STEP, grown, histogram_quantile
 from load_tests.bench.statistics import quantile, quantiles, throughput
 
-STEPS = 2  # that pictures may add to the p99 of answers
-_NORMAL = 2.0  # times slower, and still normal after an overload
+STEPS = 2  # denoising steps that generation may add to the p99 of answers
+_NORMAL = 2.0  # times slower still counts as normal after an overload
 
 
 def phase_summary(found: Found, phase: str) -> dict[str, Any]:
-    """One phase. Requests are those scheduled in its window, throughput is of the work done in it."""
+    """Figures of a phase: requests scheduled in its window, throughput of the work done in it."""
     records, window = found.of(phase), found.windows[phase]
     completed = [record for record in found.records if record.outcome == "completed"]
     refused = [record for record in records if record.outcome == "refused"]
@@ -40,8 +39,8 @@ def phase_summary(found: Found, phase: str) -> dict[str, Any]:
 
 
 def step(found: Found, phase: str) -> dict[str, Any]:
-    """Seconds of one denoising step as batches ran in a phase: by the server's histogram where it has one, and by the
-    timings of its answers, where each picture gives the mean of its own."""
+    """Seconds of a batch's denoising step in a phase: by the server's histogram if there is one, and by the timings of
+    its responses, each of which gives the mean of its own steps."""
     before, after = found.scraped[phase]
     of_metric = {f"p{share:.0%}"[:-1]: histogram_quantile(before, after, STEP, share) for share in (0.5, 0.99)}
     seconds = [one for record in found.of(phase, "generate") if (one := record.step_s) is not None]
@@ -56,7 +55,7 @@ def step(found: Found, phase: str) -> dict[str, Any]:
 
 
 def front_end(found: Found) -> dict[str, Any]:
-    """Seconds at idle that are not the engine's, by task: all that a client sees less the engine's total."""
+    """Seconds at idle outside the engine, by task: the client's latency less the engine's total."""
     return {
         task: quantiles(
             [
@@ -70,15 +69,14 @@ def front_end(found: Found) -> dict[str, Any]:
 
 
 def promised_beside_pictures(found: Found) -> float | None:
-    """Seconds that the p99 of answers may be beside pictures; None where none of either was completed."""
+    """Limit in seconds of the p99 of answers beside generation; None if none of either completed."""
     alone, longest = _p99(found, "alone", "vqa"), step(found, "mixed")["p99"]
     return None if alone is None or longest is None else float(alone + STEPS * longest)
 
 
 def abnormal_after(found: Found, factor: float) -> list[tuple[float, bool]]:
-    """Of each request after an overload: seconds since the end of that, and whether it was refused, failed, or took
-    more than twice what is normal: for an answer its p99 alone and two steps, as promised beside pictures, and
-    for a picture its p99 beside answers."""
+    """For each request after an overload: seconds since its end, and whether the request was refused, failed, or took
+    more than twice the normal time: for an answer the limit beside generation, for an image the p99 beside answers."""
     window = found.windows[recovery(factor)]
     limits = {"vqa": promised_beside_pictures(found), "generate": _p99(found, "mixed", "generate")}
 

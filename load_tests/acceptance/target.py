@@ -1,4 +1,4 @@
-"""One promise: its limit, what was measured, and whether that keeps it."""
+"""A promise: its limit, the measured value and the verdict."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Verdict = Literal["met", "missed", "nothing to judge"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """One promise.
+    """A promise.
 
     Attributes:
-        limit: at most this, or at least where `at_least`.
-        measured: None where nothing came of the phase, which misses; but `vacuous` says that there was nothing to come.
-        note: what the figure is based on.
+        limit: maximum, or minimum if `at_least`.
+        measured: None if the phase gave no value, which misses the promise unless `vacuous`.
+        note: details of the figure.
     """
 
     name: str
@@ -39,5 +39,5 @@ class Target:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Target:
-        """What `to_json` gave."""
+        """Reads the output of `to_json`."""
         return cls(**{name: value for name, value in found.items() if name != "verdict"})

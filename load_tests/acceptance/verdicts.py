@@ -1,4 +1,4 @@
-"""What the server promises under load, as figures, and whether a run kept them."""
+"""The promises under load, judged by a run."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from load_tests.acceptance.summary import STEPS, abnormal_after, promised_beside
 from load_tests.acceptance.target import Target
 from load_tests.bench.statistics import by_chance, least_ratio, quantile, settled_after
 
-_SATURATED = 0.9  # of what a queue of that length can keep
-_OVERLOADED: Mapping[bool, float] = {False: 0.9, True: 0.8}  # of what is left of C; True from ten times C on
+_SATURATED = 0.9  # of what a queue of that length can accept
+_OVERLOADED: Mapping[bool, float] = {False: 0.9, True: 0.8}  # of what is left of C; True at ten times C and more
 _REFUSAL_CPU_S = 0.002
 _MANY = 10.0
 _REFUSAL_S = 0.1
 _RECOVERY_S = 5.0
 _FRONT_END_S = 0.008
 _SLOWER = 1.2
-_ENOUGH = 100  # answers, below which a p99 says nothing
-MAX_SLOW = 2.0  # times the server's own limits, at which a slow client must have been cut off
+_ENOUGH = 100  # minimum answers for a meaningful p99
+MAX_SLOW = 2.0  # times the server's timeouts, within which a slow client must be cut off
 
 
 def judge(
@@ -39,21 +39,21 @@ def judge(
     answer_weight: float = 4.0,
     cores: Cores | None = None,
 ) -> list[Target]:
-    """All promises of the phases that ran.
+    """The promises of all phases that ran.
 
     Args:
         summary: of `report.summarise`.
-        slow_limit_s: seconds that the server gives slow clients; None where that is not known.
-        max_queue_s: seconds that an accepted request may wait; None where that is not known.
-        answer_weight: seconds that answers get for each second of pictures, while both wait.
-        cores: that the server runs on; where they are not known, refusals are to take nothing.
+        slow_limit_s: the server's timeout of slow clients; None if unknown.
+        max_queue_s: seconds that an accepted request may wait; None if unknown.
+        answer_weight: seconds of answers per second of generation while both wait.
+        cores: cores of the server; None if unknown, then refusals must take none of them.
     """
     phases = summary["phases"]
     costs = front_end_costs(found)
     overloads = [overload(factor) for factor in _factors(found)]
     left = {phase: left_for_work(found, phase, costs, cores) for phase in ("saturation", *overloads)}
     return [
-        _answers(found, phases, summary["evaluation_s"]),
+        _answers(found, phases, summary["step_s"]),
         _saturation(found, phases, left["saturation"], answer_weight, max_queue_s),
         *_throughput(found, phases, left),
         *share_targets(
@@ -93,7 +93,7 @@ def _answers(found: Found, phases: Mapping[str, Any], step: Mapping[str, Any]) -
 def _saturation(
     found: Found, phases: Mapping[str, Any], left: float, answer_weight: float, max_queue_s: float | None
 ) -> Target:
-    """Compared with what a queue of that length keeps of Poisson arrivals, by theory; with C where it is not known."""
+    """Compared with the share of Poisson arrivals that a queue of that length accepts, by theory; with C if unknown."""
     maximum = 1.0 if max_queue_s is None else _kept(found, answer_weight, max_queue_s)
     chance = _chance(found, "saturation")
     return Target(
@@ -108,8 +108,8 @@ def _saturation(
 
 
 def _kept(found: Found, answer_weight: float, max_queue_s: float) -> float:
-    """The share of C, by work, that a queue bounded in time can keep where C is offered. Each task has a queue of its
-    own, and of the server what the other one leaves it."""
+    """The share of C, by work, that a queue bounded in time can accept of an offered C. Each task has its own queue,
+    and of the server what the other one leaves."""
     capacity, window = found.capacity, found.windows["saturation"]
     weights: Mapping[Task, float] = {"generate": 1.0, "vqa": answer_weight}
     demand = {
@@ -164,9 +164,9 @@ def _per_second(phase: Mapping[str, Any]) -> str:
 
 
 def _refusal_cost(costs: FrontEndCosts | None) -> Target:
-    """What keeps a refusal from taking what the goodput is then excused for."""
+    """Limits what a refusal may cost, because goodput is excused for that cost."""
     return Target(
-        name="a refusal, processor time of the front end",
+        name="a refusal, CPU time of the front end",
         unit="s",
         limit=_REFUSAL_CPU_S,
         measured=None if costs is None else costs.refusal,
@@ -222,12 +222,12 @@ def _last_refusal(found: Found, phase: str) -> str:
 
 
 def _whole(found: Found) -> list[Target]:
-    """Nothing but answers and refusals, whatever the load, warm-up and lead-ins included."""
+    """Only complete responses and refusals under any load, warm-up and lead-ins included."""
     broken = Counter(f"{one.phase}: {one.error}" for one in found.records if one.outcome == "broken")
     failed = Counter(f"{one.phase}: {one.status}" for one in found.records if one.outcome == "failed")
     return [
         Target(name=name, unit="", limit=0, measured=counts.total(), note=_listed(counts))
-        for name, counts in (("connections broken", broken), ("neither answered nor refused", failed))
+        for name, counts in (("connections broken", broken), ("neither completed nor refused", failed))
     ]
 
 
@@ -254,7 +254,7 @@ def _slow(found: Found, phases: Mapping[str, Any], limit_s: float | None) -> lis
     shown = all(any(found.scraped[block]) for block in blocks)
     targets.append(
         Target(
-            name="who does not read cut off",
+            name="clients that do not read, cut off",
             unit="",
             limit=found.slow.readers * len(blocks),
             measured=sum(phases[block]["rejected"].get(CUT_READER, 0) for block in blocks)
@@ -268,7 +268,7 @@ def _slow(found: Found, phases: Mapping[str, Any], limit_s: float | None) -> lis
 
 
 def _answers_beside_slow(found: Found) -> Target:
-    """Missed where chance does not explain the difference, or where there is too little to tell."""
+    """Missed if chance does not explain the difference, or with too few answers."""
     seconds = {
         kind: [
             one.latency for block in found.blocks(kind) for one in found.of(block, "vqa") if one.outcome == "completed"

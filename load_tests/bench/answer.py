@@ -1,5 +1,4 @@
-"""What a reply of the native routes holds, as JSON or as a stream of server-sent events. It knows names of fields and
-events; how the reply came it does not, and it never raises for what a server wrote."""
+"""Parses responses of the native routes, JSON or server-sent events. Never raises for a malformed response."""
 
 from __future__ import annotations
 
@@ -10,20 +9,20 @@ from typing import Any
 
 from load_tests.bench.client import Reply
 
-NO_RESULT = "no_result"  # our word for a 200 that holds none
+NO_RESULT = "no_result"  # the client's own code for a 200 without a result
 _STREAM = "text/event-stream"
 _RESULTS = frozenset({"text", "progress", "partial_image", "image"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """One of status 200.
+    """A response with status 200.
 
     Attributes:
-        pictures: each a file as base64.
-        text: of an answer; None of pictures.
-        first_event: when the first event of a result was there, in seconds of the event loop's clock.
-        failure: the server's code for what went wrong on the way, or `no_result`; None where there is a result.
+        pictures: image files as base64.
+        text: of an answer; None for images.
+        first_event: when the first event of the result arrived, in seconds of the event loop's clock.
+        failure: the server's error code, or `no_result`; None if there is a result.
     """
 
     timings_ms: Mapping[str, float] = field(default_factory=dict)
@@ -35,7 +34,7 @@ class Answer:
 
 
 def read_answer(reply: Reply) -> Answer:
-    """Of a reply with status 200 that came whole."""
+    """Parses a complete response with status 200."""
     try:
         if reply.headers.get("content-type", "").startswith(_STREAM):
             return _streamed(reply)
@@ -46,7 +45,7 @@ def read_answer(reply: Reply) -> Answer:
 
 
 def failure_of(reply: Reply) -> str | None:
-    """The server's code in the body of an error; None where there is none."""
+    """The server's error code in a response body; None if there is none."""
     try:
         return _code(json.loads(reply.body))
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -69,7 +68,7 @@ def _streamed(reply: Reply) -> Answer:
 
 
 def _events(body: bytes) -> Iterator[tuple[str, Any, int]]:
-    """Name, data and where it ends of each event that has a name; comments have none."""
+    """Name, data and end offset of each named event; comments are skipped."""
     end = 0
     for text in body.split(b"\n\n"):
         end += len(text) + 2

@@ -1,8 +1,7 @@
-"""When requests arrive: seeded Poisson processes, one for each task, or even spacing, over a row of segments. It knows
-times and tasks, nothing of what is sent nor what becomes of it.
+"""Arrival times of requests: a seeded Poisson process per task, or even spacing, over a sequence of segments.
 
-A process is conditioned on how many arrive: so many as its rate says, at times independent of each other. So a short
-run offers what it says it offers, and is otherwise as irregular as any other.
+The Poisson process is conditioned on its count: exactly rate x seconds arrivals, at independent uniform times. A short
+run therefore offers the requested rate, with otherwise natural irregularity.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ Spacing = Literal["poisson", "constant"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """A stretch of time with constant rates.
+    """A period with constant rates.
 
     Attributes:
-        rates: requests of each task a second.
-        counted: False for a lead-in, which brings the server into the state that the phase is about.
+        rates: requests per second of each task.
+        counted: False for a lead-in, which brings the server into the phase's steady state.
 
     Raises:
-        ValueError: no time, or a rate that cannot be one.
+        ValueError: the duration or a rate is out of range.
     """
 
     phase: str
@@ -45,7 +44,7 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrival:
-    """A request that comes `at` seconds after the first segment began."""
+    """A request scheduled `at` seconds after the start of the first segment."""
 
     at: float
     task: Task
@@ -55,7 +54,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From one second to another, both since some common start."""
+    """A time interval, in seconds since a common start."""
 
     start: float
     end: float
@@ -69,10 +68,9 @@ class Window:
 
 
 def arrivals(segments: Sequence[Segment], seed: int, spacing: Spacing = "poisson") -> list[Arrival]:
-    """What arrives in the segments, one after the other, in order of time; constant spacing is that of each task.
+    """Arrivals of consecutive segments in order of time; constant spacing applies per task.
 
-    A task's times depend on the seed, its rate and the segment's length only: the same answers arrive whether or not
-    pictures do.
+    A task's times depend only on the seed, its rate and the segment's length, not on the other task.
     """
     found, start = [], 0.0
     for segment in segments:
@@ -80,25 +78,25 @@ def arrivals(segments: Sequence[Segment], seed: int, spacing: Spacing = "poisson
             rng = random.Random(f"{seed}/{task}/{segment.counted}")
             count = round(rate * segment.seconds)
             if spacing == "poisson":
-                places = [rng.random() for _ in range(count)]
+                fractions = [rng.random() for _ in range(count)]
             else:
-                shift = rng.random()  # so that the rows of two tasks do not run in step
-                places = [(index + shift) / count for index in range(count)]
+                shift = rng.random()  # so that two tasks do not arrive in lockstep
+                fractions = [(index + shift) / count for index in range(count)]
             found += [
                 Arrival(
-                    at=start + place * segment.seconds,
+                    at=start + fraction * segment.seconds,
                     task=task,
                     phase=segment.phase,
                     counted=segment.counted,
                 )
-                for place in places
+                for fraction in fractions
             ]
         start += segment.seconds
     return sorted(found, key=lambda arrival: arrival.at)
 
 
 def windows(segments: Sequence[Segment]) -> dict[str, Window]:
-    """The counted time of each phase; of the last segment where a phase has several."""
+    """The counted window of each phase; its last segment's if it has several."""
     found, start = {}, 0.0
     for segment in segments:
         if segment.counted:

@@ -1,5 +1,5 @@
-"""What is sent: prompts, and questions about pictures of 96 by 96 pixels, from the embedded model's own world. Encoded
-once and before the load, so that sending costs nothing but sending."""
+"""Request bodies: prompts, and questions about 96 x 96 images, from the embedded model's own world. Encoded once
+before the load, so that sending takes no time for encoding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KINDS = 48
 
 
 class Bodies:
-    """An endless supply of both kinds, in an order that the seed says."""
+    """An endless supply of requests of both tasks, in an order determined by the seed."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
@@ -43,7 +43,7 @@ class Bodies:
 
 
 def png_base64(pixels: Any) -> str:
-    """A file of pixels of shape (height, width, 3)."""
+    """A base64 PNG of pixels of shape (height, width, 3)."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()

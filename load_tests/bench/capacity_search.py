@@ -1,8 +1,7 @@
-"""The highest rate that a probe says is met, by doubling and then bisecting. It knows rates and verdicts; what a probe
-does is its caller's to know.
+"""Search for the highest rate at which a probe's objectives are met, by doubling, then bisection.
 
-Rates are compared by their ratio, for capacity is known to so many percent. A probe is a measurement and may err near
-the limit; every one is kept, so that who reads them sees whether they contradict each other.
+Rates are compared by ratio, because capacity is known to a relative precision. A probe is a measurement and can err
+near the limit; all are kept, so that contradictions between them show.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from typing import Any
 from flashu_core.types import Task
 from load_tests.bench.slo import Objective
 
-_BEYOND = 5.0  # requests that a percentile leaves out, at least, so that it depends on more than the slowest one
+_BEYOND = 5.0  # minimum requests beyond a percentile, so that it does not depend on the slowest one alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
-    """A rate that was tried, and the figures of it."""
+    """A rate that was tried, with its figures."""
 
     rate: float
     met: bool
@@ -29,14 +28,13 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """Where to look.
+    """Parameters of the search.
 
     Attributes:
         start: the first rate.
-        lowest, highest: none beyond is tried.
-        precision: the search ends when the lowest rate that missed is at most so much above the highest that met, as a
-            share of it.
-        most: probes at most.
+        lowest, highest: limits of the rate.
+        precision: the search ends when the lowest missed rate is within this relative distance of the highest met one.
+        maximum: number of probes.
 
     Raises:
         ValueError: a number is out of range.
@@ -51,16 +49,16 @@ class Search:
     def __post_init__(self) -> None:
         if not 0.0 < self.lowest <= self.start <= self.highest < math.inf:
             raise ValueError(
-                f"the search from {self.start:g} in {self.lowest:g} to {self.highest:g} a second is none; "
-                "let lowest <= start <= highest, all above 0"
+                f"cannot search from {self.start:g} between {self.lowest:g} and {self.highest:g} requests per second; "
+                "use 0 < lowest <= start <= highest"
             )
         if not 0.001 <= self.precision <= 1.0:
             raise ValueError(f"the precision is {self.precision:g}; it must be from 0.001 to 1")
         if self.maximum < 1:
-            raise ValueError(f"probes are {self.maximum}; there must be at least 1")
+            raise ValueError(f"the number of probes is {self.maximum}; it must be at least 1")
 
     async def run(self, probe: Callable[[float], Awaitable[Probe]]) -> Found:
-        """Probes until the limit is known well enough, or the probes are used up."""
+        """Probes until the limit is known to the precision, or `maximum` probes have run."""
         probes: list[Probe] = []
         met, missed, rate = 0.0, math.inf, self.start
         while len(probes) < self.maximum:
@@ -87,18 +85,18 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """All probes, in the order they were made."""
+    """All probes, in order."""
 
     probes: Sequence[Probe]
 
     @property
     def capacity(self) -> float | None:
-        """The highest rate that was met; None where none was."""
+        """The highest rate that met the objectives; None if none did."""
         return max((one.rate for one in self.probes if one.met), default=None)
 
     @property
     def missed(self) -> float | None:
-        """The lowest rate that was missed; None where the search ended before one was."""
+        """The lowest rate that missed them; None if none did."""
         return min((one.rate for one in self.probes if not one.met), default=None)
 
     def to_json(self) -> dict[str, Any]:
@@ -110,7 +108,7 @@ class Found:
 
 
 def seconds_needed(rate: float, mix: Mapping[Task, float], objectives: Sequence[Objective]) -> float:
-    """How long a probe has to last so that every percentile leaves out five requests of its task; for p100, that there
+    """Minimum duration of a probe so that five requests of its task lie beyond every percentile; for p100, that there
     are five."""
     return max(
         (

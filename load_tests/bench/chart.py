@@ -1,5 +1,5 @@
-"""Draws a run over time: every request's latency, and what was completed and refused in each second; and a search for
-capacity: what was attained at each rate."""
+"""Plots a run (every request's latency; completed and refused requests per second) and a capacity search (attainment at
+each rate)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _MARKERS: Sequence[tuple[Outcome, str]] = (("completed", "."), ("refused", "x"),
 def plot(
     everything: Sequence[Record], windows: Mapping[str, Window], path: Path, objectives: Sequence[Objective] = ()
 ) -> None:
-    """A dot for each request at its scheduled second, on a logarithmic scale, with the limits of objectives as lines;
-    below, what ended in each second."""
+    """Plots a dot per request at its scheduled time, on a logarithmic scale, with the objectives' limits as lines;
+    below, requests ended per second."""
     figure = new_figure(14, 7)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     for task, name, colour in _LOOKS:
@@ -51,7 +51,7 @@ def plot(
     for outcomes, name, colour in ((("completed",), "completed", "C2"), (("refused", "failed", "broken"), "not", "C3")):
         seconds, counts = _each_second([one for one in everything if one.outcome in outcomes])
         below.step(seconds, counts, where="post", color=colour, label=name)
-    below.set(xlabel="seconds of the run", ylabel="requests ended a second")
+    below.set(xlabel="seconds of the run", ylabel="requests ended per second")
     for axes in (above, below):
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -59,7 +59,7 @@ def plot(
 
 
 def plot_search(found: Found, path: Path) -> None:
-    """Attainment of each objective over the rates that were tried, with what is wanted of it as a line."""
+    """Plots each objective's attainment over the rates that were tried, with its target as a line."""
     figure = new_figure(9, 4.5)
     axes = figure.subplots()
     probes = sorted(found.probes, key=lambda probe: probe.rate)
@@ -72,7 +72,7 @@ def plot_search(found: Found, path: Path) -> None:
     if found.capacity is not None:
         axes.axvline(found.capacity, color="grey", linewidth=0.8)
     axes.set_xscale("log")
-    axes.set(xlabel="requests offered a second", ylabel="share in time")
+    axes.set(xlabel="requests offered per second", ylabel="share within the limit")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     figure.savefig(path)

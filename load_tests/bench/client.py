@@ -1,9 +1,8 @@
-"""One HTTP/1.1 exchange, timed: h11 over asyncio's streams. It knows sockets and headers, nothing of pictures, and it
-never raises for what a server does: a reset is a result as good as any.
+"""Timed HTTP/1.1 exchanges: h11 over asyncio's streams. Never raises for what a server does: a reset is a result too.
 
-Every request has a connection of its own, as from clients that know nothing of each other: no request waits for
-another one's connection, and none is lost to a server that closes an idle one. h11 over streams takes half a
-millisecond of processor time a request, a third of what httpx takes the same way; the server needs the same cores.
+Every request has its own connection, as from independent clients: none waits for another's connection, and none is lost
+because the server closes an idle one. h11 over streams takes half a millisecond of CPU time per request, a third of
+httpx, and the server needs the same cores.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """What is sent; `key` is the sender's own name for it, which is not."""
+    """A request; `key` is the sender's own name for it and is not sent."""
 
     path: str
     body: bytes = b""
@@ -35,16 +34,16 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """What came back.
+    """A response, as far as it arrived.
 
     Attributes:
-        sent: when the exchange began, before the connection was opened; as `first_byte` and `end`, in seconds of the
+        sent: start of the exchange, before the connection was opened; like `first_byte` and `end` in seconds of the
             event loop's clock.
-        first_byte: None where nothing came.
-        status: None where no status came.
+        first_byte: None if nothing arrived.
+        status: None if none arrived.
         received: bytes, headers included.
-        pieces: when the body had grown to how many bytes, in order: what a stream said when.
-        error: what broke the exchange; None where it ended as HTTP says.
+        pieces: pairs of a time and the length of the body by then, in order.
+        error: what broke the exchange; None if it ended as HTTP requires.
     """
 
     sent: float
@@ -60,7 +59,7 @@ class Reply:
 
 @dataclass(slots=True)
 class _Arrived:
-    """What of a reply is there, kept where a timeout leaves it."""
+    """The part of a response that has arrived, so that a timeout keeps it."""
 
     first_byte: float | None = None
     status: int | None = None
@@ -68,19 +67,19 @@ class _Arrived:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytearray = field(default_factory=bytearray)
     pieces: list[tuple[float, int]] = field(default_factory=list)
-    broken: BrokenBy = "connect"  # what an error of the socket means at this point
+    broken: BrokenBy = "connect"  # meaning of a socket error at this point
 
 
 class Client:
     """Sends messages to one server.
 
     Args:
-        base_url: as `http://127.0.0.1:8000`; with https, certificates are checked as Python does by default.
+        base_url: such as `http://127.0.0.1:8000`; for https, certificates are verified with Python's defaults.
         api_key: sent as a bearer token.
-        timeout_s: seconds after which a reply is given up.
+        timeout_s: seconds until a request is abandoned.
 
     Raises:
-        ValueError: the address is none of a whole server.
+        ValueError: `base_url` is not the URL of a server, without a path.
     """
 
     def __init__(self, base_url: str, *, api_key: str | None = None, timeout_s: float = 60.0) -> None:
@@ -96,7 +95,7 @@ class Client:
             self._headers.append(("authorization", f"Bearer {api_key}"))
 
     async def exchange(self, message: Message) -> Reply:
-        """Sends it and waits for the whole reply."""
+        """Sends a message and waits for the complete response."""
         loop = asyncio.get_running_loop()
         sent = loop.time()
         arrived = _Arrived()
@@ -129,7 +128,7 @@ class Client:
             writer.write(self._encode(connection, message))
             await self._read(reader, connection, arrived)
         finally:
-            writer.transport.abort()  # nothing is left to be said; and a timeout must not wait for the other side
+            writer.transport.abort()  # done; a timeout must not wait for the peer
 
     def _encode(self, connection: h11.Connection, message: Message) -> bytes:
         headers = list(self._headers)

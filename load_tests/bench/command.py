@@ -1,6 +1,6 @@
-"""`flashu bench serve` and `flashu bench capacity`: load on a running server, from the command line. It turns options
-into what the other modules know, and their verdict into an exit status: 1 where an objective is missed or nothing is
-completed, 2 where the options or the server do not let it run. The engine's command line finds it as an entry point."""
+"""`flashu bench serve` and `flashu bench capacity`: load on a running server. The exit status is 1 if an objective is
+missed or no request completes, 2 if the options are invalid or the server is not ready. The engine's command line finds
+it as an entry point."""
 
 from __future__ import annotations
 
@@ -31,45 +31,53 @@ from load_tests.bench.serving_report import show_hashes, show_search, show_servi
 from load_tests.bench.slo import Objective, parse_slo
 from load_tests.bench.workload import Wishes, Workload, parse_mix
 
-_API_KEY = "LOAD_TESTS_API_KEY"  # not FLASHU_*, which are the server's, and which it knows all of
+_API_KEY = "LOAD_TESTS_API_KEY"  # not FLASHU_*: those are the server's settings, and unknown ones are errors
 _RESULTS = Path("benchmarks/results")
-_WIDTH = 160  # of the tables where nobody looks on
+_WIDTH = 160  # of tables when the output is not a terminal
 
-bench = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Put load on a running server.")
+bench = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Load-test a running server.")
 
-BaseUrl = Annotated[str, typer.Option(help="The server, as http://127.0.0.1:8000.")]
+BaseUrl = Annotated[str, typer.Option(help="URL of the server.")]
 ApiKey = Annotated[str | None, typer.Option(envvar=_API_KEY, show_envvar=True, help="Sent as a bearer token.")]
-Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds until the client gives a request up.")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds until the client abandons a request.")]
 Mix = Annotated[str, typer.Option(help="Shares of the tasks, by count.")]
-Slo = Annotated[str, typer.Option(help="TASK:pPERCENT=SECONDS, with commas; TASK:first_p99=... of a stream's start.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same requests with the same seeds, at the same times.")]
-Arrivals = Annotated[Spacing, typer.Option(help="How they are spaced.")]
-Warmup = Annotated[float, typer.Option(min=0.0, help="Seconds of the same load before anything counts.")]
-Prompts = Annotated[Path | None, typer.Option(help="Prompts, one a line; of the embedded model's world by default.")]
-Images = Annotated[Path | None, typer.Option(help="Folder of pictures to ask about; drawn ones by default.")]
-Questions = Annotated[Path | None, typer.Option(help="Questions, one a line, asked about any picture.")]
-Steps = Annotated[int | None, typer.Option(help="Points of a picture's time grid.")]
-Size = Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of pictures.")]
-Tokens = Annotated[int, typer.Option(help="Of an answer at most.")]
-Acceleration = Annotated[str | None, typer.Option(help="Policy; the server's default where none is named.")]
-Stream = Annotated[bool, typer.Option("--stream", help="Ask for server-sent events, and time the first one.")]
+Slo = Annotated[
+    str,
+    typer.Option(
+        help="Objectives TASK:pPERCENT=SECONDS, separated by commas; TASK:first_p99=... for a stream's first event."
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Equal seeds give equal requests at equal times.")]
+Arrivals = Annotated[Spacing, typer.Option(help="Spacing of the arrivals.")]
+Warmup = Annotated[float, typer.Option(min=0.0, help="Seconds of the same load before counting starts.")]
+Prompts = Annotated[
+    Path | None, typer.Option(help="File with one prompt per line; by default prompts of the embedded model's world.")
+]
+Images = Annotated[Path | None, typer.Option(help="Folder of images for understanding; rendered scenes by default.")]
+Questions = Annotated[Path | None, typer.Option(help="File with one question per line, for any image.")]
+Steps = Annotated[int | None, typer.Option(help="Of generation requests; the server's default if not given.")]
+Size = Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of images.")]
+Tokens = Annotated[int, typer.Option(help="Of an answer.")]
+Acceleration = Annotated[str | None, typer.Option(help="Name of a policy; the server's default if not given.")]
+Stream = Annotated[bool, typer.Option("--stream", help="Request server-sent events and time the first one.")]
 Save = Annotated[str | None, typer.Option(help=f"NAME: short for --output {_RESULTS}/NAME.json.")]
-Output = Annotated[Path | None, typer.Option(help="Figures as JSON, and a plot beside it as .png.")]
+Output = Annotated[Path | None, typer.Option(help="Write figures as JSON, and a plot as .png beside it.")]
 
 
 @bench.command()
 def serve(
     *,
     base_url: BaseUrl = "http://127.0.0.1:8000",
-    request_rate: Annotated[float, typer.Option(help="Requests a second.")] = 1.0,
-    duration: Annotated[float, typer.Option(help="Seconds that count.")] = 60.0,
+    request_rate: Annotated[float, typer.Option(help="Requests per second.")] = 1.0,
+    duration: Annotated[float, typer.Option(help="Counted seconds.")] = 60.0,
     mix: Mix = "generate=0.3,vqa=0.7",
     slo: Slo = "",
     seed: Seed = 0,
     arrivals: Arrivals = "poisson",
     warmup: Warmup = 5.0,
     concurrency_limit: Annotated[
-        int | None, typer.Option(min=1, help="Under way at most; others wait in the client, and their time counts.")
+        int | None,
+        typer.Option(min=1, help="Maximum concurrent requests; others wait in the client, which counts as latency."),
     ] = None,
     timeout: Timeout = 60.0,
     api_key: ApiKey = None,
@@ -81,20 +89,20 @@ def serve(
     max_new_tokens: Tokens = 16,
     acceleration: Acceleration = None,
     stream: Stream = False,
-    replay: Annotated[Replay, typer.Option(help="alone sends the same requests one by one, whatever the rate.")] = (
+    replay: Annotated[Replay, typer.Option(help="alone sends the same requests one at a time, ignoring the rate.")] = (
         "arrivals"
     ),
     hashes: Annotated[
         Path | None, typer.Option(help="Write hashes of all results to this file, or compare with it if it exists.")
     ] = None,
     keep: Annotated[
-        Path | None, typer.Option(help="Keep pictures in this folder, so that a later run can say how far it is off.")
+        Path | None, typer.Option(help="Keep images in this folder, so that a later run can measure differences.")
     ] = None,
-    records: Annotated[Path | None, typer.Option(help="Keep every request, as PATH.jsonl.gz.")] = None,
+    records: Annotated[Path | None, typer.Option(help="Write every request's record, as PATH.jsonl.gz.")] = None,
     save: Save = None,
     output: Output = None,
 ) -> None:
-    """Send so many requests a second, whatever comes back, and say how long they took."""
+    """Send requests at a fixed rate (open loop) and report latencies and objectives."""
     with _explained():
         objectives = _objectives(slo, parse_mix(mix), stream=stream)
         offer = Offer(rate=request_rate, seconds=duration, mix=parse_mix(mix), warmup=warmup, spacing=arrivals)
@@ -109,7 +117,7 @@ def serve(
         client = Client(base_url, api_key=api_key, timeout_s=timeout)
         place = _place(save, output)
         if keep is not None and hashes is None:
-            raise ValueError("--keep keeps the pictures that --hashes is about; give a file for --hashes as well")
+            raise ValueError("--keep needs --hashes: it keeps the images that the hashes are of")
         about = {"seed": seed, **asdict(wishes), **_names(prompts=prompts, images=images, questions=questions)}
         if hashes is not None and hashes.exists():
             check_requests(hashes, workload.message, about, folder=keep)
@@ -117,7 +125,7 @@ def serve(
     results = Results()
     driver = Driver(client, workload, seed, limit=concurrency_limit, keep=results.keep if hashes else None)
     console = Console(stderr=True)
-    what = "one by one" if replay == "alone" else f"{request_rate:g} requests a second for {warmup + duration:g} s"
+    what = "one at a time" if replay == "alone" else f"{request_rate:g} requests per second for {warmup + duration:g} s"
     console.print(f"{base_url}: {what}")
     models, served = asyncio.run(_serve(driver, offer, objectives, replay))
     summary = summarise_serving(served, objectives)
@@ -158,13 +166,13 @@ def capacity(
     *,
     slo: Slo,
     base_url: BaseUrl = "http://127.0.0.1:8000",
-    start: Annotated[float, typer.Option(help="The first rate, requests a second.")] = 1.0,
-    lowest: Annotated[float, typer.Option(help="No rate below is tried.")] = 0.01,
-    highest: Annotated[float, typer.Option(help="No rate above is tried.")] = 10_000.0,
-    precision: Annotated[float, typer.Option(help="Of the rate, as a share of it.")] = 0.1,
-    probes: Annotated[int, typer.Option(help="Probes at most.")] = 16,
+    start: Annotated[float, typer.Option(help="First rate, in requests per second.")] = 1.0,
+    lowest: Annotated[float, typer.Option(help="Lowest rate to try.")] = 0.01,
+    highest: Annotated[float, typer.Option(help="Highest rate to try.")] = 10_000.0,
+    precision: Annotated[float, typer.Option(help="Relative precision of the capacity.")] = 0.1,
+    probes: Annotated[int, typer.Option(help="Maximum number of probes.")] = 16,
     duration: Annotated[
-        float, typer.Option(help="Seconds of a probe at least; more where a percentile needs more requests.")
+        float, typer.Option(help="Minimum seconds of a probe; longer if a percentile needs more requests.")
     ] = 30.0,
     mix: Mix = "generate=0.3,vqa=0.7",
     seed: Seed = 0,
@@ -188,7 +196,7 @@ def capacity(
         shares = parse_mix(mix)
         objectives = _objectives(slo, shares, stream=stream)
         if not objectives:
-            raise ValueError("a capacity is one for objectives; give some with --slo, as vqa:p99=0.5,generate:p95=3")
+            raise ValueError("--slo is empty; give objectives, such as vqa:p99=0.5,generate:p95=3")
         search = Search(start=start, lowest=lowest, highest=highest, precision=precision, maximum=probes)
         wishes = Wishes(
             acceleration=acceleration,
@@ -207,7 +215,7 @@ def capacity(
     async def probe(rate: float) -> Probe:
         seconds = max(duration, seconds_needed(rate, shares, objectives))
         offer = Offer(rate=rate, seconds=seconds, mix=shares, warmup=warmup, spacing=arrivals)
-        console.print(f"  {rate:.3g} a second for {warmup + seconds:.1f} s: ", end="")
+        console.print(f"  {rate:.3g} requests per second for {warmup + seconds:.1f} s: ", end="")
         served = await offer_load(driver, offer, objectives, until_certain=True)
         summary = summarise_serving(served, objectives)
         console.print("met" if summary["met"] else "missed")
@@ -237,10 +245,10 @@ async def _serve(driver: Driver, offer: Offer, objectives: Sequence[Objective], 
 
 
 async def _check_ready(client: Client) -> Any:
-    """What the server says it serves; None where it does not say.
+    """The server's /v1/models; None if it is not available.
 
     Raises:
-        typer.Exit: it is not ready, with the reason.
+        typer.Exit: the server is not ready; the reason is printed.
     """
     reply = await client.exchange(Message(method="GET", path="/readyz"))
     if reply.status != 200:
@@ -258,22 +266,24 @@ def _objectives(slo: str, mix: Mapping[Any, float], *, stream: bool) -> tuple[Ob
     objectives = parse_slo(slo)
     for one in objectives:
         if one.task not in mix:
-            raise ValueError(f"{one.name} is about a task that the mix has no requests of; give it a share in --mix")
+            raise ValueError(f"{one.name}: the mix has no requests of this task; give it a share in --mix")
         if one.measure == "first" and not stream:
-            raise ValueError(f"{one.name} is about the start of a stream; add --stream")
+            raise ValueError(f"{one.name} needs a stream; add --stream")
     return objectives
 
 
 def _place(save: str | None, output: Path | None) -> Path | None:
-    """Where the figures go; what keeps them from it shows before the load, not after."""
+    """The output path; errors with it show before the load, not after."""
     if save is not None and output is not None:
-        raise ValueError("--save and --output both say where the figures go; give one of them")
+        raise ValueError("--save and --output are both given; use one of them")
     if save is not None and Path(save).name != save:
-        raise ValueError(f"{save!r} is no name for a result; give a plain file name without its ending, or --output")
+        raise ValueError(
+            f"{save!r} is not the name of a result; give a plain file name without its ending, or use --output"
+        )
     place = output if save is None else _RESULTS / f"{save}.json"
     if place is not None:
         if place.suffix == ".png":
-            raise ValueError(f"{place} would be the plot's name; let the figures end with .json")
+            raise ValueError(f"{place} is the name of the plot; use a name that ends with .json")
         new_figure(1, 1)
         _make_folders(place)
     return place
@@ -285,7 +295,7 @@ def _make_folders(*places: Path | None) -> None:
             if place is not None:
                 place.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"{place} has no folder to lie in: {reason_of(error)}") from None
+            raise ValueError(f"cannot create the folder of {place}: {reason_of(error)}") from None
 
 
 def _names(**paths: Path | None) -> dict[str, str | None]:
@@ -303,7 +313,7 @@ def _print_location(place: Path | None, console: Console) -> None:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Reports invalid options as the command line does."""
+    """Reports a ValueError as an error of the command line."""
     try:
         yield
     except ValueError as error:

@@ -1,5 +1,5 @@
-"""Sends requests, open-loop as arrivals say or closed-loop so that a server is never idle, and records every one. It
-knows neither phases nor figures."""
+"""Sends requests and records every one: open-loop at scheduled times, or closed-loop so that the server is never
+idle."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _LONGEST_RETRY_S = 0.5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcomes:
-    """What was sent and what became of it.
+    """The records of a run.
 
     Attributes:
-        windows: the counted seconds of each phase, since the run began.
-        busy: share of a processor that the client itself took.
+        windows: counted window of each phase, in seconds since the run began.
+        busy: CPU utilisation of the client itself, 1 for one core.
     """
 
     records: Sequence[Record]
@@ -36,7 +36,7 @@ class Outcomes:
 
 
 class Supply(Protocol):
-    """Where messages come from."""
+    """A source of messages."""
 
     def next(self, task: Task) -> Message: ...
 
@@ -46,9 +46,9 @@ class Driver:
     """Sends to one server, with one clock for the whole run.
 
     Attributes:
-        limit: requests under way at most in an open loop; the others wait in the client, and their latency counts from
-            the scheduled time all the same. None for no limit.
-        keep: called with every message and its reply, as it comes.
+        limit: maximum concurrent requests of an open loop; others wait in the client, and their latency still counts
+            from the scheduled time. None for no limit.
+        keep: called with every message and its reply.
     """
 
     client: Client
@@ -66,11 +66,11 @@ class Driver:
         again: int = 0,
         enough: Callable[[Record], bool] = lambda _: False,
     ) -> Outcomes:
-        """Sends at the scheduled times, whatever has come back; returns when all have ended.
+        """Sends at the scheduled times, independent of replies; returns when all requests have ended.
 
         Args:
-            again: how often it was called with these segments before; each time the arrivals are others.
-            enough: asked about every record; where it says so the run ends, and what is under way is given up.
+            again: number of earlier runs with these segments; each run has different arrivals.
+            enough: called with every record; once it returns True the run ends and active requests are cancelled.
         """
         loop = asyncio.get_running_loop()
         due = arrivals(segments, self.seed + again, spacing)
@@ -104,9 +104,9 @@ class Driver:
         )
 
     async def one_by_one(self, segments: Sequence[Segment], spacing: Spacing = "poisson") -> Outcomes:
-        """Sends what the open loop sends and in its order, but each request alone, when the one before has ended.
+        """Sends the open loop's requests in the same order, one at a time.
 
-        A request's latency counts from its own sending.
+        Latency counts from when a request is sent.
         """
         loop = asyncio.get_running_loop()
         records: list[Record] = []
@@ -125,12 +125,12 @@ class Driver:
     async def closed_loop(
         self, phase: str, shares: Mapping[Task, float], *, concurrency: int, lead_s: float, seconds: float
     ) -> Outcomes:
-        """Keeps so many requests under way, each followed by the next; what is refused is sent again when it says.
+        """Keeps `concurrency` requests active; a refused one is sent again after its `Retry-After`.
 
         Args:
             shares: of each task among the requests.
-            lead_s: the first seconds, which are not counted.
-            seconds: the counted ones behind them; 0 for a warm-up, of which nothing is.
+            lead_s: seconds before counting starts.
+            seconds: counted seconds after that; 0 for a warm-up.
         """
         loop = asyncio.get_running_loop()
         rng = random.Random(f"{self.seed}/{phase}")
@@ -143,7 +143,7 @@ class Driver:
             async def follow() -> None:
                 task = None
                 while (now := loop.time()) < ends:
-                    # Who is refused asks for the same again, or what is refused more often would be asked for less.
+                    # A refused client repeats the same task: otherwise the task refused more often would be sent less.
                     task = task or rng.choices(tasks, weights)[0]
                     one = await self.send(phase, task, scheduled=now, counted=now >= counts_from)
                     found.append(one)
@@ -159,7 +159,7 @@ class Driver:
     async def send(
         self, phase: str, task: Task, *, scheduled: float, counted: bool = True, message: Message | None = None
     ) -> Record:
-        """One request now; `scheduled` is of the loop's clock, and the next message is sent where none is given."""
+        """Sends one request now; `scheduled` is on the loop's clock, `message` by default the next one."""
         message = message or self.bodies.next(task)
         reply = await self.client.exchange(message)
         if self.keep is not None:
@@ -176,7 +176,7 @@ class Driver:
 
 
 async def _ended(sent: Sequence[asyncio.Task[Record]], stopped: asyncio.Event) -> list[Record]:
-    """What all come to; where it was stopped, of those that have ended by then."""
+    """Records of all requests; if the run was stopped, of those that had ended by then."""
     stop = asyncio.ensure_future(stopped.wait())
     everything = asyncio.gather(*sent, return_exceptions=True)
     waited: set[asyncio.Future[Any]] = {stop, everything}
@@ -191,14 +191,14 @@ async def _ended(sent: Sequence[asyncio.Task[Record]], stopped: asyncio.Event) -
 
 @dataclass(slots=True)
 class Used:
-    """Processor time of this process, as a share of the time that passed."""
+    """CPU time of this process, as a share of wall time."""
 
     share: float = 0.0
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[Used]:
-    """Without garbage collection, whose pauses would look like the server's; all is collected before."""
+    """Disables garbage collection, whose pauses would look like the server's, after a full collection."""
     used = Used()
     gc.collect()
     gc.freeze()

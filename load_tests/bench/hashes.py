@@ -1,13 +1,13 @@
-"""Whether the same requests got the same results: a hash of every picture's pixels and every answer's text, kept in a
-file and compared with it. It knows results and files, and sends nothing.
+"""Checks that equal requests give equal results: hashes of every image's pixels and every answer's text, kept in a file
+and compared with it.
 
-Requests that are served alone must come to the same, bit by bit. Requests that share a batch share arithmetic whose
-rounding depends on the rest of the batch, and what shares a batch depends on time: there a difference is reported,
-with its size where both pictures are there, and judged by people.
+Requests that run alone must give bitwise equal results. In a batch, rounding depends on the other requests, and which
+requests share a batch depends on timing: there a difference is reported, with its size if both images are kept, and
+left to the reader.
 
-The file is JSON: `format` 1; `replay`, `alone` or `arrivals`; `settings`, of the run; `pictures`, the folder
-where they lie, or null; `requests`, by key as `generate/17`, each with `request` (SHA-256 of what was sent), `pictures`
-(SHA-256 of shape and pixels of each) and `answer` (null of a picture).
+The file is JSON: `format` 1; `replay`, `alone` or `arrivals`; `settings` of the run that wrote it; `pictures`, the
+folder of its images, or null; `requests`, by keys such as `generate/17`, each with `request` (SHA-256 of the body),
+`pictures` (SHA-256 of shape and pixels of each image) and `answer` (null for an image).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FILES = ("PNG", "JPEG", "WEBP")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """What one request came to, as far as it can be compared; hashes in hexadecimal."""
+    """Comparable part of a request's result; hashes in hexadecimal."""
 
     request: str
     pictures: Sequence[str] = ()
@@ -50,8 +50,8 @@ class Difference:
     """Two results of one request.
 
     Attributes:
-        what: `answer`, `pixels`, or `shape` of a picture (their number included).
-        largest: of the differences of two pictures, in levels of 255, and `mean` of all; None where not both are kept.
+        what: `answer`, `pixels`, or `shape` (including a different number of images).
+        largest, mean: difference of pixels, in levels of 255; None unless both images are kept.
         answers: before and now.
     """
 
@@ -64,12 +64,12 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """This run beside the file.
+    """Comparison of a run with the file.
 
     Attributes:
-        compared: requests that both have.
-        only_before, only_now: how many have a result on one side only: the other run was shorter, or refused them.
-        differences: of those that were compared.
+        compared: number of requests in both.
+        only_before, only_now: number of requests in one of them only: the other run was shorter, or they were refused.
+        differences: among the compared requests.
     """
 
     verdict: HashVerdict
@@ -87,7 +87,7 @@ class Compared:
 
 
 class Results:
-    """Keeps the replies of a run in memory, to be read when it is over: reading pictures takes time that the load
+    """Keeps a run's replies in memory and parses them afterwards: decoding images takes CPU time that the load
     needs."""
 
     def __init__(self) -> None:
@@ -98,29 +98,29 @@ class Results:
             self._kept.append((message, reply))
 
     def read(self, folder: Path | None = None) -> tuple[dict[str, Result], dict[str, list[NDArray[np.uint8]]]]:
-        """Results and pixels by key, of those that have a result; the pictures are written to the folder, too."""
+        """Results and pixels by key; also writes the images to `folder`."""
         results: dict[str, Result] = {}
         pixels: dict[str, list[NDArray[np.uint8]]] = {}
         for message, reply in self._kept:
             answer = read_answer(reply)
             if answer.failure is not None:
                 continue
-            pixels_of = [_pixels(base64.b64decode(picture)) for picture in answer.pictures]
-            pixels[message.key] = pixels_of
+            images = [_pixels(base64.b64decode(picture)) for picture in answer.pictures]
+            pixels[message.key] = images
             results[message.key] = Result(
                 request=_hash(message),
-                pictures=[hash_pixels(one) for one in pixels_of],
+                pictures=[hash_pixels(one) for one in images],
                 answer=answer.text,
             )
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-                for index, one in enumerate(pixels_of):
+                for index, one in enumerate(images):
                     Image.fromarray(one).save(folder / _file(message.key, index))
         return results, pixels
 
 
 def hash_pixels(pixels: NDArray[np.uint8]) -> str:
-    """SHA-256 of the shape and the bytes: those of another shape are another picture."""
+    """SHA-256 of shape and bytes."""
     shape = "x".join(str(length) for length in pixels.shape)
     return hashlib.sha256(f"{shape}:".encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
@@ -128,14 +128,14 @@ def hash_pixels(pixels: NDArray[np.uint8]) -> str:
 def write_or_compare(
     path: Path, results: Results, *, replay: Replay, settings: Mapping[str, Any], folder: Path | None = None
 ) -> Compared:
-    """Writes the file where there is none, and compares with it where there is one.
+    """Writes the file if it does not exist, compares with it if it does.
 
     Args:
-        settings: what the requests depend on.
-        folder: where the pictures are to be kept.
+        settings: options that the requests depend on.
+        folder: where images are kept.
 
     Raises:
-        ValueError: the file is none of ours.
+        ValueError: the file is not one of this format.
     """
     before = read_hashes(path) if path.exists() else None
     now, pixels = results.read(folder)
@@ -163,10 +163,10 @@ def write_or_compare(
 
 
 def read_hashes(path: Path) -> dict[str, Any]:
-    """What `write_or_compare` wrote.
+    """Reads a file that `write_or_compare` wrote.
 
     Raises:
-        ValueError: it is no such file.
+        ValueError: it is not such a file.
     """
     try:
         content = json.loads(path.read_text())
@@ -175,7 +175,7 @@ def read_hashes(path: Path) -> dict[str, Any]:
     except ValueError:
         raise ValueError(f"{path} cannot be read as hashes: it is not JSON") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ValueError(f"{path} is no file of hashes of format {_FORMAT}; name another, which will be written")
+        raise ValueError(f"{path} is not a hashes file of format {_FORMAT}; name a new file to write one")
     return content
 
 
@@ -186,25 +186,25 @@ def check_requests(
     *,
     folder: Path | None = None,
 ) -> None:
-    """Looks, before a run, whether the file is of the requests that the run will send.
+    """Checks, before a run, that the file is of the same requests.
 
     Args:
-        message: the run's, by task and number.
-        settings: what they depend on.
-        folder: where the run's pictures are to be kept.
+        message: the run's message by task and number.
+        settings: options that the requests depend on.
+        folder: where the run's images are kept.
 
     Raises:
-        ValueError: it is of others, or no such file, or its own pictures would be replaced.
+        ValueError: the file is of other requests or another format, or its images would be overwritten.
     """
     before = read_hashes(path)
     if folder is not None and before["pictures"] == str(folder.resolve()):
-        raise ValueError(f"{folder} holds the pictures that {path} is of; keep those of this run in another folder")
+        raise ValueError(f"{folder} holds the images of {path}; use another folder for those of this run")
     for key, one in before["requests"].items():
         task, _, index = key.partition("/")
         if _hash(message(task, int(index))) != one["request"]:
             raise ValueError(
-                f"{path} is of other requests, {key} for one: it was made with {before['settings']}, this run is with "
-                f"{dict(settings)}; use the same settings, or another file"
+                f"{path} is of other requests, for example {key}: it was written with {before['settings']}, this run "
+                f"has {dict(settings)}; use the same settings, or another file"
             )
 
 
@@ -228,14 +228,14 @@ def _difference(
     if len(then.pictures) != len(now.pictures):
         return Difference(key=key, what="shape")
     amounts: list[NDArray[np.int16]] = []
-    for index, pixels_of in enumerate(pixels):
+    for index, images in enumerate(pixels):
         path = None if folder is None else folder / _file(key, index)
         if path is None or not path.exists():
             return Difference(key=key, what="pixels")
         old = _pixels(path.read_bytes())
-        if old.shape != pixels_of.shape:
+        if old.shape != images.shape:
             return Difference(key=key, what="shape")
-        amounts.append(np.abs(old.astype(np.int16) - pixels_of.astype(np.int16)))
+        amounts.append(np.abs(old.astype(np.int16) - images.astype(np.int16)))
     return Difference(
         key=key,
         what="pixels",
@@ -245,7 +245,7 @@ def _difference(
 
 
 def _pixels(file: bytes) -> NDArray[np.uint8]:
-    """Of shape (height, width, 3)."""
+    """Decoded pixels of shape (height, width, 3)."""
     with Image.open(io.BytesIO(file), formats=_FILES) as image:
         return np.asarray(image.convert("RGB"))
 

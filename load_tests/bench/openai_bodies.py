@@ -1,4 +1,4 @@
-"""Good requests to OpenAI's routes, as its clients send them."""
+"""Valid requests to the OpenAI-compatible routes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _TOKENS = 8
 
 
 def openai_bodies(model: str, seed: int) -> Callable[[random.Random], Message]:
-    """Draws one of some dozens.
+    """A function that picks one of some dozens.
 
     Args:
-        model: as the server names it.
+        model: the server's name of it.
     """
     messages: list[Message] = []
     for prompt in grading_prompts(_KINDS, seed):

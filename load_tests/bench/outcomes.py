@@ -1,4 +1,4 @@
-"""How requests ended, and where the time of those that were answered went."""
+"""Counts of outcomes, and a breakdown of completed requests' latency."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from load_tests.bench.statistics import quantile, quantiles
 
 
 def outcomes(records: Sequence[Record]) -> dict[str, Any]:
-    """How many ended how; the four outcomes are all there are."""
+    """Counts by outcome, status, exchange error and failure code."""
     counts = Counter(record.outcome for record in records)
     return {
         **{name: counts[name] for name in ("completed", "refused", "failed", "broken")},
@@ -22,11 +22,11 @@ def outcomes(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def task_summary(records: Sequence[Record]) -> dict[str, Any]:
-    """One task's latencies and where they come from, in seconds.
+    """One task's latency and its parts, in seconds.
 
-    `client` is what the client was late by, `queue` and `engine` are the server's own figures (waiting before the
-    engine; from the first unit of work to the last), `rest` is everything else: connection, parsing, pictures, the way
-    to the engine's process, waiting inside it for the first unit, and the way back.
+    `client` is how late the client sent; `queue` and `engine` are the server's figures (before the engine; from the
+    first unit of work to the last); `rest` is everything else: connection, parsing, image decoding and encoding, the
+    way to the worker and back, waiting there for the first unit.
     """
     completed = [record for record in records if record.outcome == "completed"]
     parts: dict[str, list[float]] = {"client": [], "queue": [], "engine": [], "rest": []}

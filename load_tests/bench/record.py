@@ -1,5 +1,4 @@
-"""What is known of one request, and the file that keeps all of them: a JSON object a line, compressed. It knows neither
-phases nor targets."""
+"""One request's record, and the file of all records: compressed JSON lines."""
 
 from __future__ import annotations
 
@@ -25,15 +24,15 @@ class Record:
 
     Attributes:
         counted: False in warm-ups and lead-ins.
-        scheduled: when it was to be sent, however late the client was; its latency is measured from here.
+        scheduled: when it should have been sent; latency counts from here.
         sent, first_byte, end: when the connection was opened, and when the reply began and was complete.
-        retry_after: seconds, where the reply names them.
+        retry_after: seconds, if the reply has that header.
         error: what broke the exchange.
-        timings_ms: the server's own, of a completed request.
-        steps: denoising steps of a picture.
+        timings_ms: the server's timings of a completed request.
+        steps: denoising steps of a generation request.
         key: the sender's own name of the request.
-        first_event: when a stream said the first of its result: a piece of text, or a denoising step that ended.
-        failure: the server's code for what went wrong, or ours for a 200 that holds no result.
+        first_event: when a stream sent the first event of its result: text, or a finished denoising step.
+        failure: the server's error code, or `no_result` for a 200 without a result.
     """
 
     phase: str
@@ -55,23 +54,23 @@ class Record:
 
     @property
     def latency(self) -> float:
-        """Seconds from when it was to be sent to its end."""
+        """Seconds from the scheduled time to the end."""
         return self.end - self.scheduled
 
     @property
     def worked(self) -> tuple[float, float]:
-        """When the engine began with a completed request, by its own total, and when the reply was there."""
+        """Start of a completed request's work, from the engine's total, and end of the reply."""
         return max(self.end - self.timings_ms.get("total", 0.0) / 1000, self.sent), self.end
 
     @property
     def late(self) -> float:
-        """Seconds by which the client missed the schedule."""
+        """Seconds between the scheduled time and sending."""
         return self.sent - self.scheduled
 
     @property
     def outcome(self) -> Outcome:
-        """Completed with 200 and a result, refused with 429 or 503, failed otherwise, or broken: without a whole
-        reply."""
+        """Completed (200 with a result), refused (429 or 503), failed (other responses), or broken (no complete
+        reply)."""
         if self.error is not None or self.status is None:
             return "broken"
         if self.status == 200:
@@ -80,7 +79,7 @@ class Record:
 
     @property
     def step_s(self) -> float | None:
-        """Seconds of one denoising step, the mean over the request's; None where it has none."""
+        """Mean seconds of the request's denoising steps; None if it has none."""
         if self.steps == 0:
             return None
         return sum(self.timings_ms.get(name, 0.0) for name in _STEP) / 1000 / self.steps
@@ -89,7 +88,7 @@ class Record:
 def record(
     reply: Reply, *, phase: str, task: Task, counted: bool, scheduled: float, began: float, key: str = ""
 ) -> Record:
-    """Of a reply whose times, like `scheduled` and `began`, are of the event loop's clock."""
+    """Makes a record of a reply; its times, `scheduled` and `began` are on the event loop's clock."""
     answer = read_answer(reply) if reply.status == 200 and reply.error is None else None
     return Record(
         phase=phase,
@@ -112,14 +111,14 @@ def record(
 
 
 def write(records: Iterable[Record], path: Path) -> None:
-    """One line for each."""
+    """Writes one line per record."""
     with gzip.open(path, "wt") as file:
         for one in records:
             file.write(json.dumps({**asdict(one), "outcome": one.outcome}) + "\n")
 
 
 def read(path: Path) -> list[Record]:
-    """What `write` wrote."""
+    """Reads what `write` wrote."""
     with gzip.open(path, "rt") as file:
         lines = [json.loads(line) for line in file]
     return [Record(**{name: value for name, value in line.items() if name != "outcome"}) for line in lines]
@@ -128,5 +127,5 @@ def read(path: Path) -> list[Record]:
 def _seconds(text: str | None) -> float | None:
     try:
         return None if text is None else float(text)
-    except ValueError:  # a date is allowed, but no client of ours waits for one
+    except ValueError:  # HTTP allows a date, which this client does not use
         return None

@@ -1,5 +1,4 @@
-"""What the server says of itself at /metrics: counters and histograms, and what they grew by. It knows Prometheus's
-text, and no more of the server than the names it is asked for."""
+"""Reads the server's /metrics: samples, increases of counters, quantiles of histograms."""
 
 from __future__ import annotations
 
@@ -18,13 +17,13 @@ RESTARTS = "flashu_worker_restarts_total"
 
 
 async def scrape(client: Client) -> Samples:
-    """Every sample by name and labels; none where /metrics does not answer (it may want a key) or says other things."""
+    """Every sample by name and labels; none if /metrics is not available (it may require a key)."""
     reply = await client.exchange(Message(method="GET", path="/metrics"))
     if reply.status != 200 or reply.error is not None:
         return {}
     try:
         return parse(reply.body.decode())
-    except ValueError:  # what a proxy says in its place
+    except ValueError:  # a proxy's page in its place
         return {}
 
 
@@ -37,7 +36,8 @@ def parse(text: str) -> Samples:
 
 
 def grown(before: Samples, after: Samples, name: str) -> dict[str, float]:
-    """What a counter grew by, by its label where it has one and by all of them where it has more; only what grew."""
+    """Increases of a counter by its label values, joined by commas (`all` without labels); zero increases are
+    omitted."""
     found = {}
     for (sample, labels), value in after.items():
         more = value - before.get((sample, labels), 0.0)
@@ -47,9 +47,9 @@ def grown(before: Samples, after: Samples, name: str) -> dict[str, float]:
 
 
 def histogram_quantile(before: Samples, after: Samples, name: str, share: float) -> float | None:
-    """Of what was observed in between, over all labels, straight lines inside buckets; None where nothing was.
+    """A quantile of the observations in between, over all labels, interpolated linearly in buckets; None without any.
 
-    What lies beyond the last bound counts as that bound.
+    Observations beyond the last bound count as that bound.
     """
     counts: dict[float, float] = defaultdict(float)
     for (sample, labels), value in after.items():

@@ -1,24 +1,23 @@
-"""One benchmark of a running server: an open loop of so many requests a second for so long, and its figures as one JSON
-object. It knows neither files nor tables.
+"""A benchmark of a running server: open-loop load at a fixed rate, and its figures as one JSON object.
 
-The object, times in seconds; percentiles are None where nothing was completed:
+The object, times in seconds; percentiles are None if no request completed:
 
-    requests, offered_per_s, window_s, seconds   counted requests, and the time in which they were to be sent
+    requests, offered_per_s, window_s, seconds   counted requests, and the window in which they were scheduled
     completed, refused, failed, broken           outcomes: 200 with a result; 429 or 503; another status; no reply
-    statuses, failures, errors                   counts by HTTP status; by the server's code; by what broke the exchange
+    statuses, failures, errors                   counts by HTTP status; by the server's error code; by what broke the
+                                                 exchange
     refused_with_retry_after, refused_without_retry_after, refusal_s
-    completed_per_s, goodput_per_s               work done a second of the window; requests of it that met every
-                                                 objective, a second
+    completed_per_s, goodput_per_s               requests completed per second of the window; those that met every
+                                                 objective
     tasks.TASK                                   requests, completed, latency_s, first_byte_s, first_event_s (streams),
                                                  mean_s, where_s (see `outcomes.task_summary`)
-    objectives[]                                 name, limit_s, measured_s (over all requests, those without a result
-                                                 taken as endless), attainment, requests, good, met
-    met                                          whether all were
-    rejected                                     what the server's own counters of refusals grew by, where it shows them
-    client                                       late_s: how late requests were sent; limited: whether that is for a
-                                                 limit on requests under way; most_under_way; processor: share of one
-                                                 that the client took; ended_early: the rest was not sent, for the
-                                                 verdict was certain
+    objectives[]                                 name, limit_s, measured_s (over all requests; those without a result
+                                                 count as infinite), attainment, requests, good, met
+    met                                          whether all objectives were
+    rejected                                     increases of the server's counters of rejections, if it exposes them
+    client                                       late_s: how late requests were sent; limited: whether concurrency was
+                                                 limited; max_concurrent; processor: CPU utilisation of the client;
+                                                 ended_early: the run stopped because the verdict was certain
 """
 
 from __future__ import annotations
@@ -40,17 +39,17 @@ from load_tests.bench.slo import Allowance, Objective, attained, is_good
 from load_tests.bench.statistics import max_concurrent, quantiles, throughput
 
 PHASE = "serve"
-_BUSY = 0.8  # of a processor, from which on the client itself may be what is slow
+_BUSY = 0.8  # CPU utilisation above which the client may be the bottleneck
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Offer:
-    """What is offered.
+    """The load of a run.
 
     Attributes:
-        rate: requests a second, of all tasks.
-        seconds: counted ones, after `warmup` seconds of the same.
-        mix: shares of the tasks, which come to 1.
+        rate: requests per second, of all tasks.
+        seconds: counted seconds, after `warmup` seconds of the same load.
+        mix: shares of the tasks, which sum to 1.
 
     Raises:
         ValueError: a number is out of range, or no request would be counted.
@@ -70,7 +69,7 @@ class Offer:
             raise ValueError(f"the warm-up is {self.warmup:g} s; it must be at least 0 and at most 100000")
         if not any(self.counts.values()):
             raise ValueError(
-                f"{self.rate:g} a second for {self.seconds:g} s make no request; raise the rate or the duration"
+                f"{self.rate:g} requests per second for {self.seconds:g} s are none; raise the rate or the duration"
             )
 
     @property
@@ -92,14 +91,14 @@ class Offer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Served:
-    """What became of an offer.
+    """The result of a run.
 
     Attributes:
-        records: with those of the warm-up.
-        busy: share of a processor that the client took.
-        before, after: /metrics.
-        limited: the client kept requests waiting so that no more than so many were under way.
-        ended_early: the rest was not sent.
+        records: of all requests, the warm-up's included.
+        busy: CPU utilisation of the client.
+        before, after: samples of /metrics.
+        limited: whether the client limited concurrency.
+        ended_early: whether the run stopped before all requests were sent.
     """
 
     records: Sequence[Record]
@@ -123,11 +122,11 @@ async def offer_load(
     replay: Replay = "arrivals",
     until_certain: bool = False,
 ) -> Served:
-    """Offers it and waits for the last reply.
+    """Sends the load and waits for the last reply.
 
     Args:
-        replay: `alone` sends the same requests one by one, whatever the rate.
-        until_certain: ends as soon as an objective can no longer be met.
+        replay: `alone` sends the same requests one at a time, ignoring the rate.
+        until_certain: stop as soon as an objective can no longer be met.
     """
     before = await scrape(driver.client)
     ended_early = False
@@ -152,7 +151,7 @@ async def offer_load(
 
 
 def summarise_serving(served: Served, objectives: Sequence[Objective]) -> dict[str, Any]:
-    """All figures, as the module says."""
+    """All figures, as described in the module's docstring."""
     records, window = served.counted, served.window
     refused = [one for one in records if one.outcome == "refused"]
     waited = Counter(one.retry_after is not None for one in refused)
@@ -179,7 +178,7 @@ def summarise_serving(served: Served, objectives: Sequence[Objective]) -> dict[s
         "client": {
             "late_s": quantiles([one.late for one in records]),
             "limited": served.limited,
-            "most_under_way": max_concurrent([(one.sent, one.end) for one in served.records]),
+            "max_concurrent": max_concurrent([(one.sent, one.end) for one in served.records]),
             "processor": served.busy,
             "ended_early": served.ended_early,
         },
@@ -187,26 +186,26 @@ def summarise_serving(served: Served, objectives: Sequence[Objective]) -> dict[s
 
 
 def warnings(summary: Mapping[str, Any]) -> list[str]:
-    """What keeps the figures from saying what they seem to say."""
+    """Reasons to distrust the figures."""
     found = []
     client = summary["client"]
     if not summary["completed"]:
-        found.append("nothing was completed")
+        found.append("no request completed")
     if client["processor"] > _BUSY:
         found.append(
-            f"the client took {client['processor']:.0%} of a processor: it may be slower than the server; run several"
+            f"the client used {client['processor']:.0%} of a core and may be the bottleneck; run several clients"
         )
     late = client["late_s"]["p99"]
     tightest = min((one["limit_s"] for one in summary["objectives"]), default=None)
     if not client["limited"] and late is not None and tightest is not None and late > 0.1 * tightest:
         found.append(
-            f"the client sent up to {late * 1000:.1f} ms late (p99), over a tenth of the limit of {tightest:g} s"
+            f"the client sent {late * 1000:.1f} ms late (p99), more than a tenth of the limit of {tightest:g} s"
         )
     for one in () if client["ended_early"] else summary["objectives"]:
         if not one["requests"]:
-            found.append(f"{one['name']} has no request to be judged by")
+            found.append(f"{one['name']} has no requests")
         elif one["requests"] * (1 - one["percent"] / 100) < 1 and one["percent"] < 100:
-            found.append(f"{one['name']} of {one['requests']} requests is the slowest of them; take more")
+            found.append(f"{one['name']} of {one['requests']} requests is their maximum; run longer")
     return found
 
 

@@ -1,5 +1,4 @@
-"""A benchmark of a running server, as tables for people. It knows the object that `serving` makes, and judges
-nothing."""
+"""Prints the figures of a benchmark as tables."""
 
 from __future__ import annotations
 
@@ -17,13 +16,13 @@ _SHOWN = 10  # differences
 
 
 def show_serving(summary: Mapping[str, Any], warnings: Sequence[str], console: Console) -> None:
-    """Latencies by task, objectives, and what was not completed."""
+    """Prints latencies by task, objectives and outcomes."""
     print_table(console, _latencies(summary))
     if summary["objectives"]:
         print_table(console, _objectives(summary["objectives"]))
     console.print(
         f"{summary['requests']} requests in {summary['seconds']:.1f} s: {summary['offered_per_s']:.2f} offered, "
-        f"{summary['completed_per_s']:.2f} completed, {summary['goodput_per_s']:.2f} good a second"
+        f"{summary['completed_per_s']:.2f} completed, {summary['goodput_per_s']:.2f} good per second"
     )
     console.print(
         f"{summary['completed']} completed; {summary['refused']} refused "
@@ -35,18 +34,18 @@ def show_serving(summary: Mapping[str, Any], warnings: Sequence[str], console: C
         if counts and set(counts) != {"200"}:
             console.print(f"  {name}: " + ", ".join(f"{what} {count:g}" for what, count in sorted(counts.items())))
     client = summary["client"]
-    why = ", by its own limit" if client["limited"] else ""
+    why = ", because of the concurrency limit" if client["limited"] else ""
     console.print(
-        f"client: {client['processor']:.0%} of a processor, {client['most_under_way']} requests under way at most, "
+        f"client: {client['processor']:.0%} of a core, at most {client['max_concurrent']} concurrent requests, "
         f"sent {_seconds(client['late_s']['p99'])} late at p99{why}",
         style="dim",
     )
     for warning in warnings:
-        console.print(f"beware: {warning}", style="yellow")
+        console.print(f"warning: {warning}", style="yellow")
 
 
 def show_search(found: Found, console: Console) -> None:
-    """Every probe, and what they come to."""
+    """Prints every probe and the capacity found."""
     table = Table(title="probes")
     for name in ("rate/s", "requests", "completed", "refused", "other", "good/s", "objectives", "verdict"):
         table.add_column(name, justify="left" if name in ("objectives", "verdict") else "right")
@@ -68,28 +67,30 @@ def show_search(found: Found, console: Console) -> None:
         )
     print_table(console, table)
     if found.capacity is None:
-        console.print("no rate that was tried meets the objectives", style="red")
+        console.print("no tried rate meets the objectives", style="red")
     elif found.missed is None:
-        console.print(f"capacity: at least {found.capacity:.3g} requests a second; none that was tried misses")
+        console.print(
+            f"capacity: at least {found.capacity:.3g} requests per second; no tried rate misses the objectives"
+        )
     else:
-        console.print(f"capacity: {found.capacity:.3g} requests a second; {found.missed:.3g} misses")
+        console.print(f"capacity: {found.capacity:.3g} requests per second; {found.missed:.3g} misses the objectives")
 
 
 def show_hashes(compared: Compared, console: Console) -> None:
-    """What the comparison came to, and the first few differences."""
+    """Prints the verdict of a comparison and the first differences."""
     colour = "red" if compared.failed else "green" if compared.verdict in ("same", "written") else "yellow"
     console.print(
         f"results: [{colour}]{compared.verdict}[/]; {compared.compared} compared, {len(compared.differences)} differ, "
         f"{compared.only_now} only here, {compared.only_before} only in the file"
     )
     for one in compared.differences[:_SHOWN]:
-        size = "" if one.largest is None else f": by {one.largest} of 255 at most, {one.mean:.3f} on average"
+        size = "" if one.largest is None else f": at most {one.largest} of 255, {one.mean:.3f} on average"
         said = "" if one.answers is None else f": {one.answers[0]!r}, now {one.answers[1]!r}"
         console.print(f"  {one.key}: {one.what}{size}{said}", markup=False)
     if len(compared.differences) > _SHOWN:
         console.print(f"  and {len(compared.differences) - _SHOWN} more; --output has all")
     if compared.verdict == "differs in a batch":
-        console.print("  requests that share a batch agree within rounding only; --replay alone is exact")
+        console.print("  requests that share a batch agree only within rounding; use --replay alone for exact results")
 
 
 def _latencies(summary: Mapping[str, Any]) -> Table:
@@ -109,7 +110,7 @@ def _latencies(summary: Mapping[str, Any]) -> Table:
 
 def _objectives(objectives: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title="objectives, of all requests")
-    for name in ("objective", "limit", "measured", "in time", "of", "verdict"):
+    for name in ("objective", "limit", "measured", "within limit", "requests", "verdict"):
         table.add_column(name)
     for one in objectives:
         table.add_row(
@@ -124,7 +125,7 @@ def _objectives(objectives: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _share(value: float | None) -> str:
-    """Never rounded up to the whole."""
+    """In percent, rounded down."""
     return "none" if value is None else f"{int(value * 10000) / 100:.2f} %"
 
 

@@ -1,5 +1,5 @@
-"""What is wanted of latencies, as `vqa:p99=0.5,generate:p95=3`, and whether records meet it. It knows records only,
-and counts what was refused, failed or broke off as missed."""
+"""Latency objectives, such as `vqa:p99=0.5,generate:p95=3`, and whether records meet them. Refused, failed and broken
+requests miss them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TERM = re.compile(r"(?P<task>[a-z]+):(?P<first>first_)?p(?P<percent>\d+(?:\.\d+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Objective:
-    """So many percent of a task's requests are done within so many seconds.
+    """`percent` percent of a task's requests complete within `limit_s` seconds.
 
     Attributes:
         percent: above 0, at most 100.
@@ -37,7 +37,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.percent <= 100.0:
-            raise ValueError(f"p{self.percent:g} is no percentile; it must be above 0 and at most 100")
+            raise ValueError(f"p{self.percent:g} is not a percentile; it must be above 0 and at most 100")
         if not 0.0 < self.limit_s < math.inf:
             raise ValueError(f"the limit of {self.name} is {self.limit_s:g} s; it must be above 0")
 
@@ -46,27 +46,27 @@ class Objective:
         return f"{self.task}:{'first_' if self.measure == 'first' else ''}p{self.percent:g}"
 
     def needed(self, count: int) -> int:
-        """How many of so many requests have to be in time."""
+        """How many of `count` requests have to be within the limit."""
         return math.ceil(self.percent / 100 * count - 1e-9)
 
     def seconds(self, record: Record) -> float:
-        """What is judged of a request of the task; infinite where there was no result."""
+        """The measured seconds of a request of the task; infinite without a result."""
         at = record.end if self.measure == "latency" else record.first_event
         return at - record.scheduled if record.outcome == "completed" and at is not None else math.inf
 
     def meets(self, record: Record) -> bool:
-        """Whether a request is in time; one of another task always is."""
+        """Whether a request is within the limit; requests of other tasks always are."""
         return record.task != self.task or self.seconds(record) <= self.limit_s
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attained:
-    """How an objective came out.
+    """The result of an objective.
 
     Attributes:
-        requests: of its task, counted ones.
-        good: of those, in time.
-        measured_s: the percentile over all of them; None where it falls among those without a result.
+        requests: number of counted requests of its task.
+        good: number of those within the limit.
+        measured_s: the percentile over all of them; None if it falls among those without a result.
     """
 
     objective: Objective
@@ -76,7 +76,7 @@ class Attained:
 
     @property
     def met(self) -> bool:
-        """False as well where there was no request to judge by."""
+        """False if there was no request."""
         return self.requests > 0 and self.good >= self.objective.needed(self.requests)
 
     def to_json(self) -> dict[str, Any]:
@@ -92,10 +92,10 @@ class Attained:
 
 
 def parse_slo(text: str) -> tuple[Objective, ...]:
-    """Objectives separated by commas; none of an empty text.
+    """Parses objectives separated by commas; empty text gives none.
 
     Raises:
-        ValueError: the text is none.
+        ValueError: the text is malformed.
     """
     return tuple(_parse(term.strip()) for term in text.split(",")) if text.strip() else ()
 
@@ -104,11 +104,11 @@ def _parse(term: str) -> Objective:
     found = _TERM.fullmatch(term)
     if found is None:
         raise ValueError(
-            f"{term!r} is no objective; write TASK:pPERCENT=SECONDS as in vqa:p99=0.5 or vqa:first_p99=0.2"
+            f"{term!r} is not an objective; write TASK:pPERCENT=SECONDS as in vqa:p99=0.5 or vqa:first_p99=0.2"
         )
     task = next((task for task in TASKS if task == found["task"]), None)
     if task is None:
-        raise ValueError(f"{found['task']!r} is no task; there are {' and '.join(TASKS)}")
+        raise ValueError(f"{found['task']!r} is not a task; use {' or '.join(TASKS)}")
     return Objective(
         task=task,
         percent=float(found["percent"]),
@@ -118,7 +118,7 @@ def _parse(term: str) -> Objective:
 
 
 def attained(objective: Objective, records: Sequence[Record]) -> Attained:
-    """Of the counted records of a run."""
+    """Evaluates an objective on a run's counted records."""
     seconds = sorted(objective.seconds(one) for one in records if one.counted and one.task == objective.task)
     measured = seconds[objective.needed(len(seconds)) - 1] if seconds else math.inf
     return Attained(
@@ -130,23 +130,23 @@ def attained(objective: Objective, records: Sequence[Record]) -> Attained:
 
 
 def is_good(record: Record, objectives: Sequence[Objective]) -> bool:
-    """Whether it was completed and is in time by every objective of its task."""
+    """Whether a request completed within every objective of its task."""
     return record.outcome == "completed" and all(one.meets(record) for one in objectives)
 
 
 class Allowance:
-    """How many requests may still miss, of a run whose counts are known before: when it is used up, the verdict is
-    certain, whatever else comes.
+    """How many more requests may miss, in a run whose counts are known in advance: once it is used up, the verdict is
+    certain.
 
     Args:
-        counts: of each task, the counted requests that the run will send.
+        counts: number of counted requests of each task that the run will send.
     """
 
     def __init__(self, objectives: Sequence[Objective], counts: Mapping[Task, int]) -> None:
         self._left = {one: counts.get(one.task, 0) - one.needed(counts.get(one.task, 0)) for one in objectives}
 
     def spent(self, record: Record) -> bool:
-        """Takes a record into account; whether an objective can no longer be met."""
+        """Counts a record; returns whether an objective can no longer be met."""
         if record.counted:
             for objective in self._left:
                 self._left[objective] -= not objective.meets(record)

@@ -1,4 +1,4 @@
-"""The arithmetic of latencies and throughput. Plain numbers in and out; None where there is nothing to say."""
+"""Statistics of latencies and throughput; None if there is no data."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 from load_tests.bench.arrivals import Window
 
 Span = tuple[float, float]
-_PART_S = 3.0  # longer than most requests take, so that parts are nearly independent
+_PART_S = 3.0  # longer than most requests, so that parts are nearly independent
 _STUDENT = 2.0  # 95 %, one-sided, of about six parts
-_MAX_BY_CHANCE = 0.1  # what fluctuates by more than that is not steady, and not to be excused for it
+_MAX_BY_CHANCE = 0.1  # larger fluctuations are not excused
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -53,14 +53,14 @@ def least_ratio(
 
 
 def throughput(spans: Sequence[Span], window: Window, weights: Sequence[float] | None = None) -> float:
-    """What is done in a second of the window: each piece of work counts evenly over its span.
+    """Work done per second of the window; each request counts evenly over its span.
 
-    Requests that share a batch end together. A count of ends depends on where the window cuts such bursts; this counts
-    what was half done at its edge as a half.
+    Requests in a batch end together, so a count of ends would depend on where the window cuts such bursts. Here a
+    request that is half done at the edge counts as a half.
 
     Args:
-        spans: from the second that work on a request began to the one it ended, of those that were completed.
-        weights: of each; 1 where there are none.
+        spans: start and end of the work on each completed request.
+        weights: of each; 1 by default.
     """
     given = weights if weights is not None else [1.0] * len(spans)
     done = sum(weight * _under_way(span, window) for span, weight in zip(spans, given, strict=True))
@@ -68,11 +68,11 @@ def throughput(spans: Sequence[Span], window: Window, weights: Sequence[float] |
 
 
 def by_chance(rate: Callable[[Window], float], window: Window) -> float:
-    """How far a rate over a window may lie below that of a much longer one by chance alone, with 95 % confidence, by
-    its spread over parts of the window; 0.1 at most.
+    """How far a rate over a window may be below its long-run value by chance, with 95 % confidence, from its spread
+    over parts of the window; at most 0.1.
 
     Args:
-        rate: of a part of the window.
+        rate: the rate over a part of the window.
     """
     count = int(window.seconds / _PART_S)
     if count < 2:
@@ -84,7 +84,7 @@ def by_chance(rate: Callable[[Window], float], window: Window) -> float:
 
 
 def _under_way(span: Span, window: Window) -> float:
-    """The share of the span that lies in the window."""
+    """Share of the span that lies in the window."""
     start, end = span
     if end <= start:
         return float(window.start <= end < window.end)
@@ -92,7 +92,7 @@ def _under_way(span: Span, window: Window) -> float:
 
 
 def max_concurrent(spans: Sequence[Span]) -> int:
-    """How many spans overlap at most; one that ends where another begins does not overlap it."""
+    """Maximum number of overlapping spans; one that ends where another begins does not overlap it."""
     changes = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
     maximum = now = 0
     for _, change in changes:
@@ -102,10 +102,10 @@ def max_concurrent(spans: Sequence[Span]) -> int:
 
 
 def settled_after(abnormal: Sequence[tuple[float, bool]], *, tolerated: float = 0.05) -> float | None:
-    """The earliest of the times from which on no more than a tolerated share is abnormal; None where that never comes.
+    """The earliest time after which at most the tolerated share is abnormal; None if there is no such time.
 
     Args:
-        abnormal: pairs of a time and whether what happened then was abnormal.
+        abnormal: pairs of a time and whether its event was abnormal.
     """
     ordered = sorted(abnormal)
     found, bad = None, 0

@@ -1,7 +1,7 @@
-"""What is sent in a benchmark: requests numbered for each task, each made of the seed and its number alone. So the same
-seed asks the same with the same seeds, at whatever rate and for however long. It sends nothing.
+"""The requests of a benchmark, numbered per task; each depends only on the seed and its number. The same seed gives the
+same requests, with the same seeds, at any rate and duration.
 
-Prompts, pictures and questions are the caller's, or are rng from the embedded model's own world.
+Prompts, images and questions are the caller's, or come from the embedded model's own world.
 """
 
 from __future__ import annotations
@@ -33,13 +33,11 @@ _SEEDS = 2**31
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wishes:
-    """What all requests have in common; None and "" leave it to the server.
+    """Options of all requests; None leaves one to the server's default.
 
     Attributes:
-        num_inference_steps: points of a picture's time grid.
-        size: WIDTHxHEIGHT of a picture.
-        max_new_tokens: of an answer.
-        stream: results come as server-sent events.
+        size: WIDTHxHEIGHT of an image.
+        stream: request server-sent events.
     """
 
     acceleration: str | None = None
@@ -58,15 +56,15 @@ class Wishes:
 
 
 class Workload:
-    """An endless row of requests of each task.
+    """An endless sequence of requests of each task.
 
     Args:
-        prompts: one a line; blank lines are skipped.
-        images: a folder of pictures, which are sent as they are.
-        questions: one a line, each asked about any picture.
+        prompts: file with one prompt per line; blank lines are skipped.
+        images: folder of image files, sent unchanged.
+        questions: file with one question per line, for any image.
 
     Raises:
-        ValueError: a file or folder cannot be read or holds nothing.
+        ValueError: a file or folder cannot be read or is empty.
     """
 
     def __init__(
@@ -90,7 +88,7 @@ class Workload:
             ]
         else:
             pairs = [(picture, requested or list(_QUESTIONS)) for picture in _pictures(images)]
-        # Everything but the seed is encoded here, so that sending costs nothing but sending.
+        # All but the seed is encoded here, so that sending takes no time for encoding.
         self._bodies: dict[Task, list[list[bytes]]] = {
             "generate": [[_encoded({"prompt": text, **wishes.fields("generate")})] for text in texts],
             "vqa": [
@@ -100,13 +98,13 @@ class Workload:
         }
 
     def next(self, task: Task) -> Message:
-        """The next of its row; its key is as `vqa/17`."""
+        """The task's next request; its key is such as `vqa/17`."""
         index = self._sent[task]
         self._sent[task] += 1
         return self.message(task, index)
 
     def message(self, task: Task, index: int) -> Message:
-        """One of them by its number."""
+        """A request by its number."""
         rng = random.Random(f"{self._seed}/{task}/{index}")
         body = rng.choice(rng.choice(self._bodies[task]))
         seeded = b'{"seed": %d, ' % rng.randrange(_SEEDS) + body[1:]
@@ -114,10 +112,10 @@ class Workload:
 
 
 def parse_mix(text: str) -> dict[Task, float]:
-    """Shares by count of `generate=0.3,vqa=0.7`, as parts of their sum; a task that is not named has none.
+    """Parses shares such as `generate=0.3,vqa=0.7` and normalises them; a task that is not named has none.
 
     Raises:
-        ValueError: the text is none.
+        ValueError: the text is malformed.
     """
     found: dict[Task, float] = {}
     for term in text.split(","):
@@ -133,7 +131,7 @@ def parse_mix(text: str) -> dict[Task, float]:
             raise ValueError(f"the share of {task} is {value}; it must be at least 0")
     total = sum(found.values())
     if total <= 0:
-        raise ValueError("the shares of the mix are all 0; one must be above")
+        raise ValueError("the shares of the mix are all 0; at least one must be above 0")
     return {task: share / total for task, share in found.items() if share > 0}
 
 
@@ -143,7 +141,7 @@ def _lines(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {reason_of(error)}") from None
     if not found:
-        raise ValueError(f"{path} holds no line; write one text a line")
+        raise ValueError(f"{path} is empty; write one text per line")
     return found
 
 
@@ -155,7 +153,7 @@ def _pictures(folder: Path) -> list[str]:
     except OSError as error:
         raise ValueError(f"{folder} cannot be read: {reason_of(error)}") from None
     if not found:
-        raise ValueError(f"{folder} holds no picture; its files have to end with one of {', '.join(sorted(_ENDINGS))}")
+        raise ValueError(f"{folder} holds no images; their names must end with one of {', '.join(sorted(_ENDINGS))}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The rules, the runbooks and the metrics that there really are."""
+"""The rules, the runbooks and the server's real metrics."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The image itself: built with buildah, started the way a container engine starts it, asked for a picture, and looked
-into. Needs root, buildah, debootstrap and the package registries, so it runs only with CHECK_CONTAINER=1."""
+"""The image: built with buildah, started as a container engine would, and inspected. Needs root, buildah, debootstrap
+and the package registries, so it runs only with CHECK_CONTAINER=1."""
 
 from __future__ import annotations
 

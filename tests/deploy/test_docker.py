@@ -1,5 +1,5 @@
-"""The image's recipe, the Compose file and the scripts beside them: linted by their own tools and held against the
-server's settings."""
+"""The Dockerfile, the Compose file and their scripts: linted by their own tools and compared with the server's
+settings."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The scripts of the containers, run as they run there: the entrypoint with a real server behind it, the health check
-against it and against others, and the way Grafana gets its password."""
+"""The containers' scripts, run as they run there: the entrypoint with a real server, the health check, and Grafana's
+password."""
 
 from __future__ import annotations
 

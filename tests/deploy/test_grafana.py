@@ -1,4 +1,4 @@
-"""The dashboard's file is what its rows say, and its queries, links and places hold."""
+"""The dashboard's file matches its rows; its queries, links and positions are valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small server of raw sockets that does what a test says, resets and silence included, and records made by hand."""
+"""A small raw-socket server that does what a test specifies, resets and silence included, and records made by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locust with our file, as its users start it: a process of its own, for gevent replaces what asyncio stands on."""
+"""Locust with this file, started as users do: in a process of its own, because gevent replaces Python's sockets."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ async def test_two_users(
     answer: Callable[..., bytes],
     tmp_path: Path,
 ) -> None:
-    heard: list[tuple[bytes, bytes]] = []
+    received: list[tuple[bytes, bytes]] = []
 
     async def handler(head: bytes, body: bytes) -> bytes:
-        heard.append((head, body))
+        received.append((head, body))
         if b"/v1/generate" in head:
             return response(503, b"{}", "Retry-After: 1")
         return response(200, answer("vqa"))
@@ -49,13 +49,13 @@ async def test_two_users(
         ended = await asyncio.to_thread(
             subprocess.run, command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
         )
-    assert heard, ended.stderr
-    drawn = sum(b"/v1/generate" in head for head, _ in heard)
-    assert ended.returncode == (1 if drawn else 0), ended.stderr  # locust's own status: something failed
-    told = {one["name"]: one for one in json.loads(report.with_suffix(".json").read_text())}
-    assert sum(one["num_requests"] for one in told.values()) >= len(heard) - 2
-    assert all(b"bearer k" in head.lower() for head, _ in heard)
+    assert received, ended.stderr
+    generated = sum(b"/v1/generate" in head for head, _ in received)
+    assert ended.returncode == (1 if generated else 0), ended.stderr  # locust's own status: something failed
+    statuses = {one["name"]: one for one in json.loads(report.with_suffix(".json").read_text())}
+    assert sum(one["num_requests"] for one in statuses.values()) >= len(received) - 2
+    assert all(b"bearer k" in head.lower() for head, _ in received)
     workload = Workload(3, Wishes(num_inference_steps=9))
     expected = {workload.message(task, index).body for task in ("generate", "vqa") for index in range(50)}  # type: ignore[arg-type]
-    assert {body for _, body in heard} <= expected
-    assert len({body for _, body in heard}) == len(heard)
+    assert {body for _, body in received} <= expected
+    assert len({body for _, body in received}) == len(received)

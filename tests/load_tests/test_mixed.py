@@ -1,4 +1,4 @@
-"""The whole command on real sockets and the embedded model, for a few seconds; and what it says where it cannot run."""
+"""The whole command on real sockets with the embedded model, for a few seconds; and its errors."""
 
 from __future__ import annotations
 

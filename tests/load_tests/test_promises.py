@@ -1,4 +1,4 @@
-"""Groups are run by name, and a promise that is missed shows in the exit status."""
+"""Groups run by name, and a missed promise shows in the exit status."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A checkpoint as it comes out of a conversion: without a calibration. It is served all the same, and what was measured
-for it at the first start is kept for the next."""
+"""A converted checkpoint without a calibration: it is served, and the calibration of the first start is cached for the
+next."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def run(rig: Rig) -> Sequence[Target]:
 
 
 def judge(first_s: float | None, first: str, second_s: float | None, second: str) -> list[Target]:
-    """Seconds of two starts, to the answer that came of it; None where there was none, and why."""
+    """Judges seconds of two starts up to the first responses; None if there was none, with the reason."""
     what = "a checkpoint without calibration"
     both = first_s is not None and second_s is not None
     return [
@@ -49,7 +49,7 @@ def judge(first_s: float | None, first: str, second_s: float | None, second: str
 
 
 def _copy(checkpoint: Path) -> None:
-    """The embedded model without its calibration, in its folder and in the list of its files."""
+    """Copies the embedded model without its calibration, also in its manifest."""
     shutil.copytree(_EMBEDDED, checkpoint, ignore=shutil.ignore_patterns(_CALIBRATION))
     manifest = checkpoint / "manifest.json"
     listed = json.loads(manifest.read_text())
@@ -58,7 +58,7 @@ def _copy(checkpoint: Path) -> None:
 
 
 async def _start(rig: Rig, checkpoint: Path, cache: Path) -> tuple[float | None, str]:
-    """Seconds from the start to a picture and an answer, or what was there instead."""
+    """Seconds from the start to an image and an answer, or the reason without them."""
     begun = time.perf_counter()
     try:
         with rig.server(str(checkpoint), environment={"XDG_CACHE_HOME": str(cache)}, ready_s=_FIRST_S) as server:

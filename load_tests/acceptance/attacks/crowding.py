@@ -1,5 +1,5 @@
-"""Requests that leave no room for others: questions that cost only their acceptance, one giant picture, answers that
-teach admission wrong prices, and a flood that says it is more urgent than anybody."""
+"""Requests that crowd out others: questions that cost only their admission, one giant generation request, answers that
+mislead admission's predictions, and a flood with the highest priority."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from load_tests.bench.bodies import Bodies
 from load_tests.bench.client import Client, Message, Reply
 from load_tests.bench.scrape import RESTARTS, scrape
 
-_SHARE = 0.8  # of what is done beside nothing
+_SHARE = 0.8  # of the idle throughput
 _SUCCESS = 0.99
 _QUIET_S, _ATTACK_S = 4.0, 10.0
 _FREE_PER_S = 25.0
 _FREE_CLIENTS = 8
 _SMALL_S, _EVERY_S = 5.0, 0.25
 _MAX_QUEUE_S = 2.0
-_MARGIN_S = 1.0  # what the question itself takes, and the unit that runs before it
+_MARGIN_S = 1.0  # the question itself, and the unit that runs before it
 _POISON, _LONG = 400, 200
 _TOGETHER = 16
 _TOKENS = 4096
@@ -46,8 +46,7 @@ async def run(rig: Rig) -> Sequence[Target]:
 async def free_acceptance(
     client: Client, seed: int, *, quiet_s: float = _QUIET_S, seconds: float = _ATTACK_S
 ) -> list[Target]:
-    """Pictures, one after the other, beside long questions of which each has a schedule of its own and a deadline that
-    is over when it comes."""
+    """Images, one after the other, beside long questions, each with its own schedule and an expired deadline."""
     rng = random.Random(seed)
     picture = Message(path="/v1/generate", body=b'{"prompt": "a red circle", "seed": 1}')
     await client.exchange(picture)
@@ -70,10 +69,10 @@ async def free_acceptance(
     async with crowd(send, _FREE_CLIENTS):
         beside = await _throughput(client, picture, seconds)
     restarts = (await scrape(client)).get((RESTARTS, ()), 0.0) - before
-    what = f"{_FREE_PER_S:g} questions a second that are late when they come"
+    what = f"{_FREE_PER_S:g} questions per second with an expired deadline"
     return [
         Target(
-            name=f"pictures beside {what}, of those beside nothing",
+            name=f"pictures beside {what}, relative to idle",
             unit="",
             limit=_SHARE,
             at_least=True,
@@ -85,7 +84,7 @@ async def free_acceptance(
 
 
 async def giant(client: Client, seconds: float = _SMALL_S) -> Target:
-    """Small requests beside one that asks for as much as a request may."""
+    """Small requests beside the largest possible one."""
     body = {"prompt": "a red circle", "n": 8, "num_inference_steps": 1000, "acceleration": "exact", "timeout_s": 600}
     bodies = Bodies(0)
     giant = asyncio.create_task(client.exchange(Message(path="/v1/generate", body=json.dumps(body).encode())))
@@ -109,7 +108,7 @@ async def giant(client: Client, seconds: float = _SMALL_S) -> Target:
 
 
 async def urgent(client: Client, seconds: float = 2 * _VICTIM_TIMEOUT_S) -> Target:
-    """Pictures with the usual priority beside a closed loop of one client's with the best there is."""
+    """Images with default priority beside a client's closed loop with the highest priority."""
     flood = Message(path="/v1/generate", body=b'{"prompt": "a", "priority": -100}')
     body = {"prompt": "a red circle", "timeout_s": _VICTIM_TIMEOUT_S}
     victim = Message(path="/v1/generate", body=json.dumps(body).encode())
@@ -139,7 +138,7 @@ async def urgent(client: Client, seconds: float = 2 * _VICTIM_TIMEOUT_S) -> Targ
 
 
 async def poisoned(client: Client) -> Target:
-    """A question behind many long answers, when many before them were priced as long and ended at once."""
+    """A question behind many long answers, after many that were predicted to be long ended at once."""
     short = [_question(0.0, seed) for seed in range(_POISON)]
     for first in range(0, _POISON, _TOGETHER):
         await asyncio.gather(*(client.exchange(message) for message in short[first : first + _TOGETHER]))
@@ -151,7 +150,7 @@ async def poisoned(client: Client) -> Target:
         one.cancel()
     await asyncio.gather(*long, return_exceptions=True)
     return Target(
-        name="a question behind long answers that admission takes for short ones",
+        name="a question behind long answers that admission predicts to be short",
         unit="s",
         limit=_MAX_QUEUE_S + _MARGIN_S,
         measured=_wait(reply),
@@ -160,18 +159,18 @@ async def poisoned(client: Client) -> Target:
 
 
 def _question(temperature: float, seed: int) -> Message:
-    """Priced at all the tokens that it may take; hot ones run for a hundred, cold ones for one."""
+    """Predicted at its token limit; at a high temperature about a hundred tokens, at 0 one."""
     body = {"task": "vqa", "question": "hi", "max_new_tokens": _TOKENS, "temperature": temperature, "seed": seed}
     return Message(path="/v1/infer", body=json.dumps(body).encode())
 
 
 def _wait(reply: Reply) -> float | None:
-    """Of a question that was answered, or refused at once."""
+    """Seconds of a question that was answered or refused."""
     return reply.end - reply.sent if reply.status in (200, 503) else None
 
 
 async def _throughput(client: Client, message: Message, seconds: float) -> float:
-    """Answers a second to one client that waits for each; half of one is half an answer."""
+    """Responses per second of one client that waits for each; a partial one counts partially."""
     loop = asyncio.get_running_loop()
     begun, done = loop.time(), 0.0
     while (left := begun + seconds - loop.time()) > 0:

@@ -1,4 +1,4 @@
-"""Clients that leave, a worker that dies, a server that gets SIGTERM and one whose front end is killed."""
+"""Clients that disconnect, a worker that dies, a server that receives SIGTERM, and one whose front end is killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from load_tests.acceptance.target import Target
 from load_tests.bench.client import Client
 from load_tests.bench.scrape import STEP, histogram_quantile, scrape
 
-_HANG_S = 2.0  # of our server: its default, 10 s, is meant for larger models
+_HANG_S = 2.0  # of our server: the default, 10 s, is for larger models
 _GRACE_S = 30.0
 _FREE_S, _NOTIFIED_S, _AGAIN_S, _ORPHAN_S, _UNREADY_S = 0.2, 1.0, 5.0, 5.0, 1.0
 
@@ -26,7 +26,7 @@ async def run(rig: Rig) -> Sequence[Target]:
     with rig.server() as server:
         found.append(
             Target(
-                name="no worker after the front end's death",
+                name="worker exits after the front end is killed",
                 unit="s",
                 limit=_ORPHAN_S,
                 measured=await Faults(server, Client(server.base_url)).orphan(),
@@ -48,7 +48,7 @@ async def _leave(faults: Faults) -> list[Target]:
     }
     return [
         Target(
-            name=f"places free when a client leaves, {how}",
+            name=f"request cancelled when its client disconnects, {how}",
             unit="s",
             limit=unit_s + _FREE_S,
             measured=seconds,
@@ -65,14 +65,14 @@ async def _die(faults: Faults, load_s: float) -> list[Target]:
         notified = all(status == 503 for status in death.statuses)
         targets += [
             Target(
-                name=f"{number.name} of the worker: 503 to all its requests",
+                name=f"{number.name} of the worker: all active requests get 503",
                 unit="s",
                 limit=timeout + _NOTIFIED_S,
                 measured=death.notified_s if notified else None,
-                note=listed(death.statuses) if not notified else f"its timeout is {timeout:g} s" if timeout else "",
+                note=listed(death.statuses) if not notified else f"hang timeout {timeout:g} s" if timeout else "",
             ),
             Target(
-                name=f"{number.name} of the worker: the next picture",
+                name=f"{number.name} of the worker: the next image",
                 unit="s",
                 limit=timeout + _AGAIN_S + load_s,
                 measured=death.again_s,
@@ -87,7 +87,7 @@ async def _drain(faults: Faults) -> list[Target]:
     ended = drained.exit_status == 0
     return [
         Target(name="SIGTERM: no longer ready", unit="s", limit=_UNREADY_S, measured=drained.unready_s),
-        Target(name=f"SIGTERM: lost of {drained.under_way} inside", unit="", limit=0, measured=drained.lost),
+        Target(name=f"SIGTERM: lost of {drained.under_way} active requests", unit="", limit=0, measured=drained.lost),
         Target(
             name="SIGTERM: status 0",
             unit="s",
@@ -99,5 +99,5 @@ async def _drain(faults: Faults) -> list[Target]:
 
 
 def listed(counts: Mapping[int | None, int]) -> str:
-    """Statuses and how often each came."""
+    """Statuses and their counts."""
     return "; ".join(f"{'none' if status is None else status}, {count} times" for status, count in counts.items())

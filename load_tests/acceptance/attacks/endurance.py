@@ -1,4 +1,4 @@
-"""Everything at once for a long time: what the processes hold at its end, and who got what nobody should."""
+"""A soak test: growth of the processes, and failures."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from load_tests.acceptance.target import Target
 from load_tests.bench.client import Client, Message
 from load_tests.bench.openai_bodies import openai_bodies
 
-_SMALL = 100_000  # bytes: hostile requests are not to be its load
+_SMALL = 100_000  # bytes: hostile requests should not dominate the load
 _MODEL = "shapes-64"
-_DISTINCT = 0.3  # of the others, the share of overrides that come once
-_GROWTH = 1_000_000.0  # bytes for a thousand requests
+_DISTINCT = 0.3  # share of one-time overrides among the other requests
+_GROWTH = 1_000_000.0  # bytes per thousand requests
 
 
 async def run(rig: Rig, seconds: float) -> tuple[Sequence[Target], dict[str, Any]]:
-    """What was promised, and what was seen."""
+    """The promises and the observations."""
     with rig.server() as server:
         processes = {"front end": psutil.Process(server.pid), "worker": worker_of(server.pid)}
         client = Client(server.base_url)
@@ -59,8 +59,7 @@ def judge(found: Soak) -> list[Target]:
 
 
 def repertoire(client: Client, seed: int) -> Repertoire:
-    """OpenAI's routes and overrides that come once; what is hostile, as far as it is small; bytes one by one, and
-    requests that can be read in two ways."""
+    """OpenAI's routes and one-time overrides; small hostile requests; single bytes, and ambiguous requests."""
     of_openai = openai_bodies(_MODEL, seed)
     tasks: Sequence[Task] = ("generate", "vqa")
 

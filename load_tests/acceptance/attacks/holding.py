@@ -1,5 +1,5 @@
-"""Connections that are held: as many as the server takes, with bodies that trickle; large bodies that never end;
-uploads while the folder for temporary files is full; and a crowd that reads metrics."""
+"""Held connections: as many as the server accepts, with trickling bodies; large bodies that never end; uploads while
+the temporary folder is full; and many clients that read metrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from load_tests.acceptance.sockets import connected, head
 from load_tests.acceptance.target import Target
 from load_tests.bench.client import Client, Message
 
-_HELD = 514  # two more than the server takes by default
+_HELD = 514  # two more than the server accepts by default
 _FILLED_S = 1.5
 _SECONDS = 8.0
 _SUCCESS = 0.99
@@ -32,11 +32,11 @@ _UNFINISHED = 60
 _BODY = 20_000_000
 _SENT = 19_000_000
 _POURED_S, _SETTLED_S = 20.0, 0.5
-_REST_S = 3.0  # until what was held has been given back
+_PAUSE_S = 3.0  # until memory has been released
 _GROWTH_MB, _LEFT_MB = 400.0, 50.0
-_SMALL_FOLDER = 1_000_000  # bytes of a file, at which the folder is full
+_SMALL_FOLDER = 1_000_000  # maximum bytes of a file
 _UPLOADS = 8
-_SIDE = 1200  # of a picture of noise: 4.3 MB
+_SIDE = 1200  # of a noise image: 4.3 MB
 _SCRAPERS = 64
 _SCRAPED_S = 3.0
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
@@ -55,14 +55,14 @@ async def run(rig: Rig) -> Sequence[Target]:
 
 
 async def scraped(client: Client, seconds: float = _SCRAPED_S) -> Target:
-    """`/livez` beside many who read `/metrics` again and again."""
+    """`/livez` beside many clients that read `/metrics` repeatedly."""
     async with crowd(lambda _: _scrape(client), _SCRAPERS), probing(client, may_fail=True) as waits:
         await asyncio.sleep(seconds)
-    return judge_livez("others who read metrics", waits, clients=_SCRAPERS)
+    return judge_livez("clients that read metrics", waits, clients=_SCRAPERS)
 
 
 async def hold(client: Client, seconds: float = _SECONDS) -> list[Target]:
-    """Whether probes succeed while one client holds all the connections it can get, and comes back for more."""
+    """Whether probes succeed while one client holds all the connections it can get, and reconnects."""
     async with crowd(lambda _: _trickle(client), _HELD):
         await asyncio.sleep(_FILLED_S)
         async with contextlib.AsyncExitStack() as stack:
@@ -85,8 +85,8 @@ async def hold(client: Client, seconds: float = _SECONDS) -> list[Target]:
 
 
 async def unfinished(pid: int, client: Client, *, count: int = _UNFINISHED, sent: int = _SENT) -> list[Target]:
-    """What the front end holds of large bodies that are never whole, and what stays when their senders have left."""
-    body = b'{"question": "' + b"x" * sent  # one for all, so that the sender does not hold as much as the server
+    """Memory of the front end for large unfinished bodies, and after their senders have disconnected."""
+    body = b'{"question": "' + b"x" * sent  # shared, so that the sender does not need as much memory as the server
     settled = [asyncio.Event() for _ in range(count)]
     async with watched(lambda: front_end_of(pid)) as memory:
         pouring = [asyncio.create_task(_pour(client, body, one)) for one in settled]
@@ -96,17 +96,19 @@ async def unfinished(pid: int, client: Client, *, count: int = _UNFINISHED, sent
         for one in pouring:
             one.cancel()
         await asyncio.gather(*pouring, return_exceptions=True)
-    await asyncio.sleep(_REST_S)
+    await asyncio.sleep(_PAUSE_S)
     left = resident(front_end_of(pid)) - memory.before
     what = f"{count} unfinished bodies of {_BODY // 10**6} MB"
     return [
         Target(name=f"growth of the front end by {what}", unit="MB", limit=_GROWTH_MB, measured=memory.grown / 1e6),
-        Target(name=f"left of it {_REST_S:g} s after they left", unit="MB", limit=_LEFT_MB, measured=left / 1e6),
+        Target(
+            name=f"remaining {_PAUSE_S:g} s after they disconnected", unit="MB", limit=_LEFT_MB, measured=left / 1e6
+        ),
     ]
 
 
 async def full_folder(server: ServerProcess, client: Client) -> Target:
-    """Uploads to a front end that can write no more than a little into a file, as where its folder is full."""
+    """Uploads to a front end with a small file size limit, as with a full folder."""
     noise = os.urandom((3 * _SIDE + 1) * _SIDE)
     rows = b"".join(b"\0" + noise[row * 3 * _SIDE : (row + 1) * 3 * _SIDE] for row in range(_SIDE))
     message = Message(path="/v1/vqa", body=form(png(_SIDE, _SIDE, rows)), media=FORM)
@@ -115,7 +117,7 @@ async def full_folder(server: ServerProcess, client: Client) -> Target:
     replies = await asyncio.gather(*(client.exchange(message) for _ in range(_UPLOADS)))
     statuses = Counter(reply.status for reply in replies)
     return Target(
-        name="uploads that fail where the temporary folder is full",
+        name="uploads that fail with a full temporary folder",
         unit="",
         limit=0,
         measured=sum(count for status, count in statuses.items() if not _clean(status)),
@@ -124,7 +126,7 @@ async def full_folder(server: ServerProcess, client: Client) -> Target:
 
 
 async def _scrape(client: Client) -> None:
-    """Again and again on one connection, as Prometheus does, but without a pause."""
+    """Reads `/metrics` repeatedly on one connection, as Prometheus does, but without a pause."""
     reader, writer = await asyncio.open_connection(client.host, client.port)
     try:
         while True:
@@ -135,13 +137,13 @@ async def _scrape(client: Client) -> None:
                 return
             await reader.readexactly(int(length[1]))
     except asyncio.IncompleteReadError:
-        return  # the server has ended it
+        return  # closed by the server
     finally:
         writer.transport.abort()
 
 
 async def _trickle(client: Client) -> None:
-    """Returns when the server ends the connection."""
+    """Returns when the server closes the connection."""
     loop = asyncio.get_running_loop()
     async with connected(client) as one:
         await loop.sock_sendall(one, head(client, "POST /v1/vqa", _JSON, "Content-Length: 1000") + b"{")
@@ -149,7 +151,7 @@ async def _trickle(client: Client) -> None:
 
 
 async def _pour(client: Client, body: bytes, settled: asyncio.Event) -> None:
-    """Sends most of a body and stays; it is settled when all of that is sent, or something was answered."""
+    """Sends most of a body and stays connected; `settled` is set once that is sent or a response has arrived."""
     loop = asyncio.get_running_loop()
     with contextlib.suppress(OSError):
         async with connected(client) as one:
@@ -168,5 +170,5 @@ async def _pour(client: Client, body: bytes, settled: asyncio.Event) -> None:
 
 
 def _clean(status: int | None) -> bool:
-    """Done, or refused in a way that says what is the matter."""
+    """Whether a response is a success, or a refusal with a clear status."""
     return status is not None and (200 <= status < 500 or status in (503, 507))

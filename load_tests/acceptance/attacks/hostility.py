@@ -1,5 +1,5 @@
-"""Messages that no sound client sends: pictures that unpack to gigabytes, bodies that are deep or endless, NaN and
-other numbers that no field means. Each is refused, quickly, and keeps nobody else waiting."""
+"""Hostile requests: decompression bombs, deeply nested or endless bodies, NaN, Inf and invalid numbers. Each must be
+rejected fast, without delaying other clients."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from load_tests.acceptance.harm import Refusal, Stall, send_all, stalls
 from load_tests.acceptance.target import Target
 from load_tests.bench.client import Client
 
-_REPEATS = 3  # of each hostile picture
+_REPEATS = 3  # of each hostile image
 _BOMB_S, _NUMBER_S, _STALL_S = 0.2, 0.05, 0.1
 
 
 async def run(rig: Rig) -> Sequence[Target]:
     with rig.server() as server:
         client = Client(server.base_url)
-        await send_all(client, hostile.numbers())  # what is done once in a process's life is not to count
+        await send_all(client, hostile.numbers())  # a first time, not counted: some work is done once per process
         numbers = await send_all(client, hostile.numbers())
         pictures = hostile.pictures()
         bombs = [refusal for _ in range(_REPEATS) for refusal in await send_all(client, pictures)]
@@ -27,15 +27,15 @@ async def run(rig: Rig) -> Sequence[Target]:
 
 
 def judge(numbers: Sequence[Refusal], bombs: Sequence[Refusal], stalled: Sequence[Stall]) -> list[Target]:
-    """What was seen, against what was promised; the first of the stalls is beside nothing."""
+    """Compares the observations with the promises; the first stall is of the idle server."""
     seen: Sequence[Refusal | Stall] = [*numbers, *bombs, *stalled[1:]]
     passed = [f"{one.name}: {one.status}" for one in seen if not _refused(one.status)]
     return [
-        _slowest("NaN, Inf and other numbers, refused", numbers, _NUMBER_S),
-        _slowest("pictures that are bombs, refused", bombs, _BOMB_S),
+        _slowest("NaN, Inf and invalid numbers, rejected", numbers, _NUMBER_S),
+        _slowest("decompression bombs, rejected", bombs, _BOMB_S),
         _longest(stalled),
         Target(
-            name="hostile requests not refused",
+            name="hostile requests not rejected",
             unit="",
             limit=0,
             measured=len(passed),
@@ -59,7 +59,7 @@ def _longest(stalled: Sequence[Stall]) -> Target:
         unit="s",
         limit=_STALL_S,
         measured=worst.waited_s,
-        note=f"{worst.name}; beside nothing {1000 * quiet.waited_s:.0f} ms",
+        note=f"{worst.name}; idle {1000 * quiet.waited_s:.0f} ms",
     )
 
 

@@ -1,5 +1,5 @@
-"""Values that only one client ever uses: a thousand different overrides of a policy, none of which may stay in memory,
-and some that are nearly those of another client, which may not change a pixel of that one's pictures."""
+"""Values that only one client uses: a thousand distinct policy overrides, none of which may stay in memory, and some
+nearly equal to another client's, which must not change a pixel of that client's images."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from load_tests.bench.client import Client, Message
 
 _REQUESTS = 1000
 _TOGETHER = 8
-_MAX_GROWTH_MB = 1.0  # for a thousand requests, as in the soak
+_MAX_GROWTH_MB = 1.0  # per thousand requests, as in the soak test
 _NEAR = 1e-10
-_LAYERS = 9  # of the embedded model, behind which tokens can be dropped
+_LAYERS = 9  # of the embedded model, after which tokens can be pruned
 _RATIOS = (0.25, 0.5)  # other clients' own overrides, at which the number of neurons changes
-_ROUNDED = 4e-7  # two numbers that far apart are the same with six digits
-# Of each parameter the policy's own value, which nobody else may change.
+_ROUNDED = 4e-7  # numbers that close are equal when rounded to six digits
+# The policy's own value of each parameter, which no other request may change.
 _OWN: Mapping[str, float] = {
     "ffn_ratio": 0.2,
     "hybrid_threshold": 0.3,
@@ -41,8 +41,7 @@ _OWN: Mapping[str, float] = {
 
 
 async def run(rig: Rig) -> Sequence[Target]:
-    """Two servers: pictures of the first, rng before anything else, are compared with those of the second, rng
-    after the attack."""
+    """Compares images of one server, generated before anything else, with those of a second one after the attack."""
     with rig.server() as one:
         before = await _victims(Client(one.base_url))
         found = await grow(one, rig.seed)
@@ -55,7 +54,7 @@ async def run(rig: Rig) -> Sequence[Target]:
     return [
         *found,
         Target(
-            name="pixels of others' pictures that nearly equal overrides change",
+            name="pixels of others' images changed by nearly equal overrides",
             unit="",
             limit=0,
             measured=changed,
@@ -65,13 +64,13 @@ async def run(rig: Rig) -> Sequence[Target]:
 
 
 def near_overrides() -> list[Mapping[str, float]]:
-    """What the attacker asks for before anybody else."""
+    """The attacker's overrides, sent before all other requests."""
     own = [{name: value + sign * _NEAR} for name, value in _OWN.items() for sign in (1, -1)]
     return [*own, *({"ffn_ratio": ratio + _ROUNDED} for ratio in _RATIOS)]
 
 
 async def grow(server: ServerProcess, seed: int) -> list[Target]:
-    """How much memory the two processes keep of overrides that never come again."""
+    """Memory growth of both processes for overrides that are used once."""
     client = Client(server.base_url)
     processes = {"worker": [worker_of(server.pid)], "front end": front_end_of(server.pid)}
     rng = random.Random(seed)
@@ -86,7 +85,7 @@ async def grow(server: ServerProcess, seed: int) -> list[Target]:
 
 
 def judge_growth(held: Mapping[str, Sequence[Held]], statuses: Collection[int | None]) -> list[Target]:
-    """Where a request was not answered there is nothing to judge by, and the promise is missed."""
+    """The promise is missed if a request failed."""
     soak = Soak(held={name: list(samples) for name, samples in held.items()})
     answered = set(statuses) == {200}
     return [
@@ -102,13 +101,13 @@ def judge_growth(held: Mapping[str, Sequence[Held]], statuses: Collection[int | 
 
 
 def _tasks() -> Sequence[Task]:
-    """A question costs less than a picture, so most are questions."""
+    """Mostly questions, because they cost less than images."""
     questions: list[Task] = ["vqa"] * (_TOGETHER - 1)
     return [*questions, "generate"]
 
 
 def distinct(rng: random.Random, task: Task) -> Message:
-    """A small request in which every parameter has a value of its own."""
+    """A small request with a distinct value of every parameter."""
     overrides: dict[str, float] = {
         "ffn_ratio": rng.uniform(0.01, 0.9),
         "hybrid_threshold": rng.random(),
@@ -137,10 +136,10 @@ async def _victims(client: Client) -> list[NDArray[np.uint8]]:
 
 
 async def _picture(client: Client, overrides: Mapping[str, float], *, seed: int) -> NDArray[np.uint8]:
-    """Its pixels.
+    """Pixels of a generated image.
 
     Raises:
-        RuntimeError: there is none.
+        RuntimeError: the request failed.
     """
     body = {"prompt": "a red circle", "seed": seed, "acceleration": {"policy": "flashu", **overrides}}
     reply = await client.exchange(Message(path="/v1/generate", body=json.dumps(body).encode()))

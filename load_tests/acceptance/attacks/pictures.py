@@ -1,5 +1,5 @@
-"""Pictures that take long to read, sent as files: how long until the sender has an answer, what the front end holds,
-what others wait, whether anything goes on after the answer, and whether the server still ends on SIGTERM."""
+"""Uploaded images that are expensive to decode: time to the response, memory of the front end, other clients' waits,
+CPU time after the response, and whether the server still stops on SIGTERM."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from load_tests.bench.client import Client, Message
 
 _TIMEOUT_S = 2  # of decoding
 _ANSWERED_S = _TIMEOUT_S + 1.0
-_GROWTH_MB = 150.0  # of the front end: two files of 18 MB, in their forms and out of them
-_DECODING_MB = 2 * (512 + 64) * 2**20 / 1e6  # image_memory_mib for each of two pictures, and what a process has beside
+_GROWTH_MB = 150.0  # of the front end: two files of 18 MB, inside their forms and extracted
+_DECODING_MB = 2 * (512 + 64) * 2**20 / 1e6  # image_memory_mib for each of two images, and a process's own
 _WAIT_S = 0.1
-_QUESTION_S = 2 * _TIMEOUT_S + 1.0  # of another client with a picture: it may wait for two that are cut off
+_QUESTION_S = 2 * _TIMEOUT_S + 1.0  # of another client with an image: it may wait for two that time out
 _AFTER_S = 1.0
-_USED_AFTER_S = 0.6  # of a processor, in the second after the answers; starting two processes anew takes 0.2
+_USED_AFTER_S = 0.6  # CPU seconds in the second after the responses; restarting two processes takes 0.2
 _SHUTDOWN_S = 2
 _ENDED_S = _SHUTDOWN_S + 1.0
 _TOGETHER = 2
-_LAST = 8  # sent before SIGTERM: each takes its process until it is killed, and most have to wait
+_LAST = 8  # at SIGTERM: each occupies its process until that is killed, and most have to wait
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
-    """What became of a file that was sent by two clients at once.
+    """The result of a file that was sent by two clients at once.
 
     Attributes:
-        seconds: until the later answer.
-        waited_s: another client's longest wait for a sign of life.
-        question_s: another client's longest wait for an answer about a picture.
-        grown: bytes of the front end at most, above what it held before.
-        decoding: likewise, of the processes that it has for pictures.
-        used_after_s: processor time that all of them took in the second after.
+        seconds: until the later response.
+        waited_s: another client's longest wait for `/livez`.
+        question_s: another client's longest wait for an answer about an image.
+        grown: peak growth of the front end's memory in bytes.
+        decoding: peak growth of the image processes' memory in bytes.
+        used_after_s: CPU seconds of all of them in the second after the responses.
     """
 
     name: str
@@ -61,17 +61,19 @@ class Sent:
 async def run(rig: Rig) -> Sequence[Target]:
     with rig.server("--shutdown-timeout", str(_SHUTDOWN_S), image_decode_timeout_s=_TIMEOUT_S) as server:
         client = Client(server.base_url)
-        await client.exchange(Bodies(rig.seed).next("vqa"))  # what is done once in a process's life is not to count
+        await client.exchange(
+            Bodies(rig.seed).next("vqa")
+        )  # a first time, not counted: some work is done once per process
         sent = [await send(server, client, name, file) for name, file in heavy_pictures().items()]
         return [*judge(sent), await _end_beside(server, client)]
 
 
 async def send(server: ServerProcess, client: Client, name: str, file: bytes) -> Sent:
-    """By two clients at once, as many as there are processes that decode."""
+    """Sends a file from two clients at once, as many as there are decoding processes."""
     message = Message(path="/v1/vqa", body=form(file), media=FORM)
     front = psutil.Process(server.pid)
     loop = asyncio.get_running_loop()
-    question = asyncio.create_task(_question(client))
+    question = asyncio.create_task(_questions(client))
     try:
         async with (
             watched(lambda: [front]) as memory,
@@ -98,27 +100,27 @@ async def send(server: ServerProcess, client: Client, name: str, file: bytes) ->
 
 
 def judge(sent: Sequence[Sent]) -> list[Target]:
-    """The worst of all files, in each respect."""
+    """The worst file in each respect."""
     harmed = [f"{one.name}: {one.statuses}" for one in sent if not all(map(_good, one.statuses))]
     figures: Mapping[str, tuple[str, float, dict[str, float]]] = {
-        "pictures that take long to read: answered": ("s", _ANSWERED_S, {one.name: one.seconds for one in sent}),
-        "/livez beside pictures that take long to read": ("s", _WAIT_S, {one.name: one.waited_s for one in sent}),
-        "a question beside pictures that take long to read": (
+        "expensive images: answered": ("s", _ANSWERED_S, {one.name: one.seconds for one in sent}),
+        "/livez beside expensive images": ("s", _WAIT_S, {one.name: one.waited_s for one in sent}),
+        "a question beside expensive images": (
             "s",
             _QUESTION_S,
             {one.name: one.question_s for one in sent},
         ),
-        "growth of the front end by pictures that take long to read": (
+        "growth of the front end by expensive images": (
             "MB",
             _GROWTH_MB,
             {one.name: one.grown / 1e6 for one in sent},
         ),
-        "growth of the processes that read pictures": (
+        "growth of the image processes": (
             "MB",
             _DECODING_MB,
             {one.name: one.decoding / 1e6 for one in sent},
         ),
-        "processor time after the answer to a picture": (
+        "CPU time after the response to an expensive image": (
             "s",
             _USED_AFTER_S,
             {one.name: one.used_after_s for one in sent},
@@ -131,7 +133,7 @@ def judge(sent: Sequence[Sent]) -> list[Target]:
     return [
         *targets,
         Target(
-            name="pictures that take long to read, neither read nor refused",
+            name="expensive images neither decoded nor rejected",
             unit="",
             limit=0,
             measured=len(harmed),
@@ -146,15 +148,15 @@ async def _end_beside(server: ServerProcess, client: Client) -> Target:
     await asyncio.sleep(0.5)
     answered = sum(task.done() for task in under_way)
     try:
-        target = await ended(server, "pictures that take long to read", _ENDED_S)
+        target = await ended(server, "expensive images", _ENDED_S)
     finally:
         await asyncio.gather(*under_way)
-    # Beside pictures that had been answered it would say nothing.
+    # With responses already sent, the result would be meaningless.
     return replace(target, measured=None, note=f"{answered} were answered before") if answered else target
 
 
-async def _question(client: Client) -> float:
-    """Questions about small pictures, one after the other, until it is cancelled; the longest wait for an answer."""
+async def _questions(client: Client) -> float:
+    """Sends questions about small images until cancelled; returns the longest wait for an answer."""
     bodies = Bodies(0)
     loop = asyncio.get_running_loop()
     longest, begun = 0.0, loop.time()
@@ -164,15 +166,15 @@ async def _question(client: Client) -> float:
             reply = await client.exchange(bodies.next("vqa"))
             longest = max(longest, reply.end - begun)
             begun = loop.time()
-    return max(longest, loop.time() - begun)  # what still waits has waited so long
+    return max(longest, loop.time() - begun)  # including the one that still waits
 
 
 async def _stopped(question: asyncio.Task[float]) -> float:
-    await asyncio.sleep(0)  # or one that has not begun would have nothing to say
+    await asyncio.sleep(0)  # so that it has started
     question.cancel()
     return await question
 
 
 def _good(status: int | None) -> bool:
-    """Read, refused, or given up in time."""
+    """Whether an image was decoded, rejected or timed out."""
     return status is not None and (200 <= status < 500 or status in (503, 504))

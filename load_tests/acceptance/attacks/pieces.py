@@ -1,5 +1,5 @@
-"""Bytes one by one: bodies in chunks of a byte, headers a byte at a time, requests and answers in long rows, streams
-that are read bytewise. Each byte costs the sender little; none may cost the others their server."""
+"""Single bytes: bodies in one-byte chunks, headers byte by byte, long pipelines of requests, streams read byte by byte.
+They cost the sender little and must not slow down other clients."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from load_tests.bench.client import Client
 
 _CLIENTS = 8
 _SECONDS = 3.0
-_FIRST_S = 0.3  # until all of them are at it
+_FIRST_S = 0.3  # until all clients have started
 _P99_S = 0.1
 _SHUTDOWN_S = 2
 _ENDED_S = _SHUTDOWN_S + 1.0
 _JSON = "Content-Type: application/json"
 _CHUNKED = "Transfer-Encoding: chunked"
 _BLOCK = b"1\r\nA\r\n" * 20_000
-_ROW = 200  # requests, without waiting for an answer
+_ROW = 200  # pipelined requests
 _FORM = "Content-Type: multipart/form-data; boundary=a"
 _PART = b'--a\r\nContent-Disposition: form-data; name="q"\r\n\r\n\r\n'
 _STREAM = json.dumps({"prompt": "a", "stream": True, "partial_images": 3, "num_inference_steps": 200}).encode()
@@ -41,7 +41,7 @@ async def run(rig: Rig) -> Sequence[Target]:
 
 
 def attacks() -> Mapping[str, Act]:
-    """What one client does, again and again."""
+    """What a client repeats."""
     return {
         "requests in a row": _row,
         "streams read byte by byte": _stream,
@@ -52,7 +52,7 @@ def attacks() -> Mapping[str, Act]:
 
 
 async def beside(client: Client, act: Act, seconds: float = _SECONDS) -> Waits:
-    """What another client waits for a sign of life meanwhile."""
+    """Another client's waits for `/livez` meanwhile."""
     async with crowd(lambda _: act(client), _CLIENTS):
         await asyncio.sleep(_FIRST_S)
         async with probing(client, may_fail=True) as waits:
@@ -61,7 +61,7 @@ async def beside(client: Client, act: Act, seconds: float = _SECONDS) -> Waits:
 
 
 def judge(name: str, waits: Waits, *, clients: int = _CLIENTS) -> Target:
-    """A probe that fails is one that was never answered."""
+    """A failed probe misses the promise."""
     failed = waits.failures.total()
     return Target(
         name=f"/livez beside {name}, p99",
@@ -73,14 +73,14 @@ def judge(name: str, waits: Waits, *, clients: int = _CLIENTS) -> Target:
 
 
 async def end_beside(server: ServerProcess, client: Client) -> Target:
-    """SIGTERM while bodies come in one-byte chunks."""
+    """SIGTERM while bodies arrive in one-byte chunks."""
     async with crowd(lambda _: _chunks(client), _CLIENTS):
         await asyncio.sleep(_FIRST_S)
         return await ended(server, "one-byte chunks", _ENDED_S)
 
 
 async def ended(server: ServerProcess, beside: str, limit: float) -> Target:
-    """Tells a server to end, and kills it where it does not."""
+    """Sends SIGTERM, and kills the server if it does not exit."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
     os.kill(server.pid, signal.SIGTERM)
@@ -119,7 +119,7 @@ async def _headers(client: Client) -> None:
     async with connected(client) as one:
         for byte in head(client, "GET /livez", *(f"X-{number}: a" for number in range(500))):
             await loop.sock_sendall(one, bytes([byte]))
-            await asyncio.sleep(0)  # one that is never blocked would never let the others act
+            await asyncio.sleep(0)  # yield to the other clients
 
 
 async def _row(client: Client) -> None:

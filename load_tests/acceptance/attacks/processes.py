@@ -1,5 +1,5 @@
-"""What happens to the server's processes from outside: all of it is paused, its log is a pipe that nobody reads, its
-working directory goes away, SIGTERM arrives while it starts."""
+"""Faults around the server's processes: all are paused, the log is a pipe that is not read, the working directory is
+deleted, SIGTERM arrives during the start."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from load_tests.bench.scrape import STEP, histogram_quantile, scrape
 _HANG_S = 2.0
 _PAUSE_S = 10.0
 _GIVE_UP_S = 10.0
-_NOTICED_S = 1.0  # beside the limit, or two longest units where that is more
+_NOTICED_S = 1.0  # beyond the limit, or beyond two of the longest units if that is more
 _UNREAD = 1000
 _TOGETHER = 8
 _SHUTDOWN_S = 2
 _STARTS = 8
 _START_S = 4.0  # within which SIGTERM is sent
-_ENDS_S = 10.0  # at most after that: an interpreter that imports is not asked to hurry
+_ENDS_S = 10.0  # limit after that: imports are not interrupted
 _AGAIN_S = 10.0
 
 
@@ -40,17 +40,17 @@ async def run(rig: Rig) -> Sequence[Target]:
     with rig.server(hang_timeout_s=_HANG_S) as server:
         found = [await hang_after_pause(server)]
         if found[0].verdict == "missed":
-            server.kill()  # it may not notice for a minute, and does not end meanwhile
+            server.kill()  # it may not notice for a minute, and does not stop meanwhile
     found += await unread_log(rig)
     found.append(await no_folder(rig))
     return [*found, await ends_while_it_starts(rig)]
 
 
 async def hang_after_pause(server: ServerProcess, pause_s: float = _PAUSE_S) -> Target:
-    """All processes stand still for a while, as on a machine that sleeps; then only the worker does."""
+    """All processes are paused for a while, as on a suspended machine; then only the worker is."""
     faults = Faults(server, Client(server.base_url, timeout_s=pause_s + _GIVE_UP_S))
     await faults.generate()
-    picture = asyncio.create_task(faults.generate())  # the pause is in the middle of a unit
+    picture = asyncio.create_task(faults.generate())  # the pause hits the middle of a unit
     await asyncio.sleep(0.1)
     both = (server.pid, faults.worker().pid)
     for pid in both:
@@ -63,11 +63,11 @@ async def hang_after_pause(server: ServerProcess, pause_s: float = _PAUSE_S) -> 
     notified_s, statuses = await faults.stop_worker()
     notified = set(statuses) == {503}
     return Target(
-        name=f"a hang after a pause of everything of {pause_s:g} s: 503 to all its requests",
+        name=f"a hang after all processes paused for {pause_s:g} s: all active requests get 503",
         unit="s",
         limit=max(_HANG_S, 2 * unit_s) + _NOTICED_S,
         measured=notified_s if notified else None,
-        note=f"its timeout is {_HANG_S:g} s" if notified else f"after {notified_s:.1f} s: {listed(statuses)}",
+        note=f"hang timeout {_HANG_S:g} s" if notified else f"after {notified_s:.1f} s: {listed(statuses)}",
     )
 
 
@@ -80,24 +80,24 @@ async def unread_log(rig: Rig) -> list[Target]:
             message = Message(path="/v1/generate", body=b"{}")
             replies = await asyncio.gather(*(client.exchange(message) for _ in range(_TOGETHER)))
             statuses.update(reply.status for reply in replies)
-            if statuses[None] > _TOGETHER:  # it answers no more
+            if statuses[None] > _TOGETHER:  # it responds no more
                 break
         answered = statuses.total() - statuses[None]
         return [
             Target(
-                name=f"answered of {_UNREAD} requests while nobody reads the log",
+                name=f"answered of {_UNREAD} requests while the log is not read",
                 unit="",
                 limit=_UNREAD,
                 at_least=True,
                 measured=answered,
                 note=listed(statuses),
             ),
-            await ended(server, "a log that nobody reads", _SHUTDOWN_S + 1.0),
+            await ended(server, "a log that is not read", _SHUTDOWN_S + 1.0),
         ]
 
 
 async def no_folder(rig: Rig) -> Target:
-    """The working directory is gone when the worker has to be started again."""
+    """The working directory is deleted before the worker has to be restarted."""
     folder = Path(tempfile.mkdtemp())
     try:
         with rig.server(folder=folder) as server:
@@ -111,7 +111,7 @@ async def no_folder(rig: Rig) -> Target:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Target(
-        name="the next picture after the worker's death where the working directory was deleted",
+        name="the next image after the worker's death with a deleted working directory",
         unit="s",
         limit=_AGAIN_S,
         measured=seconds,
@@ -119,7 +119,7 @@ async def no_folder(rig: Rig) -> Target:
 
 
 async def ends_while_it_starts(rig: Rig) -> Target:
-    """At moments rng from the whole start, two servers at a time."""
+    """SIGTERM at random moments of the start, two servers at a time."""
     rng = random.Random(rig.seed)
     moments = [rng.uniform(0.0, _START_S) for _ in range(_STARTS)]
     lasted: list[float] = []
@@ -136,7 +136,7 @@ async def ends_while_it_starts(rig: Rig) -> Target:
 
 
 async def _end_at(rig: Rig, moment: float) -> float:
-    """Seconds from the signal to the end; a server that does not end is killed."""
+    """Seconds from the signal to the exit; a server that does not exit is killed."""
     server = rig.server("--shutdown-timeout", str(_SHUTDOWN_S))
     server.begin()
     await asyncio.sleep(moment)

@@ -1,4 +1,4 @@
-"""How an attack gets a server of its own, and the form that all attacks have."""
+"""Starts servers for attacks, and the type of an attack."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _READY_S = 60.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rig:
-    """What all attacks of a run have in common.
+    """Options of all attacks of a run.
 
     Attributes:
-        threads: of every numeric library in a server; None leaves it to the server.
-        seed: of everything that is drawn.
+        threads: threads of every numeric library in a server; None leaves it to the server.
+        seed: of all random choices.
     """
 
     threads: int | None = None
@@ -33,14 +33,14 @@ class Rig:
         environment: Mapping[str, str] | None = None,
         **settings: object,
     ) -> ServerProcess:
-        """Not started yet.
+        """A server that is not started yet.
 
         Args:
             options: of `flashu serve`.
-            unread: nobody reads its log.
-            folder: its working directory; this process's own where None.
-            ready_s: seconds until it has to be ready.
-            environment: variables that are none of the server's settings.
+            unread: its log goes into a pipe that is not read.
+            folder: its working directory; None is this process's.
+            ready_s: seconds within which it must be ready.
+            environment: variables other than the server's settings.
             settings: fields of the server's settings.
         """
         given = {f"FLASHU_{name.upper()}": str(value) for name, value in settings.items()}

@@ -1,5 +1,5 @@
-"""Requests that two readers understand differently, or that come from a web page of somebody else: a length beside
-chunks, a foreign Host or Origin. One that is refused does nothing."""
+"""Request smuggling and cross-site requests: a content length beside chunks, a foreign Host or Origin. The server must
+reject them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def judge(client: Client) -> list[Target]:
     passed = [f"{name}: {status}" for name, status in statuses.items() if not _refused(status)]
     return [
         Target(
-            name="requests with two lengths, foreign hosts or origins, not refused",
+            name="requests with two lengths, foreign hosts or origins, not rejected",
             unit="",
             limit=0,
             measured=len(passed) if accepted == 200 else None,
@@ -40,7 +40,7 @@ async def judge(client: Client) -> list[Target]:
 
 
 def requests(client: Client) -> Mapping[str, bytes]:
-    """None of them may be answered with a picture."""
+    """Requests that must not generate an image."""
     two = {
         "length, then chunks": (_LENGTH, _CHUNKED),
         "chunks, then length": (_CHUNKED, _LENGTH),

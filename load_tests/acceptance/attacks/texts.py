@@ -1,5 +1,5 @@
-"""Texts that are hard to route: as long as a text may be, of repeated words that rules look for, of characters that one
-normalisation makes many of. Reading them must keep nobody waiting."""
+"""Texts that are expensive to route: of maximum length, of repeated keywords, of characters that normalisation expands.
+Routing them must not delay other clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLIENTS = 8
 _SECONDS = 0.6  # of each text
 _FIRST_S = 0.1
 _WAIT_S = 0.1
-_LENGTH = 32_000  # characters; a text may have 32,768
+_LENGTH = 32_000  # characters; the limit is 32,768
 
 
 async def run(rig: Rig) -> Sequence[Target]:
@@ -27,7 +27,7 @@ async def run(rig: Rig) -> Sequence[Target]:
 
 
 def texts() -> Mapping[str, str]:
-    """Each as long as a text may be."""
+    """Texts of nearly maximum length."""
     parts = {
         "one letter": "a",
         "a ligature of eighteen letters": "\ufdfa",
@@ -51,7 +51,7 @@ def texts() -> Mapping[str, str]:
 
 
 async def beside(client: Client, text: str, seconds: float = _SECONDS) -> Waits:
-    """What another client waits meanwhile. The engine is never asked: what stands for a picture is none."""
+    """Another client's waits meanwhile. The engine is not involved: the image is invalid."""
     body = {"prompt": text, "image": "bm90IGEgcGljdHVyZQ=="}
     message = Message(path="/v1/infer", body=json.dumps(body).encode())
     async with crowd(lambda _: client.exchange(message), _CLIENTS):
@@ -62,10 +62,10 @@ async def beside(client: Client, text: str, seconds: float = _SECONDS) -> Waits:
 
 
 def judge(seen: Mapping[str, Waits]) -> Target:
-    """The worst of them counts."""
+    """Judges the worst text."""
     worst = max(seen, key=lambda name: seen[name].longest_s)
     return Target(
-        name="another client's longest wait beside texts that are hard to route",
+        name="another client's longest wait beside texts that are expensive to route",
         unit="s",
         limit=_WAIT_S,
         measured=seen[worst].longest_s,

@@ -1,5 +1,5 @@
-"""The chart as a test sees it: rendered by Helm's own engine, in Python, and read by kind. Where the tools of the extra
-`ops` are missing, all of it is skipped, or fails with CHECK_OPS=1."""
+"""The chart, rendered by Helm's own engine in Python and grouped by kind. Without the tools of the extra `ops` its
+tests are skipped, or fail with CHECK_OPS=1."""
 
 from __future__ import annotations
 

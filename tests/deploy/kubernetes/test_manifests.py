@@ -1,4 +1,4 @@
-"""What the chart makes: manifests that Kubernetes' own schemas take, that fit each other and the server."""
+"""The chart's manifests are valid by Kubernetes' schemas, and fit each other and the server."""
 
 from __future__ import annotations
 

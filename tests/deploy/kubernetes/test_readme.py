@@ -1,4 +1,4 @@
-"""The commands of the chart's README: those that need no cluster run, the others name what there is."""
+"""The commands of the chart's README: those that need no cluster run; names in the others exist."""
 
 from __future__ import annotations
 

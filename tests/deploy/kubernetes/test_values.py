@@ -1,4 +1,4 @@
-"""What the chart takes: values that the server would take too, and what it computes of them."""
+"""The chart accepts the values that the server accepts, and computes others from them."""
 
 from __future__ import annotations
 

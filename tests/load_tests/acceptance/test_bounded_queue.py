@@ -1,4 +1,4 @@
-"""What a bounded queue keeps: against textbook formulas and against a simulation."""
+"""The acceptance of a bounded queue, against textbook formulas and a simulation."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def test_a_simulation_says_the_same() -> None:
 
 
 def simulated(per_s: float, rates: Sequence[float], arrivals: int) -> float:
-    drawn = random.Random(1)
-    inside = taken = came = 0
+    rng = random.Random(1)
+    active = taken = came = 0
     while came < arrivals:
-        leaving = rates[inside - 1] if inside else 0.0
-        if drawn.random() * (per_s + leaving) < per_s:
+        leaving = rates[active - 1] if active else 0.0
+        if rng.random() * (per_s + leaving) < per_s:
             came += 1
-            if inside < len(rates):
-                inside += 1
+            if active < len(rates):
+                active += 1
                 taken += 1
         else:
-            inside -= 1
+            active -= 1
     return taken / came

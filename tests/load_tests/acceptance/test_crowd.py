@@ -1,4 +1,4 @@
-"""A crowd acts until it is no longer wanted; broken connections are nothing to it, mistakes are."""
+"""A crowd acts until its block ends; it ignores broken connections and raises other errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_each_acts_again_and_again() -> None:
     assert acted == ended
 
 
-async def test_a_mistake_is_told() -> None:
+async def test_a_mistake_is_raised() -> None:
     async def act(number: int) -> None:
         raise KeyError(number)
 

@@ -1,5 +1,4 @@
-"""On a server of our own with the embedded model: its worker dies, its clients leave, it is told to end; what is
-measured is what happened."""
+"""On a real server with the embedded model: its worker dies, clients disconnect, it receives SIGTERM."""
 
 from __future__ import annotations
 
@@ -29,11 +28,11 @@ async def test_a_death_a_client_that_leaves_and_the_end() -> None:
     assert drained.unready_s <= drained.ended_s
 
 
-async def test_an_orphan_is_timed_and_requests_that_never_were_inside_are_told() -> None:
+async def test_an_orphan_is_timed_and_requests_that_never_were_active_are_reported() -> None:
     with ServerProcess(threads=1, environment={"FLASHU_MAX_QUEUE_SECONDS": "0.001"}) as server:
         faults = Faults(server, Client(server.base_url))
         worker = faults.worker()
-        with pytest.raises(StillNotError, match=r"40 requests inside: some have ended already, with \[.*503"):
+        with pytest.raises(StillNotError, match=r"40 active requests: some have ended already, with \[.*503"):
             await faults.leave(crowd=True)
         seconds = await faults.orphan()
     assert 0 < seconds < 120

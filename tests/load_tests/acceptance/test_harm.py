@@ -1,4 +1,4 @@
-"""Refusals are timed, and what is sent without end stops when it is answered."""
+"""Rejections are timed, and endless bodies stop at a response."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_body_without_end_ends_with_the_answer() -> None:
     async with server:
         client = Client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         quiet, much = await stalls(client, {"much": Endless(head="Content-Length: 1000000000\r\n", piece=b"x" * 65536)})
-    assert (quiet.name, quiet.status) == ("nothing", None)
+    assert (quiet.name, quiet.status) == ("idle", None)
     assert (much.name, much.status) == ("much", 413)
     assert taken == [1_000_000]
     assert 0 < quiet.waited_s < 60

@@ -1,4 +1,4 @@
-"""What is sent is what it says it is."""
+"""Hostile messages are what their names say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The phases of a run: how much time they take, and what they offer."""
+"""The duration and load of a run's phases."""
 
 from __future__ import annotations
 

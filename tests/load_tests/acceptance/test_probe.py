@@ -1,4 +1,4 @@
-"""A stall of a server is seen from another process, and a server that is gone is told."""
+"""A stall is measured from another process, and a server that is gone is reported."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ async def test_a_stall_is_seen_as_long_as_it_was() -> None:
     assert waits.median_s < STALL_S / 2
 
 
-async def test_what_is_no_sign_of_life_is_told(
+async def test_a_failed_probe_is_reported(
     serving: Callable[[Any], AbstractAsyncContextManager[str]], response: Callable[..., bytes]
 ) -> None:
     async def ill(head: bytes, body: bytes) -> bytes:
         return response(500)
 
     async with serving(ill) as url:
-        with pytest.raises(RuntimeError, match="/livez answered 500"):
+        with pytest.raises(RuntimeError, match="/livez responded with 500"):
             async with probing(Client(url)):
                 pass

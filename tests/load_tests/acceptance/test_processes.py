@@ -1,4 +1,4 @@
-"""Processes of a server are told apart, and memory that comes and goes is seen."""
+"""A server's processes are distinguished, and peaks of memory are measured."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PARENT = (
 )
 
 
-def test_a_worker_is_told_from_other_children() -> None:
+def test_a_worker_is_distinguished_from_other_children() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:

@@ -1,4 +1,4 @@
-"""What the front end's processor time is spent on, from counters and records made by hand."""
+"""CPU time of the front end per request, from counters and records made by hand."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_costs_are_found(found: Found) -> None:
     assert costs.refusal == pytest.approx(REFUSAL_S, rel=0.05)
 
 
-def test_slow_clients_are_left_out(found: Found) -> None:
+def test_phases_with_slow_clients_are_skipped(found: Found) -> None:
     before = front_end_costs(found)
     found.windows[f"{SLOW} 1"] = Window(90, 100)
     found.scraped[f"{SLOW} 1"] = ({CPU: 0.0}, {CPU: 1e3})

@@ -1,4 +1,4 @@
-"""What each key asked for, and how often."""
+"""The number of requests of each key."""
 
 from __future__ import annotations
 

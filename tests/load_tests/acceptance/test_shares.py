@@ -1,4 +1,4 @@
-"""A task's share is weighted max-min fair, and who gets less of it, or waits longer than the limit, is missed."""
+"""Shares are weighted max-min fair; getting less, or waiting longer than the limit, misses the promise."""
 
 from __future__ import annotations
 

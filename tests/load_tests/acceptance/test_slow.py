@@ -1,4 +1,4 @@
-"""Slow clients are slow in three ways; those who trickle notice that they are cut off, and come back."""
+"""Slow clients are slow in three ways; trickling ones notice that they are cut off, and reconnect."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from load_tests.acceptance.slow import SlowClients
 from load_tests.bench.client import Client
 
 
-class Impatient:
-    """A server that cuts everybody off after a while, and keeps what they said."""
+class Strict:
+    """A server that closes every connection after a while, and keeps what it received."""
 
-    def __init__(self, patience_s: float) -> None:
-        self.patience_s = patience_s
-        self.heard: list[bytes] = []
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self.received: list[bytes] = []
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends = asyncio.get_running_loop().time() + self.patience_s
+        ends = asyncio.get_running_loop().time() + self.timeout_s
         said = bytearray()
         try:
             while (left := ends - asyncio.get_running_loop().time()) > 0:
@@ -26,12 +26,12 @@ class Impatient:
                     break
         except (asyncio.TimeoutError, OSError):
             pass
-        self.heard.append(bytes(said))
+        self.received.append(bytes(said))
         writer.close()
 
 
 async def test_they_are_cut_off_and_come_back() -> None:
-    overdue = Impatient(0.2)
+    overdue = Strict(0.2)
     server = await asyncio.start_server(overdue, "127.0.0.1", 0)
     async with server:
         slow = SlowClients(Client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"), byte_every_s=0.02)
@@ -39,9 +39,9 @@ async def test_they_are_cut_off_and_come_back() -> None:
             while min(slow.cut.values()) < 4:  # two of each kind, so they came back
                 await asyncio.sleep(0.02)
     assert all(seconds >= 0.15 for seconds in slow.longest_s.values())
-    headers = [said for said in overdue.heard if b"X-Slow: " in said]
-    bodies = [said for said in overdue.heard if b"Content-Length: 1000000" in said]
-    reads = [said for said in overdue.heard if b"/openapi.json" in said]
+    headers = [said for said in overdue.received if b"X-Slow: " in said]
+    bodies = [said for said in overdue.received if b"Content-Length: 1000000" in said]
+    reads = [said for said in overdue.received if b"/openapi.json" in said]
     assert headers
     assert all(b"\r\n\r\n" not in said for said in headers)
     assert all(len(said.partition(b"\r\n\r\n")[2]) < 100 for said in bodies)

@@ -1,4 +1,4 @@
-"""Growth is told from noise and from warming up, and everything is sent and counted."""
+"""Growth is distinguished from noise and warm-up, and everything is sent and counted."""
 
 from __future__ import annotations
 

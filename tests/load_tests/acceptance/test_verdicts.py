@@ -1,4 +1,4 @@
-"""Verdicts on runs made by hand: one that keeps every promise, and for each promise one that breaks it."""
+"""Verdicts on runs made by hand: one that keeps every promise, and one that breaks each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WINDOWS |= {f"{WITHOUT} 1": Window(60, 70), f"{SLOW} 1": Window(70, 80)}
 
 
 GOODPUT_10X = {"goodput, overload 10x", "goodput of answers, overload 10x, of their share"}
-REFUSAL_CPU = "a refusal, processor time of the front end"
+REFUSAL_CPU = "a refusal, CPU time of the front end"
 BESIDE_SLOW = "answers beside slow clients, p99, of that without, at least (95 % confidence)"
 
 
@@ -89,7 +89,7 @@ def test_a_good_run_keeps_every_promise(made: Make) -> None:
         ("overload 10x", slice(100, 101), {"retry_after": None}, {"refusals without Retry-After"}),
         ("after 10x", slice(0, 60), {"delay": 0.3}, {"normal again after 10x"}),
         ("alone", slice(0, 1), {"status": None, "error": "reset"}, {"connections broken"}),
-        ("alone", slice(0, 1), {"status": 500}, {"neither answered nor refused"}),
+        ("alone", slice(0, 1), {"status": 500}, {"neither completed nor refused"}),
         ("idle", slice(0, 100), {"delay": 0.01}, {"front end, an answer at idle, median"}),
         (f"{SLOW} 1", slice(0, 8), {"delay": 0.1}, {BESIDE_SLOW}),
         (f"{SLOW} 1", slice(0, 1), {"status": 503, "retry_after": 1.0}, {BESIDE_SLOW}),  # too few are left to tell
@@ -162,9 +162,9 @@ def test_a_slow_client_must_be_cut_off(made: Make) -> None:
     found.slow.longest_s["body"] = 6.1
     assert missed(found) == {"slow body cut off within"}
     found.scraped[f"{SLOW} 1"] = ({UNREAD: 1.0}, {UNREAD: 2.0})
-    assert missed(found) == {"slow body cut off within", "who does not read cut off"}
+    assert missed(found) == {"slow body cut off within", "clients that do not read, cut off"}
     found.scraped[f"{SLOW} 1"] = ({}, {})
-    assert verdicts(found)["who does not read cut off"].verdict == "nothing to judge"
+    assert verdicts(found)["clients that do not read, cut off"].verdict == "nothing to judge"
     assert verdicts(found, slow_limit_s=None)["slow body cut off within"].verdict == "nothing to judge"
 
 

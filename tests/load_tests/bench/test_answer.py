@@ -1,4 +1,4 @@
-"""What is read of replies: JSON, streams with their times, and what holds no result."""
+"""Parsing responses: JSON, streams with their times, responses without a result."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def streamed(*parts: bytes) -> Answer:
 
 
 def test_a_picture_and_an_answer() -> None:
-    drawn = read_answer(reply(json.dumps({**DONE, "images": [{"b64_json": "AA==", "seed": 1}]}).encode()))
-    assert (drawn.pictures, drawn.text, drawn.steps, drawn.failure) == (("AA==",), None, 4, None)
-    assert drawn.timings_ms == {"queue": 1.0, "total": 20.0}
+    images = read_answer(reply(json.dumps({**DONE, "images": [{"b64_json": "AA==", "seed": 1}]}).encode()))
+    assert (images.pictures, images.text, images.steps, images.failure) == (("AA==",), None, 4, None)
+    assert images.timings_ms == {"queue": 1.0, "total": 20.0}
     answered = read_answer(reply(json.dumps({**DONE, "schedule": {}, "answer": "red"}).encode()))
     assert (answered.pictures, answered.text, answered.steps) == ((), "red", 0)
 

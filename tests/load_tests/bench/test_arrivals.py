@@ -1,4 +1,4 @@
-"""Arrivals are Poisson, seeded, as many as the rate says, and a task's own."""
+"""Arrivals are Poisson, seeded, match the rate, and are independent per task."""
 
 from __future__ import annotations
 

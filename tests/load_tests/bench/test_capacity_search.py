@@ -1,4 +1,4 @@
-"""The search on servers that are a number: it finds it, within what was asked for and with few probes."""
+"""The search finds the capacity of simulated servers, to the precision and with few probes."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ async def test_it_keeps_within_its_bounds() -> None:
 async def test_it_ends_when_its_probes_are_used_up() -> None:
     result = await found(Search(start=1.0, precision=0.001, maximum=5), 37.0)
     assert len(result.probes) == 5
-    told = result.to_json()
-    assert (told["capacity_per_s"], told["missed_per_s"]) == (16.0, None)
-    assert [probe["rate"] for probe in told["probes"]] == [1.0, 2.0, 4.0, 8.0, 16.0]
+    reported = result.to_json()
+    assert (reported["capacity_per_s"], reported["missed_per_s"]) == (16.0, None)
+    assert [probe["rate"] for probe in reported["probes"]] == [1.0, 2.0, 4.0, 8.0, 16.0]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The client against real sockets: what comes back, and what a server can do wrong."""
+"""The client against real sockets: responses, and what a server can do wrong."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ import pytest
 
 from load_tests.bench.client import Client, Message
 
-ASK = Message(path="/v1/vqa", body=b'{"question": "what?"}')
+QUESTION = Message(path="/v1/vqa", body=b'{"question": "what?"}')
 Serving = Callable[..., AbstractAsyncContextManager[str]]
 Response = Callable[..., bytes]
 
 
 async def test_a_whole_exchange(serving: Serving, response: Response) -> None:
-    heard: list[tuple[bytes, bytes]] = []
+    received: list[tuple[bytes, bytes]] = []
 
     async def handler(head: bytes, body: bytes) -> bytes:
-        heard.append((head, body))
+        received.append((head, body))
         return response(200, b"x" * 300_000, "X-Request-Id: abc")
 
     async with serving(handler) as url:
-        reply = await Client(url, api_key="secret").exchange(ASK)
+        reply = await Client(url, api_key="secret").exchange(QUESTION)
     assert (reply.status, reply.error) == (200, None)
     assert reply.body == b"x" * 300_000
     assert reply.headers["x-request-id"] == "abc"
     assert reply.received > len(reply.body)
     assert reply.first_byte is not None
     assert reply.sent <= reply.first_byte <= reply.end
-    head, body = heard[0]
-    assert body == ASK.body
+    head, body = received[0]
+    assert body == QUESTION.body
     assert head.startswith(b"POST /v1/vqa HTTP/1.1\r\n")
     lines = head.lower().split(b"\r\n")
     assert b"authorization: bearer secret" in lines
@@ -56,7 +56,7 @@ async def test_requests_do_not_wait_for_each_other(serving: Serving, response: R
 
     async with serving(handler) as url:
         client = Client(url)
-        replies = await asyncio.gather(*(client.exchange(ASK) for _ in range(20)))
+        replies = await asyncio.gather(*(client.exchange(QUESTION) for _ in range(20)))
     assert [reply.status for reply in replies] == [200] * 20
 
 
@@ -65,7 +65,7 @@ async def test_a_refusal_is_a_reply(serving: Serving, response: Response) -> Non
         return response(503, b'{"error": {}}', "Retry-After: 7")
 
     async with serving(handler) as url:
-        reply = await Client(url).exchange(ASK)
+        reply = await Client(url).exchange(QUESTION)
     assert (reply.status, reply.error, reply.headers["retry-after"]) == (503, None, "7")
 
 
@@ -83,7 +83,7 @@ async def test_a_reset(serving: Serving) -> None:
         return None
 
     async with serving(handler) as url:
-        reply = await Client(url).exchange(ASK)
+        reply = await Client(url).exchange(QUESTION)
     assert (reply.status, reply.error, reply.first_byte) == (None, "reset", None)
 
 
@@ -95,7 +95,7 @@ async def test_a_reply_that_ends_too_early(serving: Serving, sent: bytes) -> Non
         return sent
 
     async with serving(handler) as url:
-        reply = await Client(url).exchange(ASK)
+        reply = await Client(url).exchange(QUESTION)
     assert reply.error == "cut"
     assert reply.received == len(sent)
 
@@ -105,7 +105,7 @@ async def test_what_is_not_http(serving: Serving) -> None:
         return b"220 ready for mail\r\n\r\n"
 
     async with serving(handler) as url:
-        reply = await Client(url).exchange(ASK)
+        reply = await Client(url).exchange(QUESTION)
     assert (reply.status, reply.error) == (None, "malformed")
 
 
@@ -117,16 +117,16 @@ async def test_a_server_that_says_nothing_is_given_up(serving: Serving) -> None:
         return b""
 
     async with serving(handler) as url:
-        reply = await Client(url, timeout_s=0.1).exchange(ASK)
+        reply = await Client(url, timeout_s=0.1).exchange(QUESTION)
         given_up.set()
     assert (reply.status, reply.error) == (None, "timeout")
     assert reply.end - reply.sent >= 0.1
 
 
-async def test_nobody_there() -> None:
-    with socket.socket() as one:  # bound and not listening, so nobody else has the port either
+async def test_connection_refused() -> None:
+    with socket.socket() as one:  # bound but not listening, so that no other process has the port
         one.bind(("127.0.0.1", 0))
-        reply = await Client(f"http://127.0.0.1:{one.getsockname()[1]}").exchange(ASK)
+        reply = await Client(f"http://127.0.0.1:{one.getsockname()[1]}").exchange(QUESTION)
     assert (reply.status, reply.error) == (None, "connect")
 
 
@@ -141,7 +141,7 @@ async def test_when_each_piece_of_a_body_was_there(serving: Serving, response: R
         return response(200, b"x" * 1_000_000)
 
     async with serving(handler) as url:
-        reply = await Client(url).exchange(ASK)
+        reply = await Client(url).exchange(QUESTION)
     times, lengths = zip(*reply.pieces, strict=True)
     assert lengths[-1] == 1_000_000
     assert len(lengths) > 1

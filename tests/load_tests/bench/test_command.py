@@ -1,5 +1,5 @@
-"""`flashu bench` on real sockets: against the embedded model, and against small servers that do one thing wrong, or are
-known to do so much and no more."""
+"""`flashu bench` on real sockets: against the embedded model, and against small servers that do one thing wrong or have
+a known capacity."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_the_embedded_model_is_deterministic_alone(embedded: str, tmp_path: Path
     assert "written" in first.output
     assert "same; 6 compared, 0 differ" in second.output
     kept = json.loads(hashes.read_text())["requests"]
-    assert len({drawn for one in kept.values() for drawn in one["pictures"]}) == 2
+    assert len({images for one in kept.values() for images in one["pictures"]}) == 2
     other = run(*words, "--seed", "1")
     assert other.exit_code == 2
     assert "other requests" in " ".join(other.output.split())
@@ -150,16 +150,16 @@ def test_a_short_search_on_the_embedded_model(embedded: str, tmp_path: Path) -> 
 async def test_a_server_that_ignores_seeds_is_caught(
     replay: str, serving: Serving, response: Make, tmp_path: Path
 ) -> None:
-    drawn = 0
+    images = 0
 
     async def handler(head: bytes, body: bytes) -> bytes:
-        nonlocal drawn
+        nonlocal images
         if head.startswith(b"GET"):
             return response(200)
-        drawn += 1
+        images += 1
         if b"/vqa" in head:
             return response(200, result({"answer": "red"}))
-        return response(200, result({"images": [{"b64_json": picture(drawn)}]}))
+        return response(200, result({"images": [{"b64_json": picture(images)}]}))
 
     hashes, kept, place = tmp_path / "hashes.json", tmp_path / "kept", tmp_path / "figures.json"
     async with serving(handler) as url:
@@ -177,7 +177,7 @@ async def test_a_server_that_ignores_seeds_is_caught(
     assert "6 differ" in second.output
 
 
-async def test_refusals_failures_and_resets_are_told_apart(serving: Serving, response: Make, tmp_path: Path) -> None:
+async def test_refusals_failures_and_resets_are_distinguished(serving: Serving, response: Make, tmp_path: Path) -> None:
     requested = 0
 
     async def handler(head: bytes, body: bytes) -> bytes | None:
@@ -255,9 +255,9 @@ async def test_a_limit_on_requests_under_way(serving: Serving, response: Make, t
         ended = await run_beside(*words)
     assert ended.exit_code == 0, ended.output
     found = json.loads(place.read_text())
-    assert (found["completed"], found["client"]["most_under_way"], found["client"]["limited"]) == (40, 1, True)
+    assert (found["completed"], found["client"]["max_concurrent"], found["client"]["limited"]) == (40, 1, True)
     assert found["tasks"]["vqa"]["latency_s"]["max"] > 0.2  # they waited in the client: 0.8 s of work in 0.4 s
-    assert "by its own limit" in ended.output
+    assert "concurrency limit" in ended.output
 
 
 async def test_nothing_completed_is_no_success(serving: Serving, response: Make) -> None:
@@ -269,7 +269,7 @@ async def test_nothing_completed_is_no_success(serving: Serving, response: Make)
             "serve", "--base-url", url, "--request-rate", "20", "--duration", "0.2", "--warmup", "0"
         )
     assert ended.exit_code == 1
-    assert "nothing was completed" in ended.output
+    assert "no request completed" in ended.output
     assert "invalid_value 4" in ended.output
 
 
@@ -281,7 +281,7 @@ async def test_no_rate_is_low_enough(serving: Serving, response: Make) -> None:
         words = ["capacity", "--base-url", url, "--slo", "vqa:p50=1", "--duration", "0.2", "--warmup", "0"]
         ended = await run_beside(*words, "--start", "100", "--lowest", "60")
     assert ended.exit_code == 1
-    assert "no rate that was tried" in ended.output
+    assert "no tried rate" in ended.output
 
 
 def test_nobody_at_the_address() -> None:
@@ -296,16 +296,16 @@ def test_nobody_at_the_address() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["serve", "--slo", "vqa=1"], "no objective"),
+        (["serve", "--slo", "vqa=1"], "not an objective"),
         (["serve", "--mix", "vqa=1", "--slo", "generate:p50=1"], "share in --mix"),
         (["serve", "--slo", "vqa:first_p50=1"], "add --stream"),
         (["serve", "--request-rate", "0"], "rate is 0"),
-        (["serve", "--request-rate", "0.1", "--duration", "1"], "no request"),
+        (["serve", "--request-rate", "0.1", "--duration", "1"], "are none"),
         (["serve", "--save", "a/b"], "plain file name"),
-        (["serve", "--save", "a", "--output", "b.json"], "give one"),
+        (["serve", "--save", "a", "--output", "b.json"], "use one"),
         (["serve", "--keep", "folder"], "--hashes"),
         (["serve", "--base-url", "127.0.0.1:1"], "give one such"),
-        (["capacity", "--slo", ""], "capacity is one for objectives"),
+        (["capacity", "--slo", ""], "--slo is empty"),
         (["capacity", "--slo", "vqa:p50=1", "--start", "0"], "lowest <= start"),
     ],
 )

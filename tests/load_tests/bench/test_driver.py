@@ -1,4 +1,4 @@
-"""Open-loop sending keeps to its schedule whatever comes back; closed-loop keeps so many under way; all is recorded."""
+"""Open-loop sending keeps to its schedule; closed-loop keeps its concurrency; every request is recorded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bodies() -> Bodies:
 async def test_an_open_loop_does_not_wait_for_answers(
     serving: Serving, response: Make, answer: Make, bodies: Bodies
 ) -> None:
-    """The server answers nobody until the last has come: a client that waited would never send the last."""
+    """The server responds only once the last request has arrived: a client that waited would never send it."""
     segments = [
         Segment(phase="a", seconds=0.3, rates={"vqa": 40.0, "generate": 20.0}, counted=False),
         Segment(phase="a", seconds=0.3, rates={"vqa": 40.0, "generate": 20.0}),
@@ -118,14 +118,14 @@ async def test_an_open_loop_ends_when_it_is_enough(serving: Serving, response: M
 async def test_one_by_one_sends_what_the_open_loop_sends_and_each_alone(
     serving: Serving, response: Make, answer: Make
 ) -> None:
-    heard: list[bytes] = []
+    received: list[bytes] = []
     now = 0
 
     async def handler(head: bytes, body: bytes) -> bytes:
         nonlocal now
         now += 1
         assert now == 1
-        heard.append(body)
+        received.append(body)
         await asyncio.sleep(0.005)
         now -= 1
         return response(200, answer("vqa"))
@@ -140,7 +140,7 @@ async def test_one_by_one_sends_what_the_open_loop_sends_and_each_alone(
         driver.keep = lambda message, reply: kept.append((message.key, reply.status))
         found = await driver.one_by_one(segments)
     workload = Workload(3, Wishes())
-    assert heard == [workload.next(arrival.task).body for arrival in arrivals(segments, 3)]
+    assert received == [workload.next(arrival.task).body for arrival in arrivals(segments, 3)]
     assert [key for key, _ in kept] == [one.key for one in found.records]
     counted = [one for one in found.records if one.counted]
     assert len(counted) == 20

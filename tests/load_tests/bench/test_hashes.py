@@ -1,4 +1,4 @@
-"""Results are kept and compared: what is the same, what differs and by how much, which file is of something else."""
+"""Results are stored and compared: equal, different and by how much, and files of other requests."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_first_written_then_the_same(tmp_path: Path) -> None:
     assert path.read_text() == text  # a comparison changes nothing
 
 
-def test_a_difference_alone_is_nondeterminism_and_in_company_is_told(tmp_path: Path) -> None:
+def test_a_difference_alone_is_nondeterminism_and_in_batches_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "hashes.json"
     compare(path, run())
     found = compare(path, run(text="blue"))
@@ -104,7 +104,7 @@ def test_a_file_of_other_requests_is_seen_before_anything_is_sent(tmp_path: Path
     path = tmp_path / "hashes.json"
     compare(path, run())
     check_requests(path, lambda task, index: message(f"{task}/{index}"), {"seed": 1})
-    with pytest.raises(ValueError, match=r"generate/0 for one: it was made with \{'seed': 1\}"):
+    with pytest.raises(ValueError, match=r"for example generate/0: it was written with \{'seed': 1\}"):
         check_requests(path, lambda task, index: message(f"{task}/{index}", b"other"), {"seed": 2})
 
 

@@ -1,4 +1,4 @@
-"""Every request to OpenAI's routes is one that the real server answers."""
+"""The real server answers every request to OpenAI's routes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from load_tests.bench.openai_bodies import openai_bodies
 
 
 async def test_all_kinds_are_answered() -> None:
-    draw = openai_bodies("shapes-64", 0)
-    drawn = random.Random(0)
-    messages = [draw(drawn) for _ in range(200)]
+    pick = openai_bodies("shapes-64", 0)
+    rng = random.Random(0)
+    messages = [pick(rng) for _ in range(200)]
     kinds = {(one.path, b'"stream": true' in one.body, b"image_url" in one.body): one for one in messages}
     assert len(kinds) == 6
     with ServerProcess(threads=1) as server:

@@ -1,4 +1,4 @@
-"""Records say how a request ended, and are read as they were written."""
+"""Records have the right outcome and are read as they were written."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_latency_is_from_the_scheduled_time(answer: Make) -> None:
     assert one.outcome == "completed"
 
 
-def test_an_evaluation_is_the_mean_of_a_picture_s(answer: Make) -> None:
+def test_a_step_is_the_mean_of_its_request_s(answer: Make) -> None:
     assert noted(replied(answer("generate"))).step_s == pytest.approx(0.016 / 8)
     assert noted(replied(answer("vqa"))).step_s is None
 

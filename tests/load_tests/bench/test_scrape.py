@@ -1,4 +1,4 @@
-"""Prometheus's text, and what grew between two of them."""
+"""Parsing Prometheus's text, and increases between two scrapes."""
 
 from __future__ import annotations
 

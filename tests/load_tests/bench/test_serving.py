@@ -1,4 +1,4 @@
-"""An offer, what it comes to, and what keeps its figures from saying what they seem to say."""
+"""A run's load, its figures, and the warnings about them."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ def test_figures_are_of_the_counted_requests(made: Make) -> None:
     assert not found["met"]
 
 
-def test_what_to_beware_of(made: Make) -> None:
+def test_warnings(made: Make) -> None:
     calm = [made(scheduled=0.0, sent=0.001, end=0.3) for _ in range(100)]
     objectives = parse_slo("vqa:p99=0.5")
     assert warnings(summary(calm, objectives)) == []
     (said,) = warnings(summary(calm, objectives, busy=0.9))
-    assert "90% of a processor" in said
+    assert "90% of a core" in said
     (said,) = warnings(summary([made(sent=0.2, end=0.3)] * 100, objectives))
     assert "late" in said
     assert warnings(summary([made(sent=0.2, end=0.3)] * 100, objectives, limited=True)) == []
     (said,) = warnings(summary(calm[:99], objectives))
-    assert "slowest of them" in said
+    assert "is their maximum" in said
     (said,) = warnings(summary(calm, parse_slo("generate:p50=1")))
-    assert "no request" in said
+    assert "no requests" in said
     assert warnings(summary(calm[:9], objectives, ended_early=True)) == []
 
 

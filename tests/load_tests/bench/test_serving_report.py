@@ -1,4 +1,4 @@
-"""What people are shown: the verdicts, every kind of mishap, and no share rounded up to the whole."""
+"""The printed tables: verdicts, every kind of failure, and shares rounded down."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_run(made: Make, console: Console) -> None:
     assert "first event" in text
     assert "overloaded 1" in text
     assert "1 refused (1 of them without Retry-After)" in text
-    assert "beware: the moon is full" in text
+    assert "warning: the moon is full" in text
 
 
 def test_a_search(made: Make, console: Console) -> None:
@@ -53,11 +53,11 @@ def test_a_search(made: Make, console: Console) -> None:
     good = summarise_serving(served([made(end=0.4)]), objectives)
     bad = summarise_serving(served([made(end=0.6)]), objectives)
     show_search(Found(probes=[Probe(rate=1, met=True, summary=good), Probe(rate=2, met=False, summary=bad)]), console)
-    assert "capacity: 1 requests a second; 2 misses" in shown(console)
+    assert "capacity: 1 requests per second; 2 misses the objectives" in shown(console)
     show_search(Found(probes=[Probe(rate=1, met=True, summary=good)]), console)
     assert "at least 1" in shown(console)
     show_search(Found(probes=[Probe(rate=1, met=False, summary=bad)]), console)
-    assert "no rate that was tried" in shown(console)
+    assert "no tried rate" in shown(console)
 
 
 def test_differences(console: Console) -> None:
@@ -67,6 +67,6 @@ def test_differences(console: Console) -> None:
     text = shown(console)
     assert "20 compared, 13 differ" in text
     assert "vqa/0: answer: '[red]', now 'blue'" in text
-    assert "generate/0: pixels: by 3 of 255 at most, 0.250 on average" in text
+    assert "generate/0: pixels: at most 3 of 255, 0.250 on average" in text
     assert "and 3 more" in text
-    assert "--replay alone is exact" in text
+    assert "--replay alone for exact results" in text

@@ -1,4 +1,4 @@
-"""Objectives: how they are written, and what meets them; what has no result never does."""
+"""Objectives: their syntax, and which requests meet them; those without a result never do."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def test_objectives_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("vqa:99=1", "no objective"),
-        ("vqa:p99=-1", "no objective"),
-        ("vqa:p99=inf", "no objective"),
-        ("vqa:p99=1,", "no objective"),
-        ("draw:p99=1", "no task"),
+        ("vqa:99=1", "not an objective"),
+        ("vqa:p99=-1", "not an objective"),
+        ("vqa:p99=inf", "not an objective"),
+        ("vqa:p99=1,", "not an objective"),
+        ("draw:p99=1", "not a task"),
         ("vqa:p0=1", "percentile"),
         ("vqa:p101=1", "percentile"),
         ("vqa:p99=0", "above 0"),

@@ -1,4 +1,4 @@
-"""Quantiles, throughput and the time to normal, on numbers small enough to do by hand."""
+"""Quantiles, throughput and recovery time, on numbers small enough to check by hand."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_throughput_of_work_that_took_no_time_counts_where_it_ended() -> None:
     assert throughput([(10.0, 10.0), (20.0, 20.0)], Window(10.0, 20.0)) == pytest.approx(0.1)
 
 
-def test_how_many_overlap_at_most() -> None:
+def test_the_maximum_of_overlapping_spans() -> None:
     assert max_concurrent([]) == 0
     assert max_concurrent([(0.0, 1.0), (1.0, 2.0)]) == 1
     assert max_concurrent([(0.0, 3.0), (1.0, 2.0), (1.5, 4.0), (3.5, 5.0)]) == 3
@@ -77,8 +77,8 @@ def test_a_single_stray_among_many_is_tolerated() -> None:
 
 
 def test_a_ratio_that_chance_explains_is_not_at_least_large() -> None:
-    drawn = random.Random(1)
-    ones, others = ([drawn.expovariate(1.0) for _ in range(300)] for _ in range(2))
+    rng = random.Random(1)
+    ones, others = ([rng.expovariate(1.0) for _ in range(300)] for _ in range(2))
     same = least_ratio(ones, others, 0.99)
     assert same is not None
     assert 0.3 < same < 1.2

@@ -1,4 +1,4 @@
-"""A request is made of the seed and its number; prompts, pictures and questions may be the caller's."""
+"""A request depends on the seed and its number; prompts, images and questions may be the caller's."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def test_the_seed_and_the_number_say_all() -> None:
 
 def test_what_is_asked_for() -> None:
     wishes = Wishes(acceleration="exact", num_inference_steps=9, size="64x64", max_new_tokens=4, stream=True)
-    drawing = bodies(Workload(0, wishes), "generate", 1)[0]
-    assert set(drawing) == {"prompt", "seed", "acceleration", "num_inference_steps", "size", "stream"}
-    assert (drawing["num_inference_steps"], drawing["size"], drawing["stream"]) == (9, "64x64", True)
-    asking = bodies(Workload(0, wishes), "vqa", 1)[0]
-    assert set(asking) == {"question", "image", "seed", "acceleration", "max_new_tokens", "stream"}
+    generation = bodies(Workload(0, wishes), "generate", 1)[0]
+    assert set(generation) == {"prompt", "seed", "acceleration", "num_inference_steps", "size", "stream"}
+    assert (generation["num_inference_steps"], generation["size"], generation["stream"]) == (9, "64x64", True)
+    question = bodies(Workload(0, wishes), "vqa", 1)[0]
+    assert set(question) == {"question", "image", "seed", "acceleration", "max_new_tokens", "stream"}
     assert set(bodies(Workload(0, Wishes()), "generate", 1)[0]) == {"prompt", "seed"}
 
 
@@ -63,9 +63,9 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     empty.write_text("\n")
     for given, said in (
         ({"prompts": tmp_path / "none.txt"}, "cannot be read"),
-        ({"prompts": empty}, "holds no line"),
+        ({"prompts": empty}, "is empty"),
         ({"images": tmp_path / "none"}, "cannot be read"),
-        ({"images": tmp_path}, "holds no picture"),
+        ({"images": tmp_path}, "holds no images"),
     ):
         with pytest.raises(ValueError, match=said):
             Workload(0, Wishes(), **given)

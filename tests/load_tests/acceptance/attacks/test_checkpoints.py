@@ -1,4 +1,4 @@
-"""A start that fails misses both promises, and a second start that is no quicker the second."""
+"""A failed start misses both promises; a second start that is no faster misses the second."""
 
 from __future__ import annotations
 

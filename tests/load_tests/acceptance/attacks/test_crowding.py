@@ -1,4 +1,4 @@
-"""What others get is counted, on servers that favour the attacker and on ones that do not."""
+"""Other clients' requests are counted, on servers that favour the attacker and on servers that do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How statuses are told."""
+"""Statuses are listed with their counts."""
 
 from __future__ import annotations
 

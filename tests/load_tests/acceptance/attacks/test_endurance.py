@@ -1,4 +1,4 @@
-"""What was seen of a soak becomes promises kept or missed."""
+"""Observations of a soak become kept or missed promises."""
 
 from __future__ import annotations
 

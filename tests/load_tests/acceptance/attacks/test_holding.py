@@ -1,4 +1,4 @@
-"""Probes beside held connections are counted one by one; bodies that are kept show as memory."""
+"""Probes beside held connections are counted; memory of unfinished bodies is measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The slowest refusal, the longest wait and what was not refused."""
+"""The slowest rejection, the longest wait and requests that were not rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Overrides that come once differ from each other, nearly equal ones hardly, and memory that stays is growth."""
+"""One-time overrides differ from each other, nearly equal ones hardly; memory that stays counts as growth."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from load_tests.acceptance.soak import Held
 
 
 def test_no_two_requests_share_a_value() -> None:
-    drawn = random.Random(0)
+    rng = random.Random(0)
     for task in ("generate", "vqa"):
-        bodies = [json.loads(distinct(drawn, task).body) for _ in range(1000)]
+        bodies = [json.loads(distinct(rng, task).body) for _ in range(1000)]
         assert all(body["task"] == task for body in bodies)
         ratios = {body["acceleration"]["ffn_ratio"] for body in bodies}
         assert len(ratios) == 1000

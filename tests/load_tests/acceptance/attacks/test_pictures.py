@@ -1,4 +1,4 @@
-"""The worst of all files counts, in every respect; and the files are what they are called."""
+"""The worst file counts in every respect, and the files are what their names say."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ GOOD = Sent(
 )
 
 
-def test_what_is_refused_quickly_harms_nobody() -> None:
+def test_a_quick_rejection_keeps_the_promises() -> None:
     assert {target.verdict for target in judge([GOOD, GOOD])} == {"met"}
 
 
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"seconds": 5.0}, "pictures that take long to read: answered"),
-        ({"waited_s": 0.3}, "/livez beside pictures that take long to read"),
-        ({"question_s": 9.0}, "a question beside pictures that take long to read"),
-        ({"grown": 10**9}, "growth of the front end by pictures that take long to read"),
-        ({"decoding": 2 * 10**9}, "growth of the processes that read pictures"),
-        ({"used_after_s": 0.9}, "processor time after the answer to a picture"),
-        ({"statuses": (500, 400)}, "pictures that take long to read, neither read nor refused"),
-        ({"statuses": (None, 400)}, "pictures that take long to read, neither read nor refused"),
+        ({"seconds": 5.0}, "expensive images: answered"),
+        ({"waited_s": 0.3}, "/livez beside expensive images"),
+        ({"question_s": 9.0}, "a question beside expensive images"),
+        ({"grown": 10**9}, "growth of the front end by expensive images"),
+        ({"decoding": 2 * 10**9}, "growth of the image processes"),
+        ({"used_after_s": 0.9}, "CPU time after the response to an expensive image"),
+        ({"statuses": (500, 400)}, "expensive images neither decoded nor rejected"),
+        ({"statuses": (None, 400)}, "expensive images neither decoded nor rejected"),
     ],
 )
 def test_each_harm_is_seen(change: dict[str, object], name: str) -> None:

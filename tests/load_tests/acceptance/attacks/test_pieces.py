@@ -1,4 +1,4 @@
-"""Every attacker sends what it is called after, and a server that stands still beside it misses its promise."""
+"""Every attack sends what its name says, and a server that stalls misses its promise."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from load_tests.acceptance.attacks.pieces import attacks, beside, judge
 from load_tests.acceptance.probe import Waits
 from load_tests.bench.client import Client, Message
 
-_ASK = Message(path="/v1/vqa", body=b"x")
+_QUESTION = Message(path="/v1/vqa", body=b"x")
 
 
 class Listener:
-    """Answers `/livez`, and keeps the beginning of what else it hears."""
+    """Answers `/livez`, and keeps the beginning of everything else it receives."""
 
     def __init__(self, stall_s: float = 0.0) -> None:
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
         self.stall_s = stall_s
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,7 +36,7 @@ class Listener:
                     continue
                 said = (said + piece)[:100_000]
                 time.sleep(self.stall_s)  # the loop of the server stands still
-        self.heard.append(said)
+        self.received.append(said)
         writer.close()
 
 
@@ -57,9 +57,9 @@ async def test_each_sends_what_it_is_called_after(name: str, expected: bytes) ->
         client = Client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(attacks()[name](client), 0.3)
-        while not listener.heard:
+        while not listener.received:
             await asyncio.sleep(0.01)
-    assert expected in listener.heard[0]
+    assert expected in listener.received[0]
 
 
 @pytest.mark.parametrize(("stall_s", "verdict"), [(0.0, "met"), (0.2, "missed")])
@@ -69,7 +69,7 @@ async def test_a_server_that_stands_still(stall_s: float, verdict: str) -> None:
         client = Client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
 
         async def gentle(client: Client) -> None:
-            await asyncio.wait_for(client.exchange(_ASK), 0.5)
+            await asyncio.wait_for(client.exchange(_QUESTION), 0.5)
 
         waits = await beside(client, gentle, 1.0)
     assert waits.probes > 2

@@ -1,5 +1,5 @@
-"""On servers of our own: a hang after a pause is timed, a server ends while it starts, and one that does not end is
-killed and told."""
+"""On real servers: a hang after a pause is timed, a server stops during its start, one that does not stop is killed and
+reported."""
 
 from __future__ import annotations
 

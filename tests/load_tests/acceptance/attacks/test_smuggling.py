@@ -1,4 +1,4 @@
-"""What is refused and what passes is told apart, on a server that refuses and on one that takes everything."""
+"""Rejected and accepted requests are distinguished, on a server that rejects and on one that accepts everything."""
 
 from __future__ import annotations
 

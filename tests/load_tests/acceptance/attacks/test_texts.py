@@ -1,4 +1,4 @@
-"""Texts are as long as texts may be, and the one that made another client wait longest counts."""
+"""Texts have maximum length, and the one with the longest wait counts."""
 
 from __future__ import annotations
 
