@@ -11,6 +11,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -117,6 +118,8 @@ def build() -> int:
 def serve(address: str) -> int:
     """Shows the site, and what changes of it, until the process is ended."""
     assemble()
+    # Ends the builder as well, which would go on without its parent.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with subprocess.Popen([*_builder("serve"), "--dev-addr", address], cwd=ROOT) as builder:
         try:
             while builder.poll() is None:
@@ -126,6 +129,8 @@ def serve(address: str) -> int:
                 except FileNotFoundError as error:  # a link that is half written
                     print(error, file=sys.stderr)
         except KeyboardInterrupt:
+            return 0
+        finally:
             builder.terminate()
     return builder.returncode
 

@@ -12,7 +12,7 @@ Made by `python -m docs.reference`: every public name of `flashu_core`, with its
 are its own and change without notice.
 """
 _GROUPS = {
-    "Engine": ("Engine", "EngineConfig", "ModelInfo"),
+    "The engine": ("Engine", "EngineConfig", "ModelInfo"),
     "Requests and results": ("GenerateRequest", "GenerateResult", "UnderstandRequest", "UnderstandResult"),
     "Events": ("Progress", "Preview", "Text", "Finished", "Failed", "UnitReport"),
     "Pictures": ("decode_picture", "picture_formats", "PictureLimits", "cover"),
