@@ -3,11 +3,12 @@ themselves: request bodies, error statuses and streams."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
 
 from server.api.answers.native import ErrorBody
 from server.api.sse import MEDIA_TYPE
@@ -45,7 +46,17 @@ class DocumentedApi(FastAPI):
                 operation["responses"].pop("422", None)
             for unused in ("HTTPValidationError", "ValidationError"):
                 document["components"]["schemas"].pop(unused, None)
+            for name, definition in list(_definitions(document["paths"])):
+                document["components"]["schemas"][name] = definition
         return super().openapi()
+
+
+def _definitions(part: Any) -> Iterator[tuple[str, Any]]:
+    """Takes the definitions out of all schemas in a part of the document."""
+    for one in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _definitions(one)
+    if isinstance(part, dict):
+        yield from part.pop("$defs", {}).items()
 
 
 def answers(events: Mapping[str | None, type[BaseModel] | None], *, files: bool = False) -> dict[int | str, Any]:
@@ -68,7 +79,7 @@ def answers(events: Mapping[str | None, type[BaseModel] | None], *, files: bool 
 def _event(name: str | None, data: type[BaseModel] | None) -> dict[str, Any]:
     payload: dict[str, Any] = {"type": "string", "description": "JSON, or `[DONE]` at the end of OpenAI's streams."}
     if data is not None:
-        payload |= {"contentMediaType": "application/json", "contentSchema": _whole(data)}
+        payload |= {"contentMediaType": "application/json", "contentSchema": _whole(data, "serialization")}
     # The standard calls events without a name "message".
     properties = {"event": {"const": name or "message", "description": "Name of the event."}, "data": payload}
     return {"type": "object", "properties": properties, "required": ["event", "data"] if name else ["data"]}
@@ -94,11 +105,9 @@ def form_schema(fields: type[BaseModel], *, file: str, required: bool) -> dict[s
     return schema
 
 
-def _whole(body: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema without references, which would not resolve inside the document."""
-    schema = body.model_json_schema()
-    definitions = schema.pop("$defs", {})
-    return _resolved(schema, definitions)  # type: ignore[no-any-return]
+def _whole(body: type[BaseModel], mode: JsonSchemaMode = "validation") -> dict[str, Any]:
+    """The JSON schema; its definitions are moved to the document's components by `DocumentedApi`."""
+    return body.model_json_schema(ref_template="#/components/schemas/{model}", mode=mode)
 
 
 _NULL = {"type": "null"}
@@ -121,21 +130,9 @@ def _nullable(part: Any) -> Any:
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    if not schema.keys() & {"type", "anyOf", "oneOf", "enum", "const"}:  # allows anything
+    if not schema.keys() & {"type", "anyOf", "oneOf", "enum", "const", "$ref"}:  # allows anything
         return schema
     if _NULL in schema.get("anyOf", ()):
         return schema
     about: dict[str, Any] = {name: schema[name] for name in ("title", "description", "default") if name in schema}
     return {**about, "anyOf": [{name: value for name, value in schema.items() if name not in about}, _NULL]}
-
-
-def _resolved(part: Any, definitions: Mapping[str, Any]) -> Any:
-    if isinstance(part, dict):
-        reference = part.get("$ref")
-        if isinstance(reference, str):
-            return _resolved(definitions[reference.removeprefix("#/$defs/")], definitions)
-        # A discriminator's mapping has references too, and repeats what the alternatives say.
-        return {name: _resolved(value, definitions) for name, value in part.items() if name != "discriminator"}
-    if isinstance(part, list):
-        return [_resolved(value, definitions) for value in part]
-    return part
