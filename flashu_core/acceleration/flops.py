@@ -19,7 +19,7 @@ TIME_FREQUENCIES = 256
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """One evaluation: what it runs, and its FLOPs for one picture (a prompt newly read on its path left out)."""
+    """One denoising step: what it runs, and its FLOPs for one picture (without reading the prompt)."""
 
     index: int
     guidance_scale: float
@@ -32,11 +32,11 @@ class Forecast:
 def describe(
     config: ModelConfig, policy: GenerationPolicy, schedule: Schedule, *, prompt_tokens: int
 ) -> list[Forecast]:
-    """A line for each evaluation of a picture on the model's default grid.
+    """A line for each step of a picture on the model's default grid.
 
     Args:
         config: the model's sizes.
-        policy: whose shares of neurons and layers are left out.
+        policy: whose shares of neurons and layers are pruned and skipped.
         schedule: its plans.
         prompt_tokens: ids of the prompt in all, with the two around the text.
     """
@@ -61,7 +61,7 @@ def describe(
 def step_flops(
     config: ModelConfig, policy: GenerationPolicy, plan: StepPlan, *, layers: int, prompt_tokens: int
 ) -> int:
-    """FLOPs of one evaluation that runs so many of the backbone's layers."""
+    """FLOPs of one step that runs so many of the backbone's layers."""
     rows, columns = config.grids[0]
     image, block = rows * columns, rows * columns + config.block_extra
     backbone, head = config.backbone, config.head

@@ -72,17 +72,20 @@ def arrange(scores: Mapping[Task, Tensor], ratios: Mapping[Task, float]) -> Arra
         ratios: share each task prunes.
     """
     count = scores["generate"].numel()
-    draws, reads = (
+    generates, reads = (
         torch.zeros(count, dtype=torch.bool).index_fill_(0, kept(scores[task], ratios[task]).cpu(), True)
         for task in ("generate", "vqa")
     )
     worth = scores["generate"].float().cpu()
-    for _ in range(int((draws & ~reads).sum()) % ALIGNED):
-        leaving, joining = torch.where(draws & ~reads, worth, torch.inf), torch.where(reads & ~draws, worth, -torch.inf)
-        if not (reads & ~draws).any():
+    for _ in range(int((generates & ~reads).sum()) % ALIGNED):
+        leaving, joining = (
+            torch.where(generates & ~reads, worth, torch.inf),
+            torch.where(reads & ~generates, worth, -torch.inf),
+        )
+        if not (reads & ~generates).any():
             break
-        draws[leaving.argmin()], draws[joining.argmax()] = False, True
-    groups = (draws & ~reads, draws & reads, reads & ~draws, ~draws & ~reads)
+        generates[leaving.argmin()], generates[joining.argmax()] = False, True
+    groups = (generates & ~reads, generates & reads, reads & ~generates, ~generates & ~reads)
     alone, both, other, _ = (int(group.sum()) for group in groups)
     order = torch.cat([group.nonzero()[:, 0] for group in groups])
     return Arrangement(order, {"generate": slice(0, alone + both), "vqa": slice(alone, alone + both + other)})

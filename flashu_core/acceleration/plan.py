@@ -1,11 +1,12 @@
 """The seam between techniques and the model: plans in, traces out.
 
-A schedule is a sequence of small immutable plans, one for each evaluation, all made before the first evaluation runs. A
-technique changes plans, liveness strikes out what nothing reads, the engine executes the rest; the model is told levers
-only. What is decided while running (which layers are similar) is the request's state, never a plan's. Imports no torch.
+A schedule is a sequence of small immutable plans, one for each step, all made before the first step runs. A
+technique changes plans, liveness removes dead computation, the engine executes the rest; the model gets pass options
+only. What is decided while running (which layers are similar) belongs to the request's state, never to a plan. Imports
+no torch.
 
 Clients choose how long a schedule is and what is in it, and a request may yet be refused: making one takes a plan for
-each kind of evaluation, of which there are few, and arithmetic on arrays for the rest.
+each kind of step, of which there are few, and arithmetic on arrays for the rest.
 """
 
 from __future__ import annotations
@@ -28,27 +29,27 @@ FfnPath = Literal["full", "pruned"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An evaluation's place in its schedule.
+    """A step's position in its schedule.
 
     Attributes:
-        evaluation: counts from 1.
-        points: of the time grid, which has one evaluation less; of an answer, its tokens at most.
+        index: counts from 1.
+        num_inference_steps: points of the time grid, which has one step less; of an answer, its `max_new_tokens`.
     """
 
     index: int
     num_inference_steps: int
 
     def within_last(self, share: float) -> bool:
-        """Whether the evaluation is one of the last `share` of the points: above T - ceil(share * T) (3.3.1, eq. 4)."""
+        """Whether the step is one of the last `share` of the points: above T - ceil(share * T) (3.3.1, eq. 4)."""
         return self.index > _before_last(share, self.num_inference_steps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Steps:
-    """All evaluations of a schedule: as `Step`, with an array where that has a number.
+    """All steps of a schedule: as `Step`, with an array where that has a number.
 
     Attributes:
-        evaluations: 1, 2, ...
+        indices: 1, 2, ...
     """
 
     indices: Numbers
@@ -73,13 +74,13 @@ class StepPlan:
         guidance_scale: at 1 the unconditional branch's velocity is not read, at 0 the conditional branch's.
         ffn: which neurons run in the backbone.
         layers: all of them, or without those the request last measured as similar.
-        measure: the share of the layers that is left out from here on, chosen by their similarity in this evaluation;
+        measure: the share of the layers that is skipped from here on, chosen by their similarity in this step;
             0 measures nothing.
         head: whether the head's state is computed, or the last computed one is used again.
         drop: the share of the image tokens that a prefill drops behind layer `drop_layer`, counted from 1.
-        keep_head: whether a later evaluation uses this one's head state again.
+        keep_head: whether a later step uses this one's head state again.
         run_backbone: whether anything reads the backbone's output.
-        run_cond, run_uncond: which branches are computed: those that this evaluation or a later one reads.
+        run_cond, run_uncond: which branches are computed: those that this step or a later one reads.
     """
 
     guidance_scale: float
@@ -89,7 +90,7 @@ class StepPlan:
     head: Literal["compute", "reuse"] = "compute"
     drop: float = 0.0
     drop_layer: int = 0
-    # What follows is liveness' to say, not a technique's.
+    # Set by `liveness`, not by techniques.
     keep_head: bool = False
     run_backbone: bool = True
     run_cond: bool = True
@@ -107,7 +108,7 @@ class StepPlan:
 
     @property
     def work(self) -> tuple[FfnPath, str, bool]:
-        """Evaluations that agree on this can share a pass."""
+        """Steps that agree on this can share a pass."""
         return (self.ffn, self.head, self.run_backbone)
 
 
@@ -115,11 +116,11 @@ class Technique(Protocol):
     """A frozen dataclass of parameters with two pure hooks."""
 
     def plan(self, step: Step, plan: StepPlan) -> StepPlan:
-        """The plan of that evaluation as this technique wants it."""
+        """The plan of that step as this technique wants it."""
         ...
 
     def alike(self, steps: Steps) -> Flags | Numbers:
-        """A small number for each evaluation, 0 or more. Of those with one number and equal plans the first stands for
+        """A small number for each step, 0 or more. Of those with one number and equal plans the first stands for
         all: `plan` is called for it alone."""
         ...
 
@@ -128,7 +129,7 @@ Policy = tuple[Technique, ...]
 
 
 class Schedule(Sequence[StepPlan]):
-    """The plans of a request's evaluations, in order: equal where all their plans are.
+    """The plans of a request's steps, in order: equal where all their plans are.
 
     Attributes:
         kinds: the plans that differ, by their first appearance.
@@ -157,8 +158,8 @@ class Schedule(Sequence[StepPlan]):
         """The schedule with other plans.
 
         Args:
-            alike: a number for each evaluation, 0 or more.
-            change: gives a plan's successor for the place, counted from 0, of the first of all evaluations that have
+            alike: a number for each step, 0 or more.
+            change: gives a plan's successor for the place, counted from 0, of the first of all steps that have
                 equal plans and equal numbers.
         """
         if not len(self):
@@ -204,29 +205,30 @@ class Schedule(Sequence[StepPlan]):
 
 
 def make_schedule(policy: Policy, *, num_inference_steps: int, guidance_scale: float) -> Schedule:
-    """The plans of a picture's evaluations: each technique in turn changes what the ones before it left; then liveness.
+    """The plans of a picture's steps: each technique in turn changes what the ones before it left; then liveness.
 
     Args:
         policy: techniques, applied in order.
-        points: points of the time grid; N points are N - 1 evaluations.
-        guidance: what every evaluation starts from.
+        num_inference_steps: points of the time grid; N points are N - 1 steps.
+        guidance_scale: of every step before the techniques change it.
 
     Raises:
         ConfigurationError: fewer than two points.
     """
     if num_inference_steps < 2:
-        raise ConfigurationError(f"a time grid of {num_inference_steps} points has no evaluation; use at least 2")
+        raise ConfigurationError(f"a time grid of {num_inference_steps} points has no step; use at least 2")
     return _fold(policy, num_inference_steps - 1, num_inference_steps, StepPlan(guidance_scale))
 
 
 def make_answer_schedule(policy: Policy, *, tokens: int) -> Schedule:
-    """The plans of an answer of at most that many tokens: the prefill, which draws the first, then one for each more.
+    """The plans of an answer of at most that many tokens: the prefill, which samples the first, then one for each
+    further token.
 
     Raises:
         ConfigurationError: no token.
     """
     if tokens < 1:
-        raise ConfigurationError(f"an answer of {tokens} tokens is none; use at least 1")
+        raise ConfigurationError(f"max_new_tokens is {tokens}; use at least 1")
     return _fold(policy, tokens, tokens, StepPlan(1.0))
 
 
@@ -245,16 +247,16 @@ def _hook(technique: Technique, num_inference_steps: int) -> Callable[[int, Step
 
 
 def liveness(schedule: Schedule) -> Schedule:
-    """Strikes out what nothing reads.
+    """Removes dead computation.
 
-    A head state is read by its own evaluation and by those that use it again; a measurement by the evaluations that
-    leave layers out before the next one; the backbone by the head, and by a measurement that is read.
+    A head state is read by its own step and by those that use it again; a measurement by the steps that
+    skip layers before the next one; the backbone by the head, and by a measurement that is read.
     """
     if not len(schedule):
         return schedule
     compute = schedule.flags(lambda plan: plan.head == "compute")
     if not compute[0]:
-        raise ConfigurationError("the first evaluation reuses a head state that no evaluation computed")
+        raise ConfigurationError("the first step reuses a head state that no step computed")
     run_cond, run_uncond = (
         np.where(compute, _any_until_next(compute, reads), reads)
         for reads in (schedule.flags(lambda plan: plan.reads_cond), schedule.flags(lambda plan: plan.reads_uncond))
@@ -278,8 +280,7 @@ def liveness(schedule: Schedule) -> Schedule:
 
 
 def _any_until_next(starts: Flags, flags: Flags) -> Flags:
-    """Whether a flag is set at a place or behind it, up to the start of the next group; of places before the first
-    start, nothing is said."""
+    """Whether a flag is set from a position up to the start of the next group; undefined before the first start."""
     places = np.flatnonzero(starts)
     if not len(places):
         return np.zeros_like(flags)

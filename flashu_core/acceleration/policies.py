@@ -39,9 +39,9 @@ class SharedPolicy:
 
     Attributes:
         ffn_ratio: share of the FFN neurons that is pruned.
-        hybrid_threshold: share of the evaluations, or of an answer's token budget, at the end that run everything.
-        skip_ratio: share of the layers that is left out.
-        skip_interval: evaluations, or tokens, from one measurement to the next.
+        hybrid_threshold: share of the steps, or of an answer's token budget, at the end that run everything.
+        skip_ratio: share of the layers that is skipped.
+        skip_interval: steps, or tokens, from one measurement to the next.
 
     Raises:
         InvalidRequestError: a value is out of range.
@@ -79,8 +79,8 @@ class GenerationPolicy(SharedPolicy):
 
     Attributes:
         points: points of the time grid, as a share of the model's own number.
-        low_guidance: factor of the guidance before the last `guidance_threshold` of the evaluations.
-        head_interval: evaluations from one computation of the head to the next.
+        low_guidance: factor of the guidance before the last `guidance_threshold` of the steps.
+        head_interval: steps from one computation of the head to the next.
     """
 
     points: float = 1.0

@@ -1,5 +1,7 @@
-"""Requests of the engine's own, for calibration and warming up, run straight through the stages: no queue, no scheduler
-and no id, so nobody who watches clients' requests hears of them. Only their units are told, as signs of progress."""
+"""The engine's own requests, for calibration and warm-up, run through the stages without queue, scheduler or request
+id.
+
+Only their units are reported, as signs of progress."""
 
 from __future__ import annotations
 
@@ -27,8 +29,8 @@ class Direct:
     """Runs units one by one and measures them.
 
     Args:
-        drawer, asker: the stages of one engine.
-        on_unit: told of every unit that ends.
+        generate_runner, understand_runner: the stages of one engine.
+        on_unit: called with the report of every unit.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class Direct:
     def unit(
         self, stage: Stage, rows: int, work: Callable[[Spans], Sequence[Event]]
     ) -> tuple[float, Spans, Sequence[Event]]:
-        """Runs one unit; returns its seconds, its spans and what it told."""
+        """Runs one unit; returns its seconds, its spans and its events."""
         device = self.generate_runner.parts.model.device
         spans = Spans(device)
         begun = self.generate_runner.parts.clock()
@@ -55,10 +57,10 @@ class Direct:
         return taken, spans, events
 
     def generate(self, request: GenerateRequest) -> GenerateResult:
-        """Draws to the end; a request without a seed has seed 0.
+        """Runs a request to its end; without a seed it has seed 0.
 
         Raises:
-            FlashUError: this model cannot draw it.
+            FlashUError: this model cannot generate it.
         """
         sequence = self.generate_runner.accept(0, request, request.seed or 0)
         self.unit("prefix", request.num_images, partial(self.generate_runner.read_prompts, [sequence]))
@@ -70,7 +72,7 @@ class Direct:
         return result
 
     def understand(self, request: UnderstandRequest) -> None:
-        """Answers to the end; a request without a seed has seed 0.
+        """Runs a request to its end; without a seed it has seed 0.
 
         Raises:
             FlashUError: this model cannot answer it.
@@ -83,7 +85,7 @@ class Direct:
 
 
 def outcome(events: Sequence[Event]) -> Result:
-    """The result that the last unit of a request told.
+    """The result among the events of a request's last unit.
 
     Raises:
         FlashUError: what the request failed with.

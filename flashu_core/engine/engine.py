@@ -294,7 +294,7 @@ class Engine:
         self._accept(0, request, 0)
 
     def forecast(self, request: GenerateRequest) -> int:
-        """FLOPs that drawing will take, without reading prompts and the autoencoder. Raises as `validate`."""
+        """FLOPs that generation will take, without reading prompts and the autoencoder. Raises as `validate`."""
         sequence = self._generate_runner.accept(0, request, 0)
         return request.num_images * sum(
             line.flops

@@ -54,7 +54,7 @@ class GenerateSequence:
     uncond: generate.Prompt
     held: int
     arrived: float = 0.0
-    previews: tuple[int, ...] = ()  # the evaluations behind which one is shown
+    previews: tuple[int, ...] = ()  # the steps behind which one is shown
     shown: int = 0
     begun: float = 0.0
     state: generate.Generation | None = None
@@ -166,7 +166,7 @@ class GenerateRunner:
         return prompt.generation_prefix(self.parts.tokenizer, text, limit=limit, parameter=parameter)
 
     def read_prompts(self, sequences: Sequence[GenerateSequence], spans: Spans) -> list[Event]:
-        """Reads the prompts and draws the noise that evaluations start from."""
+        """Reads the prompts and samples the noise that the steps start from."""
         config = self.parts.model.config
         for sequence in sequences:
             sequence.begun = self.parts.clock()
@@ -186,7 +186,7 @@ class GenerateRunner:
         return []
 
     def evaluate(self, sequences: Sequence[GenerateSequence], spans: Spans) -> list[Event]:
-        """Runs the next evaluation of each."""
+        """Runs the next step of each."""
         states = [sequence.state for sequence in sequences if sequence.state is not None]
         generate.advance(self.parts.model, states, spans)
         return [
@@ -222,7 +222,7 @@ class GenerateRunner:
 
 
 def preview_steps(steps: int, previews: int) -> tuple[int, ...]:
-    """Evaluations, counted from 1, behind which previews are shown: evenly spaced, none behind the last."""
+    """Steps, counted from 1, behind which previews are shown: evenly spaced, none behind the last."""
     behind = {round(steps * index / (previews + 1)) for index in range(1, previews + 1)}
     return tuple(sorted(behind - {0, steps}))
 

@@ -60,7 +60,7 @@ class Quote:
         start: seconds that do not grow with its units: of a picture its prompt and its pixels, of an answer what
             reading picture and question takes beyond one token.
         unit: seconds of one unit.
-        units: evaluations of a picture; tokens of an answer at most.
+        units: steps of a picture; tokens of an answer at most.
         rows: places it takes in a batch.
     """
 
@@ -76,7 +76,7 @@ class Quote:
 
     @property
     def work(self) -> int:
-        """Evaluations of all its pictures, or tokens at most: the unit of work limits."""
+        """Denoising steps of all its pictures, or tokens at most: the unit of work limits."""
         return self.units * self.rows
 
 
@@ -85,7 +85,7 @@ class UnitCosts:
     """Costs of units, and the model's defaults that a request's units follow from.
 
     A row of `prefix` is a prompt with a picture, of `vae_decode` a picture, of `prefill` and `decode` an answer; a row
-    of the others is one branch of one picture at the default size. An evaluation is one of `backbone_*` (with the
+    of the others is one branch of one picture at the default size. A step is one of `backbone_*` (with the
     features) and one of `head_*` (with the guidance).
 
     Attributes:
@@ -161,11 +161,11 @@ class UnitCosts:
         )
 
     def relative_size(self, width: int | None, height: int | None) -> float:
-        """Rows of the default size that a picture of that size counts for; attention's square is left out."""
+        """Rows of the default size that a picture of that size counts for; without attention's quadratic part."""
         return 1.0 if width is None or height is None else width * height / self.pixels
 
     def step(self, plan: StepPlan, rows: float) -> float:
-        """Seconds of one evaluation of that many pictures of the default size."""
+        """Seconds of one step of that many pictures of the default size."""
         running = rows * (plan.run_cond + plan.run_uncond)
         reading = rows * (plan.reads_cond + plan.reads_uncond)
         if not plan.run_backbone:

@@ -1,10 +1,9 @@
 """Which requests advance next, and as which batch. Pure Python: it imports no torch and runs nothing.
 
-Work advances in units: a prefix, one evaluation of a batch, one prefill, one decoded token of a batch, one decoding of
-pictures. At every unit boundary the scheduler chooses again. Answers go first, so one waits for the unit in progress
-and never for a picture; every second that answers run earns pictures a share of it, so pictures always move. It knows
-neither deadlines nor cancellation: whoever calls it leaves out what nobody wants any more.
-"""
+Work advances in units: a prefix, one denoising step of a batch, one prefill, one decoded token of a batch, or the
+decoding of latents. The scheduler chooses again at every unit boundary. Answers go first, so an answer waits for the
+unit in progress and never for a whole picture; every second that answers run earns generation a share of it, so
+pictures always advance. Deadlines and cancellation are the caller's: it passes active requests only."""
 
 from __future__ import annotations
 
@@ -28,8 +27,8 @@ class Entry:
         request: its id; ids grow with arrival.
         stage: what it needs next.
         key: requests of one stage may share a batch when their keys are equal.
-        rows: places it takes in a batch.
-        size: bytes it holds from its first unit to its last; before that it holds nothing that counts.
+        rows: of a batch that it takes.
+        size: bytes it holds from its first unit to its last; before that it holds next to nothing.
         priority: lower runs first.
     """
 
@@ -48,7 +47,7 @@ class Entry:
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Earlier runs first: by priority, then by arrival."""
+        """Order of service: priority, then arrival."""
         return (self.priority, self.request)
 
 
@@ -89,7 +88,7 @@ class Scheduler:
         self.max_batch = max_batch
         self.answer_weight = answer_weight
         self._bounds: Mapping[Task, Bound] = {"generate": Bound(), "vqa": Bound(), **(bounds or {})}
-        self._due = 0.0  # seconds that pictures are owed; below 0 they ran ahead of their share
+        self._due = 0.0  # seconds due to generation; negative after it ran ahead of its share
         self._contended = False  # whether both tasks had work at the last choice
         self._last: Task = "generate"
         self._starts: dict[Task, int] = {"generate": 0, "vqa": 0}  # units in a row that started a request
@@ -109,13 +108,13 @@ class Scheduler:
             unit = units["generate" if self._is_due(units["generate"]) else "vqa"]
         else:
             (unit,) = units.values()
-            # Who was idle saved nothing up: neither pictures what is due to them, nor answers what pictures ran ahead.
+            # An idle task saves nothing up, neither generation's due seconds nor the seconds it ran ahead.
             self._due = max(self._due, 0.0) if unit.task == "generate" else 0.0
         self._remember(unit, work[unit.task])
         return unit
 
     def ran(self, unit: Unit, seconds: float) -> None:
-        """Tells what the last chosen unit took; shares are of these seconds."""
+        """Records what the last chosen unit took; the tasks' shares are of these seconds."""
         expected = self._expected.get(unit.stage, seconds)
         self._expected[unit.stage] = expected + _SMOOTHING * (seconds - expected)
         if self._contended:
@@ -131,19 +130,19 @@ class Scheduler:
             return
         self._starts[task] = 0
         passed = self._passed[task]
-        skipped_layers = [one.request for one in entries if one.started and one.request not in unit.requests]
+        passed_over = [one.request for one in entries if one.started and one.request not in unit.requests]
         # A batch of one large request takes as long as several of single rows, and counts as so many.
         weight = max(one.rows for one in entries if one.request in unit.requests)
-        self._passed[task] = {request: passed.get(request, 0) + weight for request in skipped_layers}
+        self._passed[task] = {request: passed.get(request, 0) + weight for request in passed_over}
 
     def _is_due(self, unit: Unit) -> bool:
         """Whether answers ran long enough to pay for this unit of pictures."""
-        # A clock that stands still, as one of a test may, makes everything due at once: then the tasks take turns.
+        # With a clock that stands still, as in a test, everything is due at once; then the tasks alternate.
         return self._due >= self._expected.get(unit.stage, 0.0) and (self._due > 0.0 or self._last == "vqa")
 
     def _choose(self, task: Task, entries: list[Entry]) -> Unit:
-        """The next unit of one task: whoever can start, so that it joins the others' batches from then on, unless
-        somebody of better priority is running; else a batch of those who have started."""
+        """The next unit of one task: a request that can start, so that it joins batches from then on, unless one of
+        better priority is running; else a batch of started requests."""
         started = [entry for entry in entries if entry.started]
         newcomer = min((entry for entry in entries if not entry.started), key=lambda entry: entry.rank, default=None)
         if not started:
@@ -155,9 +154,9 @@ class Scheduler:
         return self._batch(first, started)
 
     def _first(self, task: Task, started: list[Entry]) -> Entry:
-        """Who leads the next batch: of the best priority a picture that only needs its pixels, for it ends and frees
-        what it holds; else whoever was passed over too often; else one of the most that go together, so that requests
-        at different evaluations fall into step. Whoever goes with nobody gains nothing by being large."""
+        """The leader of the next batch, among the best priority: a picture that only needs decoding, because it ends
+        and frees its memory; else a request that was passed over too often; else one of the largest group that can
+        share a batch, so that requests at different steps fall into step. A group of one counts as one row."""
         best = min(entry.priority for entry in started)
         rows: Counter[tuple[Stage, Hashable]] = Counter()
         count: Counter[tuple[Stage, Hashable]] = Counter()
@@ -180,8 +179,8 @@ class Scheduler:
         if newcomer.priority > first.priority or (newcomer.priority == first.priority and first.stage == "vae_decode"):
             return False
         if newcomer.priority == first.priority and self._starts[newcomer.task] >= self.max_batch:
-            return False  # requests that end as they start would keep the others from ever going on
-        # Nobody overtakes a newcomer that does not fit, or a large one would wait for ever.
+            return False  # requests that end in their first unit would starve the others
+        # No request overtakes a newcomer that does not fit, or a large one would starve.
         bound = self._bounds[newcomer.task]
         rows = newcomer.rows + sum(entry.rows for entry in started)
         return rows <= bound.rows and newcomer.size + sum(entry.size for entry in started) <= bound.size
@@ -193,7 +192,7 @@ class Scheduler:
             passed = self._passed[first.task]
 
             def order(entry: Entry) -> tuple[int, int, int]:
-                # Answers take turns, whose length nobody knows before; pictures end in the order in which they came.
+                # Answers take turns, because their length is unknown; pictures end in order of arrival.
                 return (entry.priority, -passed.get(entry.request, 0) if entry.stage == "decode" else 0, entry.request)
 
             for entry in sorted(mates, key=order):

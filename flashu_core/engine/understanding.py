@@ -31,13 +31,13 @@ from flashu_core.types import (
     UnderstandResult,
 )
 
-_LEAST_LOGPROB = -9999.0  # JSON has no infinity; OpenAI's own value for a token that cannot be
+_MIN_LOGPROB = -9999.0  # JSON has no infinity; OpenAI's own value for a token that cannot be
 
 
 @dataclass(slots=True)
 class UnderstandSequence:
-    """One request; `state`, which holds all memory that counts, `held` bytes, is there once its picture is read;
-    `shown` and `logprobs` are what was already told."""
+    """One request; `state`, which holds all memory that counts, `held` bytes, exists once its picture is read;
+    `shown` and `logprobs` are what events already carry."""
 
     identity: int
     request: UnderstandRequest
@@ -207,8 +207,8 @@ class UnderstandRunner:
     def _logprobs(
         self, sequence: UnderstandSequence, state: understand.Understanding, text: str, *, cut: bool
     ) -> tuple[TokenLogprobs, ...]:
-        """Of the tokens that are told with the answer so far, `text`, and were not before: those whose text is all in
-        it; where a stop cut it, those whose text begins in it; at the end the others, too."""
+        """Log probabilities of the tokens that `text`, the answer so far, completes and that no event carries yet.
+        Where a stop string cut the text, those whose text begins in it; at the end the remaining ones too."""
         decode, first = self.parts.tokenizer.decode, len(sequence.logprobs)
         end = len(state.tokens)
         if cut or not state.done:
@@ -228,7 +228,7 @@ class UnderstandRunner:
     def _logprob(self, token: int, value: float) -> TokenLogprob:
         written = self.parts.tokenizer.token_bytes(token)
         return TokenLogprob(
-            token=written.decode("utf-8", "replace"), bytes=tuple(written), logprob=max(value, _LEAST_LOGPROB)
+            token=written.decode("utf-8", "replace"), bytes=tuple(written), logprob=max(value, _MIN_LOGPROB)
         )
 
 

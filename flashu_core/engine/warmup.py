@@ -19,7 +19,7 @@ FEW = 4  # requests together, for what a row adds
 ROUNDS = 3
 GRAPH_ROUNDS = 3  # a graph is captured when its work recurs: the third time it is what it will be
 BUDGET_S = 1.0  # no round begins after so long; the first always runs
-# Of four evaluations with a head state for every second, `flashu` prunes in the first, skips layers in the second,
+# Of four steps with a head state for every second, `flashu` prunes in the first, skips layers in the second,
 # reuses in the third and runs everything in the last.
 POINTS = 5
 HEAD_INTERVAL = 2
@@ -48,7 +48,7 @@ def warm_up(direct: Direct, *, max_batch: int, budget_s: float = BUDGET_S, graph
         if index >= minimum and parts.clock() >= ends:
             break
         for policy in parts.policies:
-            picture = meter.draw(policy, rows)
+            picture = meter.generate(policy, rows)
             meter.answer(policy, picture, rows)
             meter.answer(policy, None, 1)
     width, height = parts.info.sizes[0]
@@ -62,7 +62,7 @@ class _Meter:
     direct: Direct
     seconds: dict[str, dict[int, float]] = field(default_factory=dict)
 
-    def draw(self, policy: str, images: int) -> Pixels:
+    def generate(self, policy: str, images: int) -> Pixels:
         generate_runner = self.direct.generate_runner
         own = generate_runner.parts.policies[policy].generate
         request = GenerateRequest(
@@ -132,7 +132,7 @@ class _Meter:
         )
 
     def _add_step(self, plan: StepPlan, images: int, taken: float, spans: Spans) -> None:
-        """Splits an evaluation's seconds between the head with the guidance, and all that comes before."""
+        """Splits a step's seconds between the head with the guidance, and all that comes before."""
         running = images * (plan.run_cond + plan.run_uncond)
         reading = images * (plan.reads_cond + plan.reads_uncond)
         own = sum(length for name, length in spans.milliseconds() if name in ("head", "guidance")) / 1000

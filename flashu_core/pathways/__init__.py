@@ -1,1 +1,1 @@
-"""The two ways a request takes through the model: drawing a picture, answering about one."""
+"""The two pathways through the model: generation and understanding."""

@@ -89,7 +89,7 @@ class Side:
 
     Attributes:
         branch: one row for each picture; holds the prompt as read on the path `loaded`.
-        state: the head's state that later evaluations use again, (pictures, block, head width).
+        state: the head's state that later steps use again, (pictures, block, head width).
     """
 
     prompt: Prompt
@@ -111,14 +111,14 @@ class Generation:
     """The running state of one request.
 
     Attributes:
-        schedule: one plan for each evaluation.
-        times: the grid; evaluation i goes from times[i] to times[i + 1].
+        schedule: one plan for each step.
+        times: the grid; step i goes from times[i] to times[i + 1].
         latents: (images, C, H, W) float32.
         cond, uncond: the branches.
-        pruned: the neurons of evaluations whose plan says "pruned".
+        pruned: the neurons of steps whose plan says "pruned".
         skipped: the layers that were last measured as similar.
-        velocity: the last evaluation's, guided, as the latents.
-        evaluation: how many have run.
+        velocity: the last step's, guided, as the latents.
+        step: how many have run.
         ran: what each of them was.
         counts: the sums of it: `backbone_full`, `backbone_pruned`, `head_computed`, `head_reused`, `layers_skipped`.
     """
@@ -139,32 +139,32 @@ class Generation:
 
     @property
     def done(self) -> bool:
-        """Whether every evaluation has run."""
+        """Whether every step has run."""
         return self.step == len(self.schedule)
 
     @property
     def plan(self) -> StepPlan:
-        """The next evaluation's plan."""
+        """The next step's plan."""
         return self.schedule[self.step]
 
     @property
     def path(self) -> NeuronPath:
-        """The neurons of the next evaluation."""
+        """The neurons of the next step."""
         return self.pruned if self.plan.ffn == "pruned" else FULL
 
     @property
     def skipped_layers(self) -> frozenset[int]:
-        """The layers that the next evaluation leaves out."""
+        """The layers that the next step skips."""
         return self.skipped if self.plan.layers == "measured" else ALL_LAYERS
 
     @property
     def work(self) -> tuple[object, ...]:
-        """Requests that agree on this can share the next evaluation's pass."""
+        """Requests that agree on this can share the next step's pass."""
         return (self.plan.head, self.plan.run_backbone, self.path.name if self.plan.run_backbone else None)
 
     @property
     def estimate(self) -> Tensor:
-        """The latents at time 1 if the last velocity held, as they are before the first evaluation."""
+        """The latents at time 1 if the last velocity held, as they are before the first step."""
         if self.velocity is None:
             return self.latents
         return euler(self.latents, self.velocity, self.times[self.step], 1.0)
@@ -186,7 +186,7 @@ def begin(
     times: Tensor,
     pruned: NeuronPath = FULL,
 ) -> Generation:
-    """The state before the first evaluation, its prompts read as that evaluation needs them.
+    """The state before the first step, its prompts read as that step needs them.
 
     Args:
         cond, uncond: the prompts; they may be shared by several requests.
@@ -217,9 +217,9 @@ def begin(
 
 @torch.inference_mode()
 def advance(model: Showo2, batch: Sequence[Generation], spans: Spans) -> None:
-    """Runs the next evaluation of each request; all must draw on the same grid and agree on their `work`.
+    """Runs the next step of each request; all must have the same grid of image tokens and agree on their `work`.
 
-    Requests at different evaluations, with different prompts, guidance and layers left out, share the arithmetic and
+    Requests at different steps, with different prompts, guidance and skipped layers, share the arithmetic and
     nothing else.
     """
     plan = batch[0].plan
@@ -265,7 +265,7 @@ def advance(model: Showo2, batch: Sequence[Generation], spans: Spans) -> None:
 def _run_backbone(
     model: Showo2, batch: Sequence[Generation], running: Sequence[tuple[Generation, Side]], block: Tensor
 ) -> Tensor:
-    """One pass over the running branches' rows; whoever measures chooses its layers for the evaluations to come."""
+    """One pass over the running branches' rows; a request that measures chooses its layers for the steps to come."""
     skipped_layers = [generation.skipped_layers for generation, _ in running]
     measuring = any(generation.plan.measure for generation in batch)
     options = PassOptions(
@@ -302,7 +302,7 @@ def _move(generation: Generation, velocities: dict[int, Tensor]) -> None:
 
 
 def _count(generation: Generation, layers: int) -> None:
-    """Notes what ran, `layers` being those left out."""
+    """Notes what ran, `layers` being the skipped ones."""
     plan, counts = generation.plan, generation.counts
     ran = DenoisingStep(
         backbone=plan.ffn if plan.run_backbone else "not_needed",

@@ -136,7 +136,7 @@ class Understanding:
 
     @property
     def block(self) -> int:
-        """Tokens of the next pass: where no layer is left out any more, those decoded meanwhile run once again, which
+        """Tokens of the next pass: where no layer is skipped any more, those decoded meanwhile run once again, which
         makes every layer's cache exact."""
         return 1 if self.skipped_layers else 1 + self.pending
 
@@ -166,7 +166,7 @@ def begin(
         latents: (1, C, H, W) of the picture; None where there is none.
         suffix: ids of `image_end question assistant`, without `image_end` where there is no picture.
         decoding: how the answer is drawn.
-        generator: on the CPU, for drawing.
+        generator: on the CPU, for sampling.
         spans: measures `features` and `prefill`.
         schedule: a plan for each token; exact by default.
         pruned: the neurons that "pruned" in a plan means.
@@ -199,7 +199,7 @@ def begin(
         if plan.measure:
             state.skipped = similar_layers(torch.cat(trace.similarity).tolist(), plan.measure)
         state.counts.update(prefills=1, visual_tokens_kept=images - gone, visual_tokens_pruned=gone)
-        _draw(state)
+        _sample(state)
     state.spans.append(spans)
     return state
 
@@ -246,12 +246,12 @@ def advance(model: Showo2, batch: Sequence[Understanding], spans: Spans) -> None
                 {"decode_passes": 1, f"tokens_{plan.ffn}": 1, "layers_skipped": len(skipped_layers[row])}
             )
             state.logits = logits[row]
-            _draw(state, best[row])
+            _sample(state, best[row])
     for state in batch:
         state.spans.append(spans)
 
 
-def _draw(state: Understanding, best: tuple[int, float] | None = None) -> None:
+def _sample(state: Understanding, best: tuple[int, float] | None = None) -> None:
     decoding = state.decoding
     try:
         token = sample_token(

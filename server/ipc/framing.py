@@ -342,7 +342,7 @@ def _shape(value: Sequence[Any]) -> tuple[int, int, int]:
 
 @cache
 def _tagged(kinds: tuple[type, ...]) -> _Form:
-    """An object of one of these classes, told apart by its tag."""
+    """An object of one of these classes, distinguished by its tag."""
     tags = {kind: tag for tag, kind in TAGS.items() if kind in kinds}
     by_tag = {tag: kind for kind, tag in tags.items()}
 

@@ -133,8 +133,8 @@ class Valid:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Refused:
-    """The engine did not take a request, or would not take it; without an error of its own it was a fault of ours, told
-    in the log."""
+    """The engine did not take a request, or would not take it; without an error of its own it was an internal fault,
+    reported in the log."""
 
     request: int
     error: FlashUError | None
@@ -207,7 +207,7 @@ class ImageEncoded:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ImageRefused:
-    """The picture cannot be decoded, and why, as its sender is told."""
+    """The picture cannot be decoded, and why, as its sender may read."""
 
     error: FlashUError
 

@@ -1,6 +1,6 @@
-"""Admission by predicted cost: a request that would wait too long is refused before it is queued, and told when to come
-back. It knows prices, priorities, places in batches and each task's share of the time; it knows no queue, no engine and
-no HTTP. Whoever owns it calls it from one thread.
+"""Admission by predicted cost: a request that would wait too long is rejected before it is queued, with the time to
+come back. It knows prices, priorities, places in batches and each task's share of the time; it knows no queue, no
+engine and no HTTP. Call it from one thread.
 
 Two things are learnt, apart from each other. The *pace* of a task is real seconds for each priced second of work that
 was really run, unit by unit: what a request did not run teaches nothing. The *length* of answers is a bounded estimate

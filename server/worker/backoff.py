@@ -18,7 +18,7 @@ class RestartBackoff:
     """
 
     def __init__(self, *, maximum: int, within_s: float) -> None:
-        self._most = maximum
+        self._maximum = maximum
         self._within_s = within_s
         self._begun: deque[float] = deque()
         self._in_a_row = 0
@@ -34,7 +34,7 @@ class RestartBackoff:
             self._in_a_row = 0
         while self._begun and self._begun[0] <= now - self._within_s:
             self._begun.popleft()
-        if len(self._begun) >= self._most:
+        if len(self._begun) >= self._maximum:
             return None
         self._begun.append(now)
         self._in_a_row += 1

@@ -54,7 +54,7 @@ class _Entry:
     ticket: Ticket
     on_work: Callable[[int], None]
     size: float = 1.0  # of each of its pictures, as a multiple of the default size
-    counted: int = 0  # units of work that were told to `on_work`
+    counted: int = 0  # units of work that `on_work` was called with
 
     def count(self, *, ahead: int = 0) -> None:
         """Tells the work that ran since the last time, and `ahead` units that are running now."""
@@ -147,7 +147,7 @@ class Worker:
 
     @property
     def steps_saved(self) -> int:
-        """Evaluations that were not run because nobody wanted their picture any more."""
+        """Denoising steps that were not run because their request was cancelled."""
         return self._steps_saved
 
     def info(self) -> ModelInfo:
@@ -230,7 +230,7 @@ class Worker:
         """The request's result. If the awaiting task is cancelled, so is the request.
 
         Args:
-            on_work: told of evaluations (of all pictures) or tokens, as they are run.
+            on_work: called with steps (of all pictures) or tokens, as they are run.
 
         Raises:
             UnavailableError, OverloadedError: it was not taken.

@@ -102,13 +102,13 @@ class EngineProcess:
         self._commands: queue.SimpleQueue[ToWorker] = queue.SimpleQueue()
         self._ready = False
         self._ending = threading.Event()
-        self._frames: list[Bytes] = []  # told, and not yet sent
+        self._frames: list[Bytes] = []  # encoded, and not yet sent
         self._units = 0
         self._numbers: dict[int, int] = {}  # the front end's, by the engine's own
         self._identities: dict[int, int] = {}  # and back
 
     def run(self) -> int:
-        """Serves until it is told to end; returns the exit status."""
+        """Serves until it receives `Shutdown`; returns the exit status."""
         threading.Thread(target=self._listen, name="flashu-commands", daemon=True).start()
         first = self._commands.get()
         if not isinstance(first, Load):
@@ -213,7 +213,7 @@ class EngineProcess:
         self._frames += encode(message)
 
     def _send(self) -> None:
-        """Sends what was told; what a unit leads to goes together, for each write wakes the other process."""
+        """Sends the encoded frames; those of one unit go together, because each write wakes the other process."""
         small = bytearray()
         for buffer in self._frames:
             if len(buffer) <= _SMALL:

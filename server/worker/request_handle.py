@@ -1,4 +1,4 @@
-"""One request on its way: what the engine has told of it for the one who follows it. What a slow follower has not taken
+"""One request on its way: the events that its consumer has not read yet. What a slow consumer has not taken
 is kept in bounded room: the last progress only, and an answer's pieces as one."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class RequestHandle:
         number: counts arrivals; both processes call the request by it.
         rows: places it takes in a batch.
         abandoned: nobody follows it any more.
-        progress: the last that was told.
+        progress: the last event.
     """
 
     number: int
@@ -26,7 +26,7 @@ class RequestHandle:
     progress: Progress | None = None
     _pending: dict[type[Event], Event] = field(default_factory=dict)
     _ending: Finished | Exception | None = None
-    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -41,29 +41,29 @@ class RequestHandle:
         if isinstance(event, Text) and isinstance(before, Text):
             event = Text(event.request, before.text + event.text, before.logprobs + event.logprobs)
         self._pending[type(event)] = event
-        self._news.set()
+        self._changed.set()
 
     def end(self, ending: Finished | Exception) -> None:
         """Its result or what it failed with; nothing where it has ended already."""
         if self._ending is None:
             self._ending = ending
             self._ended.set()
-            self._news.set()
+            self._changed.set()
 
     async def result(self) -> Result:
-        """Waits for the end, whatever is told before. Raises what the request failed with."""
+        """Waits for the end and drops other events. Raises what the request failed with."""
         await self._ended.wait()
         return self._outcome().result
 
     async def next_events(self) -> list[Event]:
-        """Waits for what has been told since the last call; the end comes alone, raised where it is a failure."""
-        await self._news.wait()
+        """Waits for the events since the last call; the end comes alone, raised if it is a failure."""
+        await self._changed.wait()
         if not self._pending:
             return [self._outcome()]
         pending = list(self._pending.values())
         self._pending.clear()
         if self._ending is None:
-            self._news.clear()
+            self._changed.clear()
         return pending
 
     def _outcome(self) -> Finished:

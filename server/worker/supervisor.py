@@ -31,7 +31,7 @@ class WorkerTimeouts:
     Attributes:
         load_s: seconds to load, a download included; each unit of calibrating and warming up starts them anew.
         unit_s: seconds that one unit of work may always take; twice what is usual where that is more.
-        stop_s: seconds to end in order when it is told to; after that it is killed.
+        stop_s: seconds to end in order after `Shutdown`; after that it is killed.
         restarts: within `window_s` seconds; after one more death it is given up.
     """
 

@@ -1,5 +1,5 @@
 """Since when a process has shown no sign of life. Time in which the watcher itself stood still (a suspended machine, a
-stopped container, a debugger) does not count, and what ends right after it teaches nothing. It is told the time."""
+stopped container, a debugger) does not count, and what ends right after it teaches nothing. Callers pass the time."""
 
 from __future__ import annotations
 

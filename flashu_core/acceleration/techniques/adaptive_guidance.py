@@ -13,16 +13,16 @@ class AdaptiveGuidance:
 
     Attributes:
         low: factor of the guidance at first.
-        last: share of the evaluations at the end that have the base value.
+        last: share of the steps at the end that have the base value.
     """
 
     low: float = 0.75
     last: float = 0.3
 
     def plan(self, step: Step, plan: StepPlan) -> StepPlan:
-        """Weakens the guidance until the last evaluations."""
+        """Weakens the guidance until the last steps."""
         return plan if step.within_last(self.last) else replace(plan, guidance_scale=plan.guidance_scale * self.low)
 
     def alike(self, steps: Steps) -> Flags:
-        """Those before the last evaluations, and those."""
+        """Those before the last steps, and those."""
         return steps.within_last(self.last)

@@ -9,13 +9,13 @@ from flashu_core.acceleration.plan import Flags, Step, StepPlan, Steps
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadCache:
-    """Computed at every evaluation that `interval` divides, and until the first of those.
+    """Computed at every step that `interval` divides, and until the first of those.
 
-    The final layer always runs, with its own evaluation's time.
+    The final layer always runs, with its own step's time.
 
     Attributes:
-        interval: evaluations from one computation to the next; 1 computes always.
-        last: share of the evaluations at the end that compute always.
+        interval: steps from one computation to the next; 1 computes always.
+        last: share of the steps at the end that compute always.
     """
 
     interval: int = 5

@@ -1,4 +1,4 @@
-"""Hybrid FFN: the neurons that matter least to a task rest, but in the last evaluations (section 3.3.1)."""
+"""Hybrid FFN: the neurons that matter least to a task are pruned, except in the last steps (section 3.3.1)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class HybridFfn:
     """Pruned neurons first, all of them at the end.
 
     Attributes:
-        last: share of the evaluations at the end that run all neurons (the threshold of eq. 4).
+        last: share of the steps at the end that run all neurons (the threshold of eq. 4).
     """
 
     last: float = 0.3
 
     def plan(self, step: Step, plan: StepPlan) -> StepPlan:
-        """Prunes until the last evaluations."""
+        """Prunes until the last steps."""
         return plan if step.within_last(self.last) else replace(plan, ffn="pruned")
 
     def alike(self, steps: Steps) -> Flags:
-        """Those before the last evaluations, and those."""
+        """Those before the last steps, and those."""
         return steps.within_last(self.last)

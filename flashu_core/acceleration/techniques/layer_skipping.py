@@ -1,4 +1,4 @@
-"""Dynamic layer skipping: layers that hardly changed their input are left out for a while (section 3.3.2)."""
+"""Dynamic layer skipping: layers that hardly change their input are skipped for some steps (section 3.3.2)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from flashu_core.acceleration.plan import Numbers, Step, StepPlan, Steps
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerSkipping:
-    """All layers run and are measured at the first evaluation of every interval.
+    """All layers run and are measured at the first step of every interval.
 
     Attributes:
-        ratio: share of the layers that is left out.
-        interval: evaluations from one measurement to the next.
-        last: share of the evaluations at the end that run all layers.
+        ratio: share of the layers that is skipped.
+        interval: steps from one measurement to the next.
+        last: share of the steps at the end that run all layers.
     """
 
     ratio: float
@@ -33,7 +33,7 @@ class LayerSkipping:
         return replace(plan, layers="measured")
 
     def alike(self, steps: Steps) -> Numbers:
-        """The last evaluations, those that measure, and those that leave layers out."""
+        """The last steps, those that measure, and those that skip layers."""
         first = (steps.indices - 1) % self.interval == 0
         return np.where(steps.within_last(self.last), 0, np.where(first, 1, 2))
 

@@ -114,7 +114,7 @@ def test_a_branch_is_computed_for_whoever_reads_its_state_later() -> None:
 
 
 def test_a_state_that_was_never_computed_cannot_be_reused() -> None:
-    with pytest.raises(ConfigurationError, match="first evaluation"):
+    with pytest.raises(ConfigurationError, match="first step"):
         liveness(Schedule([StepPlan(2.0, head="reuse"), StepPlan(2.0)]))
 
 
