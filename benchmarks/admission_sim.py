@@ -1,9 +1,9 @@
 """Simulates admission before the engine's scheduler: `python -m benchmarks.admission_sim`.
 
-Requests arrive as a mix says, the server's own admission accepts or refuses them, and the engine's own scheduler serves
-those it took, in simulated time with recorded costs of units. What is found, for each task: how long accepted requests
-waited beyond what they take alone, against the limit, and how many a second were served, against what the task's share
-of the machine can do. Answers may end long before the tokens that they may have at most, as they do.
+The server's own admission accepts or refuses the requests of a mix, and the engine's own scheduler serves the accepted
+ones, in simulated time with recorded costs of units. Results per task: the wait of accepted requests beyond their time
+alone, against the limit, and requests served per second, against the task's share of the machine. Answers may end long
+before their token limit.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from server.worker.admission import Admission, QueueLimits, Ticket
 
 TASKS: tuple[Task, ...] = ("generate", "vqa")
 WITHIN = 1.3  # times the limit, the 95th percentile of waits
-SKIPPED_S = 20.0  # at the beginning, while pace and lengths are learnt, of what is counted
+SKIPPED_S = 20.0  # not counted at the start, while admission learns pace and lengths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +38,11 @@ class Stream:
     """Requests of one kind, with exponential gaps.
 
     Attributes:
-        rate: of them a second.
-        max_tokens: of an answer at most.
-        tokens: the fewest and the most that an answer takes.
-        points: of a picture's time grid; None is the policy's own.
-        images: of a request.
+        rate: requests per second.
+        max_tokens: token limit of an answer.
+        tokens: minimum and maximum length of an answer.
+        num_inference_steps: None is the policy's own.
+        images: images per request.
         since, until: seconds between which they arrive.
     """
 
@@ -59,12 +59,13 @@ class Stream:
 
 @dataclass(frozen=True)
 class Found:
-    """One stream's requests: of those that came, how many were taken and ended, and how long they waited.
+    """One stream's results.
 
     Attributes:
-        waits: seconds from arrival to the end beyond what the request takes alone.
+        offered, taken: number of requests that arrived, and that were accepted.
+        waits: seconds from arrival to the end, less the request's time alone.
         starts: seconds from arrival to the first unit.
-        seconds: in which they came.
+        seconds: duration of the arrivals.
     """
 
     offered: int
@@ -85,7 +86,7 @@ class Found:
 
 
 class _Admitting(Guard):
-    """The server's admission, as the worker tells it what happens."""
+    """The server's admission, driven by the simulated worker."""
 
     def __init__(self, costs: UnitCosts, queue_limits: QueueLimits, requests: Mapping[int, Request]) -> None:
         self._now = 0.0
@@ -127,7 +128,7 @@ def simulate(
     policy: str,
     seed: int,
 ) -> dict[str, Found]:
-    """Each stream's outcome, by its name (its task, where it has none); the first seconds are not counted."""
+    """Each stream's result by its name (its task if unnamed); the first seconds are not counted."""
     generated = random.Random(seed)
     trace: list[tuple[Arrival, Request, Quote, Stream]] = []
     for stream in streams:
@@ -139,7 +140,7 @@ def simulate(
                 arrival = replace(arrival, schedule=_schedule(costs, request, policy), rows=stream.images)
             else:
                 arrival = replace(arrival, tokens=generated.randint(*stream.tokens))
-                quote = replace(quote, units=arrival.tokens)  # what it takes alone, really
+                quote = replace(quote, units=arrival.tokens)  # its real time alone
             trace.append((arrival, request, quote, stream))
     trace.sort(key=lambda one: one[0].at)
     guard = _Admitting(costs, queue_limits, {number: one[1] for number, one in enumerate(trace, start=1)})
@@ -162,7 +163,7 @@ def simulate(
 
 
 def capacity(costs: UnitCosts, stream: Stream, *, config: EngineConfig, policy: str, seed: int) -> float:
-    """Requests of a stream that the scheduler serves in a second of a queue that is never empty."""
+    """Requests of a stream that the scheduler serves per second from a queue that is never empty."""
     generated = random.Random(seed)
     request = _request(stream, policy)
     burst = [
@@ -206,11 +207,11 @@ def _schedule(costs: UnitCosts, request: Request, policy: str) -> Schedule:
 
 
 def mixes(pictures: float, answers: float, seconds: float = 120.0) -> dict[str, list[Stream]]:
-    """Streams at multiples of what the machine does of each task alone.
+    """Streams at multiples of the capacity of each task alone.
 
     Args:
-        pictures, answers: of it a second.
-        seconds: that each mix lasts.
+        pictures, answers: capacity of each task per second.
+        seconds: duration of each mix.
     """
     questions = Stream(task="vqa", rate=0.8 * answers, until=seconds)
     generation = Stream(task="generate", rate=pictures, until=seconds)
@@ -238,7 +239,7 @@ def mixes(pictures: float, answers: float, seconds: float = 120.0) -> dict[str, 
 
 
 def run(costs: UnitCosts, *, limit: float, policy: str, seed: int, config: EngineConfig) -> dict[str, Any]:
-    """Every mix's streams."""
+    """Simulates every mix."""
     queue_limits = QueueLimits(
         seconds=limit, batch=config.max_batch, rows=config.running, answer_weight=config.answer_weight
     )
@@ -261,7 +262,7 @@ def run(costs: UnitCosts, *, limit: float, policy: str, seed: int, config: Engin
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulates, saves and shows; returns 1 where accepted requests wait for much longer than the limit."""
+    """Simulates, saves and prints; returns 1 if accepted requests wait much longer than the limit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.admission_sim", description=__doc__)
     parser.add_argument("--costs", default="unit-costs-shapes-64", metavar="NAME", help="result with the costs")
     parser.add_argument("--limit", type=float, default=QueueLimits().seconds, help="max_queue_seconds")
@@ -281,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             keys = ("per_second", "wait_p50", "wait_p95", "start_p95")
             seconds = ["" if one[key] is None else f"{one[key]:.2f}" for key in keys]
             print(row.format(name, stream, one["offered"], one["taken"], *seconds))
-    # A request that is longer than anybody may wait shares the machine with all that come after it.
+    # Requests longer than the limit share the machine with all later ones, so they are not judged.
     short = [
         one for streams in found["mixes"].values() for name, one in streams.items() if name not in ("long", "giant")
     ]

@@ -1,9 +1,8 @@
-"""Predicts what a model needs of an accelerator: `python -m benchmarks.capacity [--check]` fills the tables of
-docs/capacity.md.
+"""Predicts time and memory on accelerators and writes the tables of docs/capacity.md:
+`python -m benchmarks.capacity [--check]`.
 
-It takes the counted FLOPs of `results/cost-*.json`, counts bytes from the configurations, and divides by what data
-sheets promise and the shares of it that are assumed below. Nothing in it was measured on an accelerator; what was is in
-`results/gpu-*.json`, where there are any.
+Divides the FLOPs of `results/cost-*.json`, and bytes from the configurations, by the rates of data sheets times the
+shares assumed below. Measured figures are in `results/gpu-*.json`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ ELEMENT = 2  # bytes, bfloat16
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """What a data sheet says: dense bf16 FLOP/s, bytes/s and bytes of memory."""
+    """Data sheet figures: dense bf16 FLOP/s, bytes/s and bytes of memory."""
 
     name: str
     rate: float
@@ -48,12 +47,12 @@ ACCELERATORS = (
 
 
 def picture_seconds(cost: Mapping[str, Any], accelerator: Accelerator) -> float:
-    """One picture alone, the autoencoder included."""
+    """Seconds of one image alone, the autoencoder included."""
     return float(cost["generation"]["total_with_vae"]) / (accelerator.rate * MATRIX_SHARE)
 
 
 def answer_seconds(cost: Mapping[str, Any], accelerator: Accelerator) -> float:
-    """One answer of `ANSWER_TOKENS` tokens alone: a prefill bound by arithmetic, tokens bound by reading weights."""
+    """Seconds of one answer of `ANSWER_TOKENS` tokens alone: compute-bound prefill, memory-bound tokens."""
     parts = cost["answer"]
     prefill = (parts["vae_encode"] + parts["features"] + parts["prefill"]) / (accelerator.rate * MATRIX_SHARE)
     token = cost["parameters"]["backbone"] * ELEMENT / (accelerator.bandwidth * COPY_SHARE)
@@ -61,7 +60,7 @@ def answer_seconds(cost: Mapping[str, Any], accelerator: Accelerator) -> float:
 
 
 def weight_bytes(cost: Mapping[str, Any]) -> int:
-    """All weights once; pruned paths are views of them."""
+    """Bytes of the weights; pruned paths are views of them."""
     return int(cost["parameters"]["total"]) * ELEMENT
 
 
@@ -76,7 +75,7 @@ def picture_bytes(config: ModelConfig) -> int:
 
 
 def seconds_table(costs: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
-    """Predicted seconds alone, and pictures an hour at full load."""
+    """Predicted seconds alone, and images per hour at full load."""
     rows = []
     for (size, policy), cost in costs.items():
         for accelerator in ACCELERATORS:
@@ -92,29 +91,29 @@ def seconds_table(costs: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
                     f"{answer_seconds(cost, accelerator):.2f}",
                 ]
             )
-    header = ["size", "policy", "accelerator", "TFLOP a picture", "s a picture", "pictures an hour"]
-    return markdown([*header, f"s an answer of {ANSWER_TOKENS} tokens"], rows)
+    header = ["size", "policy", "accelerator", "TFLOP per image", "s per image", "images per hour"]
+    return markdown([*header, f"s per answer of {ANSWER_TOKENS} tokens"], rows)
 
 
 def memory_table(costs: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
-    """Bytes of the weights, of one begun picture, and how many of those fit beside the weights."""
+    """Bytes of the weights and of one running image, and how many images fit beside the weights."""
     rows = []
     for size in SIZES:
         weights, picture = weight_bytes(costs[size, "exact"]), picture_bytes(MODELS[size])
         fits = [f"{int((one.memory * 0.85 - weights) // picture)}" for one in ACCELERATORS]
         rows.append([size, f"{weights / 1e9:.1f}", f"{picture / 1e6:.0f}", *fits])
-    return markdown(["size", "weights, GB", "a begun picture, MB", *(one.name for one in ACCELERATORS)], rows)
+    return markdown(["size", "weights, GB", "running image, MB", *(one.name for one in ACCELERATORS)], rows)
 
 
 TABLES = {"seconds": seconds_table, "memory": memory_table}
 
 
 def fill(text: str, results: Path = RESULTS) -> str:
-    """The document with its tables made anew.
+    """The document with its tables regenerated.
 
     Raises:
-        OSError: a cost has not been counted.
-        ValueError: there is no table of that name.
+        OSError: a result is missing.
+        ValueError: a table has an unknown name.
     """
     costs = {
         (size, policy): json.loads((results / f"cost-{policy}-{size}.json").read_text())
@@ -125,7 +124,7 @@ def fill(text: str, results: Path = RESULTS) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fills the document, or checks it."""
+    """Writes the document's tables, or checks them."""
     return fill_document(DOCUMENT, fill, arguments, description=__doc__)
 
 

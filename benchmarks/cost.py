@@ -1,7 +1,7 @@
-"""Prints what one picture and one answer cost: `python -m benchmarks.cost --size 1.5b --acceleration exact --json`.
+"""Prints the FLOPs of one image and one answer: `python -m benchmarks.cost --size 1.5b --acceleration exact --json`.
 
-It shows what `flops` counts, beside the original's way of computing the same. The totals are of denoising; the
-autoencoder, which no technique touches and the published comparisons leave out, is a line of its own.
+Shows the counts of `flops` beside those of the original implementation. Totals are of denoising; the autoencoder, which
+no technique changes and the published comparisons exclude, has a line of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def measure(
     prompt_tokens: int,
     question_tokens: int,
 ) -> dict[str, Any]:
-    """The costs of a model under a policy, in FLOPs; `prompt_tokens` as in `flops.generation_cost`."""
+    """FLOPs of a model under a policy; `prompt_tokens` as in `flops.generation_cost`."""
     config, chosen = MODELS[size], POLICIES[policy]
     original_steps = num_inference_steps or config.num_inference_steps
     num_inference_steps = num_inference_steps or round(config.num_inference_steps * chosen.generate.points)
@@ -90,12 +90,12 @@ def _table(found: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Counts and prints; returns the exit code."""
+    """Counts and prints; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
     parser.add_argument("--size", choices=sorted(MODELS), default="1.5b")
     parser.add_argument("--acceleration", choices=sorted(POLICIES), default="flashu")
     parser.add_argument(
-        "--num-inference-steps", type=int, help="of both grids; by default the model's and the policy's"
+        "--num-inference-steps", type=int, help="of both implementations; by default the model's and the policy's"
     )
     parser.add_argument("--guidance-scale", type=float, default=5.0)
     parser.add_argument("--prompt-tokens", type=int, default=64)

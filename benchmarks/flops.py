@@ -1,7 +1,7 @@
-"""Counts the arithmetic of the engine's passes without doing it, on models that have shapes but no values.
+"""Counts FLOPs of the engine's passes on the meta device, without computing them.
 
-A multiplication and its addition count as two. Matrix products, convolutions and attention are counted; norms,
-activations and other work on single elements are not. It knows the passes, not how results are shown.
+A multiply-add counts as two. Matrix products, convolutions and attention are counted; norms, activations and other
+elementwise operations are not.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from flashu_core.model.vae import Vae
 from flashu_core.pathways import generate, understand
 from flashu_core.timing import Spans
 
-# The published code pads every sequence to this length; longer pictures to the next multiple of 128.
+# The published code pads every sequence to this length, longer ones to the next multiple of 128.
 PADDED = 1024
 PADDED_STEP = 128
 UNCOND_TOKENS = 2  # begin of sequence, image_start
-ANSWER_TOKENS = 128  # the budget of an answer
+ANSWER_TOKENS = 128  # token limit of an answer
 SYSTEM_TOKENS = 16  # begin of sequence, the system's words, image_start
 
 
@@ -56,7 +56,7 @@ class _Zeros(TorchDispatchMode):
 
 
 class CountingSpans(Spans):
-    """Spans that count instead of measuring."""
+    """Spans that count FLOPs instead of time."""
 
     __slots__ = ("_counter", "flops")
 
@@ -75,22 +75,22 @@ class CountingSpans(Spans):
 
 @contextmanager
 def counting() -> Iterator[CountingSpans]:
-    """Counts what runs inside, on the meta device."""
+    """Counts FLOPs of the `with` block, on the meta device."""
     counter = FlopCounterMode(display=False)
-    # Fused attention has no formula on every device and version; as two matrix products it counts the same.
+    # Fused attention has no FLOP formula on some devices and versions; as two matrix products it counts the same.
     with _Zeros(), sdpa_kernel(SDPBackend.MATH), counter, torch.inference_mode():
         yield CountingSpans(counter)
 
 
 def count(work: Callable[[], object]) -> int:
-    """Floating-point operations of a call."""
+    """FLOPs of a call."""
     with counting() as spans, spans.span("all"):
         work()
     return spans.flops["all"]
 
 
 def meta_model(config: ModelConfig) -> Showo2:
-    """A Show-o2 without values."""
+    """A Show-o2 on the meta device."""
     return on_meta(lambda: Showo2(config), torch.bfloat16)
 
 
@@ -106,7 +106,7 @@ def parameters(config: ModelConfig) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class GenerationCost:
-    """FLOPs of generating pictures with the engine.
+    """FLOPs of generating images with the engine.
 
     Attributes:
         parts: `prefix`, and all steps' `features`, `backbone`, `head`, `guidance_scale`.
@@ -133,7 +133,7 @@ def generation_cost(
     prompt_tokens: int,
     images: int = 1,
 ) -> GenerationCost:
-    """What the engine computes to draw `images` pictures of one prompt on the model's default grid.
+    """FLOPs of the engine for `images` images of one prompt on the model's default grid.
 
     Args:
         prompt_tokens: ids of the prompt in all, with begin of sequence and image_start; the unconditional one has two,
@@ -180,13 +180,13 @@ def generation_cost(
 
 
 def pruned_path(config: ModelConfig, ratio: float) -> NeuronPath:
-    """As many neurons as a calibration would keep, whichever they are."""
+    """A path of as many neurons as a calibration would keep."""
     count = kept_count(config.backbone.ffn_size, ratio)
     return NeuronPath(f"pruned {ratio:g}", [slice(0, count)] * config.backbone.layers)
 
 
 def latent_shape(config: ModelConfig, images: int) -> tuple[int, int, int, int]:
-    """Shape of the latents of pictures on the default grid."""
+    """Shape of the latents of images on the default grid."""
     rows, columns = config.grids[0]
     return images, config.latent_channels, rows * config.patch_size, columns * config.patch_size
 
@@ -222,7 +222,7 @@ def _meta_vae() -> Vae:
 
 @dataclass(frozen=True, slots=True)
 class AnswerCost:
-    """FLOPs of answering a question about a picture.
+    """FLOPs of answering a question about an image.
 
     Attributes:
         parts: `system` (once in an engine's life), `vae_encode`, `features`, `prefill`, `token` (one decoded token,
@@ -235,7 +235,7 @@ class AnswerCost:
 
 
 def answer_cost(config: ModelConfig, policy: UnderstandingPolicy, *, question_tokens: int) -> AnswerCost:
-    """What reading a picture and its question costs, and each token after that.
+    """FLOPs of an image and its question, and of each token after that.
 
     Args:
         question_tokens: ids after the picture in all, with image_end and the words that open the answer.

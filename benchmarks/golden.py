@@ -1,7 +1,7 @@
-"""Reads folders of golden data: a small model's or autoencoder's weights and what the original code computed with them.
+"""Reads folders of golden data: weights of a small model or autoencoder and what the original code computed with them.
 
-It knows the layout (`meta.json`, `model.safetensors`, `expected.safetensors`) and takes every size from what the files
-say. It compares nothing; that is `parity`.
+A folder has `meta.json`, `model.safetensors` and `expected.safetensors`; every size comes from the files. `parity`
+compares.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ META, WEIGHTS, EXPECTED = "meta.json", "model.safetensors", "expected.safetensor
 
 
 class GoldenError(Exception):
-    """A folder is not of the layout, or its parts do not fit each other."""
+    """A folder does not have the layout, or its parts do not match."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelCase:
-    """A Show-o2 and what is expected of it, all in float32.
+    """A Show-o2 and its expected tensors, all in float32.
 
     Attributes:
         prompts: for each picture the ids of `bos text image_start`; `uncond` is the same without text.
@@ -49,10 +49,10 @@ class ModelCase:
     image_pad: int
 
     def reading(self, name: str) -> Reading:
-        """How the pictures of the expected tensors `name.*` are read.
+        """How the images of the expected tensors `name.*` are read.
 
         Raises:
-            GoldenError: `meta.json` does not say.
+            GoldenError: `meta.json` lacks it.
         """
         with explained(self.path):
             raw = self.meta["vqa"]
@@ -63,12 +63,12 @@ class ModelCase:
             offset = raw.get("trained_block_offset" if trained else "modality_offset")
             block: UnderstandingBlock = "time" if trained else "image"
             if offset is not None and self.config.time_token:
-                # The time token stands right after the text; a block that starts there holds it.
+                # The time token follows the text; a block that starts there includes it.
                 block = "time" if int(offset) == len(before) else "image"
             return Reading(before=before, after=suffix[start:], block=block)
 
     def with_block(self, block: UnderstandingBlock) -> Showo2:
-        """The same weights in a model whose full attention starts elsewhere when it reads a picture."""
+        """The same weights in a model whose full-attention block starts elsewhere in understanding."""
         if block == self.config.understanding_block:
             return self.model
         with torch.device("meta"):
@@ -79,7 +79,7 @@ class ModelCase:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Ids before a picture (image_start included) and after it, and where its block of full attention starts."""
+    """Ids before an image (image_start included) and after it, and where its full-attention block starts."""
 
     before: tuple[int, ...]
     after: tuple[int, ...]
@@ -88,7 +88,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VaeCase:
-    """An autoencoder and what is expected of it, all in float32."""
+    """An autoencoder and its expected tensors, all in float32."""
 
     path: Path
     config: VaeConfig
@@ -98,7 +98,7 @@ class VaeCase:
 
 
 def find(path: Path) -> list[Path]:
-    """The folder itself where it holds `meta.json`, else every sub-folder that does, by name.
+    """The folder itself if it has a `meta.json`, else every sub-folder that has, sorted.
 
     Raises:
         GoldenError: there is none.
@@ -112,10 +112,10 @@ def find(path: Path) -> list[Path]:
 
 
 def read(path: Path) -> ModelCase | VaeCase:
-    """Reads one folder; whether it is a model's or an autoencoder's shows in `meta.json`.
+    """Reads one folder, of a model or an autoencoder according to `meta.json`.
 
     Raises:
-        GoldenError: anything missing, damaged or unfit.
+        GoldenError: files are missing, damaged or do not match.
     """
     with explained(path):
         meta = json.loads((path / META).read_bytes())
@@ -188,7 +188,7 @@ def _check_latents(case: ModelCase, name: str, rows: int) -> None:
 
 
 class explained:  # noqa: N801
-    """Turns what unusable files raise into a `GoldenError` that names the folder."""
+    """Turns errors of unusable files into a `GoldenError` that names the folder."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -204,5 +204,5 @@ class explained:  # noqa: N801
 
 
 def unused(expected: Mapping[str, Tensor], used: set[str]) -> Iterator[str]:
-    """Names of tensors that no check has read, in order."""
+    """Names of tensors that no check has read, sorted."""
     return (name for name in sorted(expected) if name not in used)

@@ -1,9 +1,9 @@
-"""Times one size of the model on one device: `python benchmarks/gpu.py --size 1.5b --device cuda`.
+"""Measures one model size on one device: `python benchmarks/gpu.py --size 1.5b --device cuda`.
 
-Random weights, made on the device in bfloat16, or in float32 on a CPU without bfloat16 instructions; one picture and
-one answer, component by component, beside the original's loop, with counted arithmetic, memory and the device's own
-rates from the same run. It needs torch, safetensors, tokenizers, huggingface_hub, numpy and Pillow only, and knows
-nothing of quality: random weights draw noise.
+Random weights, made on the device in bfloat16 (float32 on a CPU without bfloat16 instructions); one image and one
+answer, component by component, beside the original's loop, with counted FLOPs, memory and the device's own rates from
+the same run. Needs only torch, safetensors, tokenizers, huggingface_hub, numpy and Pillow. Random weights generate
+noise, so quality is not measured.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ CACHE_BYTES = 4 * 2**30
 
 
 class Stopwatch:
-    """Milliseconds of work on a device, from idle to idle."""
+    """Milliseconds of work on a device, synchronised before and after."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
     def wait(self) -> None:
-        """Until the device is through with everything."""
+        """Synchronises the device."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
     def milliseconds(self, work: Callable[[], object]) -> float:
-        """How long a call takes, its work on the device included."""
+        """Milliseconds of a call, its work on the device included."""
         self.wait()
         begun = time.perf_counter()
         work()
@@ -65,23 +65,23 @@ class Stopwatch:
         return (time.perf_counter() - begun) * 1000
 
     def median(self, work: Callable[[], object], runs: int) -> float:
-        """The median of `runs` calls after one that is not counted."""
+        """The median of `runs` calls after one uncounted call."""
         work()
         return statistics.median(self.milliseconds(work) for _ in range(runs))
 
 
 class Memory:
-    """Bytes in use: of the device's allocator on a GPU, of the process on a CPU (whose peak is never reset)."""
+    """Bytes in use: by torch's allocator on a GPU, by the process on a CPU (whose peak is never reset)."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
     def allocated(self) -> int | None:
-        """Bytes held by tensors now; not known on a CPU."""
+        """Bytes of tensors now; None on a CPU."""
         return torch.cuda.memory_allocated(self._device) if self._device.type == "cuda" else None
 
     def take_peak(self) -> int:
-        """The most bytes since the last call."""
+        """Peak bytes since the last call."""
         if self._device.type != "cuda":
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         peak = torch.cuda.max_memory_allocated(self._device)
@@ -94,11 +94,11 @@ def _medians(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def generation_times(
-    model: Showo2, watch: Stopwatch, memory: Memory, dearest: StepPlan, options: argparse.Namespace
+    model: Showo2, watch: Stopwatch, memory: Memory, costliest: StepPlan, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """A picture without the autoencoder: the engine and the original's loop in turn.
+    """An image without the autoencoder: the engine and the original's loop, alternating.
 
-    `dearest` is the plan whose denoising steps `evaluation_ms` is of: with techniques the others leave something out.
+    `costliest` is the plan whose denoising steps `evaluation_ms` is of: with techniques the others leave something out.
     """
     generation = loops.example_generation(
         model,
@@ -137,7 +137,7 @@ def generation_times(
         steps += [
             sum(total_milliseconds([spans]).values())
             for plan, spans in zip(state.schedule, state.spans, strict=True)
-            if plan == dearest
+            if plan == costliest
         ]
         reused += [
             sum(total_milliseconds([spans]).values())
@@ -168,7 +168,7 @@ def generation_times(
 
 
 def answer_times(model: Showo2, vae: Vae, watch: Stopwatch, options: argparse.Namespace) -> dict[str, Any]:
-    """Time to an answer's first token, autoencoder included, and of each token after it."""
+    """Time to an answer's first token, autoencoder included, and per token after it."""
     question = loops.example_question(model, question_tokens=options.question_tokens)
     system, policy = loops.read_system(model, question), POLICIES[options.acceleration].vqa
     pixels = torch.zeros(
@@ -212,7 +212,7 @@ def batch_token(
     watch: Stopwatch,
     options: argparse.Namespace,
 ) -> float:
-    """One token of each of several answers that are decoded together."""
+    """Milliseconds of one token of several answers in a batch."""
     tokens = min(options.runs, 10) + 2
     states = [
         loops.begin_answer(model, question, system, policy, tokens=tokens, spans=Spans(model.device))
@@ -225,8 +225,8 @@ def batch_token(
 
 
 def decode_3d(vae: Vae, latents: Tensor) -> Tensor:
-    """The autoencoder as it was published, for one frame: every 3x3 convolution over time too, behind two frames of
-    zeros. Its weights' other taps meet zeros only, so they are zeros here."""
+    """The published autoencoder for one frame: every 3x3 convolution also over time, after two frames of zeros. The
+    weights' other taps only see zeros, so they are zeros here."""
     original = nn.Conv2d.forward
 
     def forward(self: nn.Conv2d, x: Tensor) -> Tensor:
@@ -246,7 +246,7 @@ def decode_3d(vae: Vae, latents: Tensor) -> Tensor:
 
 
 def reference_token(model: Showo2, question: loops.Question, watch: Stopwatch, runs: int) -> float:
-    """One token the original's way, the whole sequence anew; in the weights' type, where the original takes float32."""
+    """One token of the original, which runs the whole sequence again; in the weights' dtype (the original: float32)."""
     config = model.config
     rows, columns = config.grids[0]
     block = rows * columns + config.block_extra
@@ -256,7 +256,7 @@ def reference_token(model: Showo2, question: loops.Question, watch: Stopwatch, r
 
 
 def device_rates(device: torch.device, dtype: torch.dtype, watch: Stopwatch, runs: int) -> dict[str, float]:
-    """What the device does at best: a large matrix product of that type, and a copy (bytes read and bytes written)."""
+    """Rates of the device: a large matrix product of that dtype, and a copy (bytes read plus bytes written)."""
     side, values = (8192, 1 << 29) if device.type == "cuda" else (512, 1 << 22)
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     product = torch.empty_like(left)
@@ -283,14 +283,14 @@ def _counted(options: argparse.Namespace) -> tuple[dict[str, Any], StepPlan]:
         images=options.batch,
     )
     original = flops.reference_step_cost(config, prompt_tokens=options.prompt_tokens, images=options.batch)
-    dearest = max(cost.step, key=lambda plan: cost.step[plan])
+    costliest = max(cost.step, key=lambda plan: cost.step[plan])
     counted = {
         "parts": {**cost.parts, "vae_decode": cost.vae_decode},
         "total": cost.denoising,
-        "evaluation": cost.step[dearest],
+        "evaluation": cost.step[costliest],
         "reference_total": original * (options.num_inference_steps - 1),
     }
-    return counted, dearest
+    return counted, costliest
 
 
 @torch.inference_mode()
@@ -300,7 +300,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     dtype = choose_dtype("auto", device)
     config, kernel = MODELS[options.size], load_kernel(options.attention)
     watch, memory = Stopwatch(device), Memory(device)
-    counted, dearest = _counted(options)
+    counted, costliest = _counted(options)
     rates = device_rates(device, dtype, watch, options.runs)
 
     model = random_module(lambda: Showo2(config, kernel), dtype=dtype, device=device)
@@ -310,7 +310,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         use_vae_graphs(vae)
     weights = sum(p.numel() * p.element_size() for module in (model, vae) for p in module.parameters())
     loaded = memory.allocated()
-    generation = generation_times(model, watch, memory, dearest, options)
+    generation = generation_times(model, watch, memory, costliest, options)
     latents = torch.randn(flops.latent_shape(config, options.batch), device=device)
     generation["vae_decode_3d_ms"] = watch.median(lambda: decode_3d(vae, latents), min(options.runs, 5))
     generation["vae_decode_ms"] = watch.median(lambda: vae.decode(latents), options.runs)
@@ -357,17 +357,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--acceleration", choices=sorted(POLICIES), default="flashu")
     parser.add_argument("--attention", choices=("sdpa", "flash-attn"), default="sdpa")
     parser.add_argument("--enforce-eager", action="store_true", help="no CUDA graphs and no fused kernels")
-    parser.add_argument("--batch", type=int, default=1, help="pictures drawn together")
-    parser.add_argument("--answers", type=int, default=16, help="answers decoded together")
+    parser.add_argument("--batch", type=int, default=1, help="images in a batch")
+    parser.add_argument("--answers", type=int, default=16, help="answers in a batch")
     parser.add_argument("--num-inference-steps", type=int, default=50)
     parser.add_argument("--guidance-scale", type=float, default=5.0)
     parser.add_argument("--prompt-tokens", type=int, default=64)
     parser.add_argument("--question-tokens", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=64, help="length of an answer")
     parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--warm-up", type=int, default=3, help="graphs are captured in the second")
+    parser.add_argument("--warm-up", type=int, default=3, help="uncounted runs; graphs are captured in the second")
     parser.add_argument(
-        "--reference-runs", type=int, default=5, help="of the original's loop, in turn with the engine's"
+        "--reference-runs", type=int, default=5, help="runs of the original's loop, alternating with the engine's"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON there")
     parser.add_argument("--save", metavar="NAME", help="also write benchmarks/results/NAME.json")
@@ -375,7 +375,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, prints JSON; returns the exit code."""
+    """Measures, prints JSON; returns the exit status."""
     options = _parser().parse_args(arguments)
     found = measure(options)
     if options.out is not None:

@@ -1,7 +1,7 @@
-"""Compares half precision with graphs to float32 on one GPU: `python benchmarks/gpu_fidelity.py [--save NAME]`.
+"""Compares half precision with CUDA graphs to float32 on one GPU: `python benchmarks/gpu_fidelity.py [--save NAME]`.
 
-The embedded model draws the same prompts from the same noise in float32 without graphs, in half precision without, and
-in half precision with graphs; what counts is the relative error of the latents. It needs what the engine needs only.
+The embedded model generates the same prompts from the same noise in float32 without graphs, and in half precision
+without and with graphs; the result is the relative error of the latents. Needs only the engine's dependencies.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def load(device: str, dtype: str, *, eager: bool) -> Engine:
 
 
 def latents(engine: Engine, policy: str, times: int) -> list[Tensor]:
-    """Of each prompt, drawn alone, the last of several times."""
+    """Final latents of each prompt, generated alone, of the last of `times` rounds."""
     generate_runner = engine._direct.generate_runner  # noqa: SLF001 - results hold pixels, whose rounding hides what is measured here
     found: list[Tensor] = []
     spans = Spans(torch.device("cpu"))
@@ -66,7 +66,7 @@ def latents(engine: Engine, policy: str, times: int) -> list[Tensor]:
 
 
 def answers(engine: Engine, policy: str, pictures: Sequence[Pixels]) -> list[str]:
-    """To every question about every picture."""
+    """Answers to every question about every image."""
     return [
         engine.understand(UnderstandRequest(question=question, image=image, acceleration=policy)).answer
         for image in pictures
@@ -81,7 +81,7 @@ def errors(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> dict[str, float
 
 
 def measure(device: str) -> dict[str, Any]:
-    """Everything, for both policies."""
+    """Measures both policies."""
     torch.backends.cudnn.allow_tf32 = False
     exact = load(device, "float32", eager=True)
     pictures = [
@@ -104,7 +104,7 @@ def measure(device: str) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, prints JSON; returns the exit code."""
+    """Measures, prints JSON; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python benchmarks/gpu_fidelity.py", description=__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON there")

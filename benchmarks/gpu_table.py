@@ -1,5 +1,5 @@
-"""The table of docs/performance.md, from what `benchmarks/gpu.py` measured: `python -m benchmarks.gpu_table [--check]`.
-It measures nothing."""
+"""Writes the table of docs/performance.md from results of `benchmarks/gpu.py`: `python -m benchmarks.gpu_table
+[--check]`."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A figure: of which policy, what should be reached, how it follows from a result, and how it is written."""
+    """A figure: its policy, its target, how it follows from a result, and its unit."""
 
     name: str
     policy: str
     wanted: float
     value: Callable[[Record], float]
     unit: str
-    maximum: bool = False  # whether `wanted` is the most instead of the least
+    maximum: bool = False  # whether `wanted` is a maximum instead of a minimum
 
     def cells(self, record: Record) -> list[str]:
-        """For the table."""
+        """The cells of the table's row."""
         found = self.value(record)
         reached = found <= self.wanted if self.maximum else found >= self.wanted
         sign = "at most" if self.maximum else "at least"
@@ -44,7 +44,7 @@ class Row:
 
 
 def decoding_share(record: Record) -> float:
-    """The time that one reading of the backbone's weights takes at the rate of a copy, as a share of a token's."""
+    """Time to read the backbone's weights at the rate of a copy, as a share of a token's time."""
     weights = 2 * parameters(MODELS[record["size"]])["backbone"]
     milliseconds = weights / (record["rates"]["copy_gigabytes_per_s"] * 1e6)
     return float(milliseconds / record["answer"]["token_ms"])
@@ -95,10 +95,10 @@ ROWS = (
 
 
 def fill(text: str, results: Path = RESULTS) -> str:
-    """The text with its table made anew.
+    """The text with its table regenerated.
 
     Raises:
-        OSError: a result is not there.
+        OSError: a result is missing.
     """
 
     def table() -> str:
@@ -114,7 +114,7 @@ def fill(text: str, results: Path = RESULTS) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fills the document, or checks it."""
+    """Writes the document's table, or checks it."""
     return fill_document(DOCUMENT, fill, arguments, description=__doc__)
 
 

@@ -1,7 +1,6 @@
-"""The two ways of generating and answering that the speed harnesses set side by side: the engine's and the original's.
+"""Generation and answering as the engine and as the original run them, for the speed benchmarks.
 
-Both take the same random model, ids and noise and give the same result up to rounding. It runs them; it measures
-nothing.
+Both take the same random model, ids and noise and give the same result up to rounding.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class GenerateSequence:
 
 
 def example_ids(model: Showo2, count: int, seed: int) -> list[int]:
-    """Arbitrary token ids."""
+    """Random token ids."""
     generator = torch.Generator().manual_seed(seed)
     ids: list[int] = torch.randint(model.config.backbone.vocabulary, (count,), generator=generator).tolist()
     return ids
@@ -104,7 +103,7 @@ def generate_original(model: Showo2, generation: GenerateSequence, *, padded: in
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """A picture's latents and the ids before and after it."""
+    """An image's latents and the ids before and after it."""
 
     before: Sequence[int]
     latents: Tensor
@@ -112,7 +111,7 @@ class Question:
 
 
 def example_question(model: Showo2, *, question_tokens: int) -> Question:
-    """A question with that many ids after the picture."""
+    """A question with that many ids after the image."""
     return Question(
         before=example_ids(model, flops.SYSTEM_TOKENS, 4),
         latents=sampler.noise(5, flops.latent_shape(model.config, 1)).to(model.device),
@@ -121,7 +120,7 @@ def example_question(model: Showo2, *, question_tokens: int) -> Question:
 
 
 def read_system(model: Showo2, question: Question) -> understand.System:
-    """What precedes the picture; an engine reads it once in its life."""
+    """The system prompt before the image, which an engine reads once."""
     system = understand.System(question.before)
     system.read(model)
     return system
@@ -136,7 +135,7 @@ def begin_answer(
     tokens: int,
     spans: Spans,
 ) -> understand.Understanding:
-    """The engine's prefill and the first token, of an answer of that many tokens whatever they are."""
+    """The engine's prefill and first token, of an answer of `tokens` tokens."""
     return understand.begin(
         model,
         system=system,
@@ -159,13 +158,13 @@ def answer(
     system: understand.System | None = None,
     budget: int | None = None,
 ) -> list[int]:
-    """The engine: what precedes the picture, prefill, then one token at a time from the cache.
+    """The engine: system prompt, prefill, then one token at a time from the cache.
 
     Args:
-        model, question, policy: what is answered, and how.
-        tokens: the answer ends after that many.
-        system: what precedes the picture, where it was read before.
-        budget: tokens the answer was allowed, from which its schedule is made; `tokens` by default.
+        model, question, policy: the model, the question and the policy.
+        tokens: length of the answer.
+        system: the system prompt, if it was read before.
+        budget: token limit from which the schedule is made; `tokens` by default.
     """
     spans = Spans(model.device)
     system = system or read_system(model, question)
@@ -177,7 +176,8 @@ def answer(
 
 @torch.inference_mode()
 def answer_original(model: Showo2, question: Question, *, tokens: int) -> list[int]:
-    """The original: the whole sequence anew for each token, logits for all of it; the picture is embedded once."""
+    """The original: the whole sequence again for each token, with logits of all positions; the image is embedded
+    once."""
     config = model.config
     _, time = model.time_tokens(torch.ones(1, device=model.device))
     block = model.image_block(model.vision(question.latents), time)

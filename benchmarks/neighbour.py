@@ -1,10 +1,10 @@
 """Times the server beside busy processes: `python -m benchmarks.neighbour [--neighbours N] [--save NAME]`.
 
-Three servers with the embedded model run at once: one as it is shipped; one set to use all CPUs, as it would for a
-larger model; and one with the threads that torch chooses by itself, which spin while they wait. They are asked in turn
-(A B C A B C), quiet and beside N endless loops, so that whatever else the machine does meets all. The ratios of medians
-are what counts: how many times longer an answer takes beside the loops, and what the choice costs when it is quiet.
-The machine must be idle otherwise.
+Three servers with the embedded model run at once: one with default settings; one that uses all CPUs, as it would for a
+larger model; and one with torch's own threads, which spin while they wait. They receive requests in turn (A B C A B C),
+quiet and beside N endless loops, so that other load on the machine affects all. The ratios of medians matter: how many
+times longer an answer takes beside the loops, and the cost of the choice when quiet. The machine must be idle
+otherwise.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from load_tests import results
 from load_tests.acceptance.server_process import ServerProcess
 
 BUSY_TARGET, QUIET_TARGET = 4.0, 1.05
-# What libgomp does where nobody sets anything.
+# libgomp's defaults.
 ALL = {"OMP_NUM_THREADS": str(os.cpu_count())}
 SPINNING = {"GOMP_SPINCOUNT": "300000", **ALL}
 SHIPPED, MANY, TORCH = "shipped", "all CPUs", "spinning"
@@ -44,7 +44,7 @@ _LOOP = "import time\nends = time.monotonic() + 600\nwhile time.monotonic() < en
 
 @contextlib.contextmanager
 def busy(count: int) -> Iterator[None]:
-    """So many processes that do nothing but compute."""
+    """Runs `count` processes in endless loops."""
     loops = [subprocess.Popen([sys.executable, "-c", _LOOP]) for _ in range(count)]
     try:
         yield
@@ -55,7 +55,7 @@ def busy(count: int) -> Iterator[None]:
 
 
 def messages(tokens: int) -> Mapping[str, tuple[str, bytes]]:
-    """Route and body of one answer and of one picture."""
+    """Route and body of one answer and of one image."""
     picture = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)).save(picture, "PNG")
     image = base64.b64encode(picture.getvalue()).decode()
@@ -67,10 +67,10 @@ def messages(tokens: int) -> Mapping[str, tuple[str, bytes]]:
 
 
 def timed(base_url: str, route: str, body: bytes, count: int) -> list[float]:
-    """Seconds of so many requests, one after the other on one connection.
+    """Seconds of `count` requests, one after the other on one connection.
 
     Raises:
-        RuntimeError: one was not answered with 200.
+        RuntimeError: a response was not 200.
     """
     connection = http.client.HTTPConnection(urlsplit(base_url).netloc, timeout=300)
     seconds = []
@@ -135,7 +135,7 @@ def ratios(seconds: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -
 
 @contextlib.contextmanager
 def _server(changes: Mapping[str, str]) -> Iterator[ServerProcess]:
-    """A server whose threads are chosen by `changes` alone, whatever this process's environment says."""
+    """A server whose threads depend on `changes` alone, not on this process's environment."""
     chosen = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"), "")
     environment = {**chosen, "KMP_BLOCKTIME": "", "FLASHU_THREADS": "", "FLASHU_MAX_QUEUE_SECONDS": "3600", **changes}
     with ServerProcess(environment=environment) as server:
@@ -143,7 +143,7 @@ def _server(changes: Mapping[str, str]) -> Iterator[ServerProcess]:
 
 
 def verdicts(found: Mapping[str, Any]) -> list[tuple[str, float, float, bool]]:
-    """What was promised: words, figure, limit and whether it is kept."""
+    """Promises: name, figure, limit and whether it is met."""
     figures = (
         ("an answer beside busy processes / quiet", found["busy_ratio"][SHIPPED]["answer"], BUSY_TARGET),
         (f"the same, {MANY}", found["busy_ratio"][MANY]["answer"], BUSY_TARGET),
@@ -167,13 +167,13 @@ def _table(found: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and prints; returns 1 where a promise is missed, and 0 always with `--quick`."""
+    """Measures and prints; returns 1 if a promise is missed, except with `--quick`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.neighbour", description=__doc__)
     parser.add_argument("--neighbours", type=int, default=2, help="endless loops beside the servers")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--count", type=int, default=20, help="requests of a kind in a quiet round")
-    parser.add_argument("--tokens", type=int, default=16, help="of an answer at most")
-    parser.add_argument("--quick", action="store_true", help="one short round: only that it works")
+    parser.add_argument("--count", type=int, default=20, help="requests of each kind in a quiet round")
+    parser.add_argument("--tokens", type=int, default=16, help="token limit of an answer")
+    parser.add_argument("--quick", action="store_true", help="one short round, to check that it works")
     parser.add_argument("--save", metavar="NAME", help="also write benchmarks/results/NAME.json")
     options = parser.parse_args(arguments)
     if options.quick:

@@ -1,8 +1,8 @@
 """Compares the engine with golden data: `python -m benchmarks.parity DIR...`.
 
-It runs the engine's own passes (prompt, steps, prefill, decoding, autoencoder) in float32 and reports the largest
-absolute difference of every expected tensor. It exits with 1 where one is above the limit and with 2 where a folder
-cannot be read; what it does not check it lists.
+Runs the engine's own passes (prompt, denoising steps, prefill, decoding, autoencoder) in float32 and reports the
+largest absolute difference of every expected tensor. Exits with 1 if one is above the limit and with 2 if a folder
+cannot be read; lists what it does not check.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NO_TOKEN = -1  # as end token: decoding runs to its length
 
 @dataclass(slots=True)
 class Report:
-    """What the checks of one folder found; `used` are the expected tensors that some check has read."""
+    """Results of one folder's checks; `used` are the expected tensors that a check has read."""
 
     expected: dict[str, Tensor]
     differences: list[tuple[str, float]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def has(self, name: str) -> bool:
-        """Whether the folder holds that tensor."""
+        """Whether the folder has that tensor."""
         return name in self.expected
 
     def take(self, name: str) -> Tensor:
@@ -57,12 +57,12 @@ class Report:
         return self.expected[name]
 
     def compare(self, name: str, found: Tensor, label: str | None = None) -> None:
-        """Notes the difference from an expected tensor; of whole numbers it is how many differ."""
+        """Records the difference from an expected tensor; for integers the number that differ."""
         self.differences.append((label or name, difference(found, self.take(name))))
 
 
 def difference(found: Tensor, expected: Tensor) -> float:
-    """The largest absolute difference, or how many whole numbers differ; infinite where shapes or NaNs do not agree."""
+    """The largest absolute difference, or the number of differing integers; infinite if shapes or NaNs differ."""
     if found.shape != expected.shape:
         return math.inf
     if not expected.is_floating_point():
@@ -72,10 +72,10 @@ def difference(found: Tensor, expected: Tensor) -> float:
 
 
 def check(case: ModelCase | VaeCase) -> Report:
-    """Runs every check the folder has tensors for.
+    """Runs every check that the folder has tensors for.
 
     Raises:
-        GoldenError: it has none, or lacks what one starts from.
+        GoldenError: there is none, or an input tensor is missing.
     """
     report = Report(dict(case.expected))
     if isinstance(case, VaeCase):
@@ -286,7 +286,7 @@ def _autoencoder(case: VaeCase, report: Report) -> None:
 
 
 def on_device(case: ModelCase | VaeCase, device: torch.device) -> ModelCase | VaeCase:
-    """The same case there, what is expected of it too."""
+    """Moves a case and its expected tensors to a device."""
     module = case.vae if isinstance(case, VaeCase) else case.model
     module.to(device)
     return replace(case, expected={name: tensor.to(device) for name, tensor in case.expected.items()})
@@ -302,12 +302,12 @@ def _lines(path: Path, report: Report, limit: float) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Checks every folder; returns the exit code."""
+    """Checks every folder; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parity", description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="holds meta.json, or folders that do")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="has a meta.json, or folders that have")
     parser.add_argument("--save", metavar="NAME", help="also write benchmarks/results/NAME.json")
-    parser.add_argument("--device", default="cpu", help="where the engine computes; in float32, without tf32")
-    parser.add_argument("--limit", type=float, default=LIMIT, help="the largest difference that passes")
+    parser.add_argument("--device", default="cpu", help="device of the engine; float32 without TF32")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="maximum difference")
     options = parser.parse_args(arguments)
     torch.set_default_device(options.device)
     torch.backends.cudnn.allow_tf32 = False

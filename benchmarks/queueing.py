@@ -1,7 +1,6 @@
-"""A machine that serves a trace of requests in simulated time, under the engine's own scheduler or first in, first out.
+"""Serves a trace of requests in simulated time, under the engine's own scheduler or first in, first out.
 
-Units cost what was measured (`UnitCosts`); nothing is computed. It knows when requests come and end, not what is made
-of their latencies.
+Units take their measured time (`UnitCosts`); nothing is computed.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from flashu_core.types import Stage, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """A request to come.
+    """A request of the trace.
 
     Attributes:
         at: seconds from the start.
         schedule: of a picture, a plan for each denoising step.
-        tokens: of an answer.
-        rows: pictures of the request.
+        tokens: length of an answer.
+        rows: images of the request.
     """
 
     at: float
@@ -38,7 +37,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """A request that ended, `seconds` after it arrived; `request` is its place in the trace, from 1."""
+    """A request that ended `seconds` after its arrival; `request` is its position in the trace, from 1."""
 
     task: Task
     at: float
@@ -48,7 +47,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a trace came to: the requests, seconds of work by stage, and the longest unit of each stage."""
+    """The result of a trace: requests, seconds of work by stage, the longest unit of each stage, and the end time."""
 
     latencies: Sequence[Latency]
     busy: dict[Stage, float]
@@ -73,9 +72,9 @@ def poisson(
     Args:
         rates: requests of each task a second.
         count: of both tasks together.
-        schedule: of every picture.
-        tokens: the fewest and the most of an answer.
-        seed: the same seed at other rates gives the same requests, closer or further apart.
+        schedule: of every image.
+        tokens: minimum and maximum length of an answer.
+        seed: equal seeds give the same requests at any rate, closer or further apart.
     """
     generated = random.Random(seed)
     total = sum(rates.values())
@@ -116,16 +115,16 @@ class _Job:
         return Entry(request=self.identity, task=arrival.task, stage=stage, key=key, rows=arrival.rows)
 
     def advance(self, stage: Stage) -> bool:
-        """Whether that unit was its last."""
+        """Advances by a unit; returns whether it was the last."""
         self.started = True
         if stage != "prefix":
-            self.done += 1  # a prefill draws the first token
+            self.done += 1  # a prefill gives the first token
         return stage == "vae_decode" or (self.arrival.task == "vqa" and self.done >= self.arrival.tokens)
 
 
 @dataclass
 class _Machine:
-    """The clock, and what is written down about units and requests."""
+    """The clock, and records of units and requests."""
 
     costs: UnitCosts
     now: float = 0.0
@@ -134,7 +133,7 @@ class _Machine:
     longest: dict[Stage, float] = field(default_factory=dict)
 
     def run(self, stage: Stage, batch: Sequence[_Job]) -> float:
-        """One unit for a batch; those that it ends are written down."""
+        """Runs one unit for a batch; returns its seconds."""
         seconds = self._seconds(stage, batch)
         self.now += seconds
         self.busy[stage] = self.busy.get(stage, 0.0) + seconds
@@ -165,11 +164,11 @@ class _Machine:
 
 
 def serve(trace: Sequence[Arrival], costs: UnitCosts, scheduler: Scheduler, *, guard: Guard | None = None) -> Outcome:
-    """The trace under the scheduler, which chooses at every unit boundary among all that has arrived, or of that what
-    the guard took."""
+    """Serves the trace under the scheduler, which chooses at every unit boundary among all requests that have arrived
+    (and that the guard accepted)."""
     machine = _Machine(costs)
     coming = deque(_Job(index, arrival) for index, arrival in enumerate(trace, start=1))
-    # Most of a long queue waits unchanged: its entries are kept, so that a simulation takes seconds.
+    # Most of a long queue is unchanged between units, so entries are kept: a simulation takes seconds.
     jobs: dict[int, _Job] = {}
     entries: dict[int, Entry] = {}
     while coming or jobs:
@@ -201,8 +200,8 @@ def serve(trace: Sequence[Arrival], costs: UnitCosts, scheduler: Scheduler, *, g
 
 
 def serve_in_order(trace: Sequence[Arrival], costs: UnitCosts, *, max_batch: int) -> Outcome:
-    """The trace first in, first out, each request to its end; with `max_batch` above 1 those of the same task that wait
-    when one begins go with it."""
+    """Serves the trace first in, first out, each request to its end; with `max_batch` above 1 waiting requests of the
+    same task join when one begins."""
     machine = _Machine(costs)
     coming = deque(_Job(index, arrival) for index, arrival in enumerate(trace, start=1))
     waiting: deque[_Job] = deque()

@@ -1,7 +1,7 @@
-"""Modules with random weights, made where they will run: no copy on another device, no file.
+"""Modules with random weights, made on their device, without a file or a copy elsewhere.
 
-It knows which spread keeps activations of a deep random network in range, so that two ways of computing it can be
-compared; such a model draws noise and answers nonsense.
+Their standard deviations keep activations of a deep network in range, so that two implementations can be compared. Such
+a model generates noise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def on_meta(build: Callable[[], Module], dtype: torch.dtype) -> Module:
-    """A module with shapes and types only, for counting or as a placeholder."""
+    """A module on the meta device, for counting or as a placeholder."""
     with torch.device("meta"):
         module = build()
     return module.to(dtype).requires_grad_(False).eval()

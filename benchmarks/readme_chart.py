@@ -1,7 +1,7 @@
-"""README's chart, from results that other harnesses measured: `python -m benchmarks.readme_chart`.
+"""Makes README's chart from committed results: `python -m benchmarks.readme_chart`.
 
-Arithmetic of one picture, counted, beside its time on a GPU. It measures nothing; the one figure that is not of this
-repository, what the FlashU paper's own code saves, is the paper's (arXiv 2603.15271).
+Counted FLOPs of one image beside its time on a GPU. The saving of the FlashU authors' own code is the paper's figure
+(arXiv 2603.15271).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _GREY, _OWN = "#9aa0a6", "#1a73e8"
 
 
 def bars(results: Path = RESULTS) -> dict[str, dict[str, float]]:
-    """TFLOP by implementation, and seconds where they were measured.
+    """TFLOP by implementation, and measured seconds.
 
     Raises:
-        OSError: a result is not there.
+        OSError: a result is missing.
     """
 
     def read(name: str) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def generate(path: Path, found: dict[str, dict[str, float]], gpu: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draws the chart."""
+    """Writes the chart."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readme_chart", description=__doc__)
     parser.add_argument("--output", type=Path, default=CHART)
     options = parser.parse_args(arguments)

@@ -1,8 +1,8 @@
-"""What a refusal costs the front end: `python -m benchmarks.refusals`.
+"""Measures the cost of a refusal in the front end: `python -m benchmarks.refusals`.
 
-A server of our own that has no queue is kept busy by one long request of each task. Requests of each
-kind are then sent over connections that stay open, and the processor time of the front end's process, the worker's not
-among it, is divided by their number. One request whose path nobody knows, answered 404, shows what HTTP itself costs.
+A server without a queue is kept busy by one long request of each task. Requests of each kind are then sent over
+persistent connections, and the CPU time of the front end's process (without the worker) is divided by their number. A
+404 for an unknown path shows the cost of HTTP itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from flashu_core.machine import describe_machine
 from load_tests import results
 from load_tests.acceptance.server_process import ServerProcess
 
-WARM_UP = 200  # requests of each kind that are not counted
+WARM_UP = 200  # uncounted requests of each kind
 _PICTURE = base64.b64encode(bytes(3000)).decode()
 KINDS: Mapping[str, tuple[str, Any]] = {
     "no such path": ("/v1/none", {"prompt": "a red circle"}),
@@ -37,7 +37,7 @@ KINDS: Mapping[str, tuple[str, Any]] = {
 
 
 def measure(url: str, pid: int, path: str, body: Any, count: int) -> dict[str, float]:
-    """Microseconds of the process for each of so many requests, one after another, and the status they got."""
+    """CPU microseconds of the process per request, over `count` sequential requests, and their status."""
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
     data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
@@ -61,7 +61,7 @@ def _seconds(process: psutil.Process) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, saves and shows."""
+    """Measures, saves and prints."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.refusals", description=__doc__)
     parser.add_argument("--count", type=int, default=2000, help="requests of each kind")
     parser.add_argument("--save", default="refusals", metavar="NAME", help="name of the result")
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         blockers = [threading.Thread(target=_hold, args=(server.base_url, ends, body)) for body in _LONG]
         for blocker in blockers:
             blocker.start()
-        ends.wait(3.0)  # until both are inside
+        ends.wait(3.0)  # until both are running
         kinds = {
             name: measure(server.base_url, server.pid, path, body, options.count)
             for name, (path, body) in KINDS.items()
@@ -105,7 +105,7 @@ def _hold(url: str, ends: threading.Event, sent: tuple[str, Any]) -> None:
             )
             connection.getresponse().read()
         except (OSError, http.client.HTTPException):
-            return  # the server ended
+            return  # the server exited
         finally:
             connection.close()
 

@@ -1,8 +1,8 @@
 """Simulates the scheduler under load: `python -m benchmarks.schedule_sim`.
 
-The engine's own scheduler, and first in, first out beside it, serve the same mixed Poisson traces in simulated time
-with recorded costs of units. `--record` measures the embedded model's on this machine first. Latencies over load go to
-`benchmarks/results/`, as numbers and as a plot.
+The engine's own scheduler and first in, first out serve the same mixed Poisson traces in simulated time with recorded
+costs of units. `--record` first measures those of the embedded model on this machine. Latencies over load are written
+to `benchmarks/results/`, as numbers and as a plot.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from load_tests.bench.statistics import quantile
 LOADS = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.3, 1.5)
 PICTURES = 0.25  # of the requests
 TOKENS = (1, 16)  # of an answer
-GOAL_LOAD = 0.7  # of pictures, in the promise about answers
-GOAL_ANSWERS = 0.05  # of the machine's time, in the same
-SKIPPED = 0.1  # of the requests: the first, which meet an empty machine
+GOAL_LOAD = 0.7  # load of images in the promise about answers
+GOAL_ANSWERS = 0.05  # share of the machine's time for answers in that promise
+SKIPPED = 0.1  # share of the requests at the start, which meet an idle machine
 NAMES: Mapping[Task, str] = {"vqa": "answers", "generate": "pictures"}
 Serve = Callable[[Sequence[Arrival]], Outcome]
 
 
 def record() -> UnitCosts:
-    """What the embedded model's units cost here."""
+    """Measured costs of the embedded model's units on this machine."""
     engine = Engine.load(None, EngineConfig())
     engine.warm_up()
     assert engine.costs is not None
@@ -46,7 +46,7 @@ def record() -> UnitCosts:
 
 
 def make_scheduler(config: EngineConfig) -> Scheduler:
-    """As the engine makes it, but for bytes, which a simulated request does not hold."""
+    """A scheduler as the engine makes it, without limits in bytes."""
     bound = Bound(rows=config.running)
     return Scheduler(config.max_batch, answer_weight=config.answer_weight, bounds={"generate": bound, "vqa": bound})
 
@@ -71,7 +71,8 @@ def summarise(outcome: Outcome) -> dict[str, dict[str, float]]:
 def over_loads(
     costs: UnitCosts, schedule: Schedule, config: EngineConfig, *, loads: Sequence[float], requests: int, seed: int
 ) -> dict[str, Any]:
-    """Latencies of every system at every load; load 1 is what the scheduler serves of a queue that is never empty."""
+    """Latencies of every system at every load; load 1 is the scheduler's throughput with a queue that is never
+    empty."""
 
     def trace(rate: float) -> list[Arrival]:
         rates: dict[Task, float] = {"generate": rate * PICTURES, "vqa": rate * (1 - PICTURES)}
@@ -95,7 +96,7 @@ def over_loads(
 def goal(
     costs: UnitCosts, schedule: Schedule, config: EngineConfig, *, requests: int, seed: int
 ) -> dict[str, float | bool]:
-    """Answers beside pictures at 70 % of what the machine draws: their p99 against the same answers alone."""
+    """The p99 of answers beside images at 70 % of capacity, against the same answers alone."""
     burst = [Arrival(at=0.0, task="generate", schedule=schedule)] * 100
     generation = GOAL_LOAD * len(burst) / serve(burst, costs, make_scheduler(config)).ended
     answer = costs.prefill.seconds(1) + (sum(TOKENS) / 2 - 1) * costs.decode.seconds(1)
@@ -115,8 +116,8 @@ def goal(
     }
 
 
-def generate(found: Mapping[str, Any], path: Path) -> None:
-    """A panel for each task: p99 as a solid line, p50 as a dashed one, a colour for each system."""
+def plot(found: Mapping[str, Any], path: Path) -> None:
+    """Plots a panel per task: p99 as solid, p50 as dashed lines, a colour per system."""
     figure = new_figure(11, 4.5)
     for name, axes in zip(NAMES.values(), figure.subplots(1, 2), strict=True):
         for index, (system, points) in enumerate(found["systems"].items()):
@@ -139,7 +140,7 @@ def generate(found: Mapping[str, Any], path: Path) -> None:
 
 
 def _table(found: Mapping[str, Any]) -> str:
-    lines = [f"capacity {found['capacity_per_s']:.2f} requests a second; seconds, median and p99"]
+    lines = [f"capacity {found['capacity_per_s']:.2f} requests per second; seconds, median and p99"]
     for system, points in found["systems"].items():
         lines += ["", f"{system:<30}" + "".join(f"{name:>22}" for name in NAMES.values())]
         for point in points:
@@ -155,9 +156,10 @@ def _table(found: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Records where asked, simulates, saves; returns 1 where answers beside pictures miss their goal."""
+    """Simulates and saves, after recording costs with `--record`; returns 1 if answers beside images miss their
+    goal."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.schedule_sim", description=__doc__)
-    parser.add_argument("--record", action="store_true", help="measure the embedded model's costs and keep them first")
+    parser.add_argument("--record", action="store_true", help="first measure and save the embedded model's costs")
     parser.add_argument("--costs", default="unit-costs-shapes-64", metavar="NAME", help="result with the costs")
     parser.add_argument("--acceleration", choices=sorted(POLICIES), default="flashu")
     parser.add_argument("--loads", type=float, nargs="+", default=LOADS)
@@ -193,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "costs_of": recorded["machine"],
     }
     results.save(options.save, found, options.results)
-    generate(found, options.results / f"{options.save}.png")
+    plot(found, options.results / f"{options.save}.png")
     print(_table(found))
     return int(not found["goal"]["within_two"])
 

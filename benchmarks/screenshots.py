@@ -1,7 +1,7 @@
-"""README's pictures of the playground, taken anew of the embedded model: `python -m benchmarks.screenshots`.
+"""Takes README's screenshots of the playground with the embedded model: `python -m benchmarks.screenshots`.
 
-It starts a server of its own and needs the test extra and a Chromium. It shows what the page shows and measures
-nothing: the times in the pictures are of one run on whatever machine took them.
+Starts a server; needs the test extra and a Chromium. Times in the screenshots are of one run on the machine that took
+them.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _READY = re.compile(r"ready on (http://127\.0\.0\.1:\d+)")
 
 @contextlib.contextmanager
 def serving() -> Iterator[str]:
-    """A server of the embedded model; yields its address once it is ready.
+    """Runs a server with the embedded model; yields its URL once it is ready.
 
     Raises:
-        RuntimeError: it ended before.
+        RuntimeError: it exited before.
     """
     command = [sys.executable, "-u", "-c", _SERVE]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
@@ -50,11 +50,11 @@ def serving() -> Iterator[str]:
             raise RuntimeError("the server did not start:\n" + "".join(lines))
         finally:
             server.terminate()
-            server.communicate()  # reads what it still says, so that it can end
+            server.communicate()  # drains its output, so that it can exit
 
 
 def open_page(context: BrowserContext, address: str) -> Page:
-    """The playground of a server that is ready."""
+    """The playground of a ready server."""
     page = context.new_page()
     page.goto(address)
     expect(page.locator("#model[data-state=ready]")).to_be_visible()
@@ -62,31 +62,31 @@ def open_page(context: BrowserContext, address: str) -> Page:
 
 
 def generate(page: Page, policy: str, cards: int) -> None:
-    """Draws the page's own prompt and waits for the results."""
+    """Generates the page's default prompt and waits for the results."""
     page.locator(f"#draw input[value={policy}]").check()
     page.get_by_role("button", name="Draw").click()
     expect(page.locator("#pictures .card[data-state=done]")).to_have_count(cards)
 
 
 def send(page: Page) -> None:
-    """Asks the page's own question about the picture drawn last."""
+    """Sends the page's default question about the latest image."""
     page.get_by_role("button", name="Ask about it").last.click()
     page.keyboard.press("Enter")
     expect(page.locator("#answers .card[data-state=done]")).to_be_visible()
 
 
 def take(page: Page, name: str, folder: Path, selector: str = "body") -> None:
-    """Writes a part of the page as it looks now.
+    """Writes a screenshot of a part of the page.
 
     Raises:
-        RuntimeError: it is not there, or the file is too large for a README.
+        RuntimeError: the part is not visible, or the file is too large for a README.
     """
-    page.mouse.move(0, 0)  # nothing is to look hovered over
+    page.mouse.move(0, 0)  # avoid hover effects
     page.evaluate("() => { document.activeElement.blur(); scrollTo(0, 0); }")
     path = folder / f"playground-{name}.png"
     box = page.locator(selector).bounding_box()
     if box is None:
-        raise RuntimeError(f"{selector} is not to be seen")
+        raise RuntimeError(f"{selector} is not visible")
     left, top = max(0.0, box["x"] - _MARGIN), max(0.0, box["y"] - _MARGIN)
     right, bottom = box["x"] + box["width"] + _MARGIN, box["y"] + box["height"] + _MARGIN
     clip = FloatRect(x=left, y=top, width=right - left, height=bottom - top)
@@ -98,10 +98,10 @@ def take(page: Page, name: str, folder: Path, selector: str = "body") -> None:
 
 
 def main() -> None:
-    """Takes all pictures."""
+    """Takes all screenshots."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=IMAGES, help="where they are written")
-    parser.add_argument("--chromium", default=CHROMIUM, help="the browser's program")
+    parser.add_argument("--folder", type=Path, default=IMAGES, help="output folder")
+    parser.add_argument("--chromium", default=CHROMIUM, help="path of the browser")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     expect.set_options(timeout=TIMEOUT_MS)

@@ -1,9 +1,9 @@
 """Times the engine against the original's loop on a CPU: `python -m benchmarks.speed [--runs N]`.
 
-A model of about 130 M random parameters, in proportion to the 1.5B one, draws and answers both ways in turn (A B A B),
-so that whatever else the machine does meets both. Both sides run the same number of steps, fewer than a picture
-takes, since each costs the same; the ratios of medians are what counts, the times are this machine's. Where other
-programs use the cores, `--threads 1` keeps threads from waiting for each other.
+A model of about 130 M random parameters, in proportion to the 1.5B one, generates and answers with both
+implementations, alternating, so that other load on the machine affects both. Both run the same number of steps, fewer
+than an image needs, since each costs the same. The ratios of medians matter; the times are this machine's. Beside other
+programs, `--threads 1` keeps threads from waiting for each other.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MIDDLE = ModelConfig(
     head=HeadConfig(hidden_size=640, blocks=4, heads=10, key_value_heads=2, ffn_size=2560),
     grids=((18, 18),),
 )
-# The published settings in proportion to 324 instead of 729 image tokens: prompts of 64, sequences of 1024.
+# The published settings scaled to 324 instead of 729 image tokens: prompts of 64, sequences of 1024.
 PROMPT_TOKENS, PADDED, QUESTION_TOKENS = 28, 456, 28
 GUIDANCE = 5.0
 TARGETS: Mapping[str, Mapping[str, float]] = {
@@ -50,7 +50,7 @@ PREFILL_TOKENS, BUDGET = 8, 128
 def alternate(
     first: Callable[[], Result], second: Callable[[], Result], runs: int
 ) -> tuple[list[float], list[float], tuple[Result, Result]]:
-    """Seconds of each call, run in turn, and both results."""
+    """Seconds of each call, alternating, and both results."""
     seconds: tuple[list[float], list[float]] = ([], [])
     results: list[Result] = []
     for _ in range(runs):
@@ -63,7 +63,7 @@ def alternate(
 
 
 def measure(model: Showo2, policy: str, *, num_inference_steps: int, tokens: int, runs: int) -> dict[str, Any]:
-    """Medians, ratios and how far the two ways' results are apart."""
+    """Medians, ratios and the difference between both implementations' results."""
     generation = loops.example_generation(
         model, prompt_tokens=PROMPT_TOKENS, num_inference_steps=num_inference_steps, guidance_scale=GUIDANCE
     )
@@ -85,8 +85,8 @@ def measure(model: Showo2, policy: str, *, num_inference_steps: int, tokens: int
         "answer": (statistics.median(engine_answer), statistics.median(original_answer)),
     }
     if policy != "exact":
-        # A short answer under the default budget, in an engine that has read its system prompt long ago and has the
-        # latents: what is timed is mostly reading the picture.
+        # A short answer under the default token limit, with the system prompt read and the latents encoded before: the
+        # time is mostly the prefill.
         system = loops.read_system(model, question)
 
         def short(policy: UnderstandingPolicy) -> list[int]:
@@ -117,7 +117,7 @@ def measure(model: Showo2, policy: str, *, num_inference_steps: int, tokens: int
 
 
 def _warm_up(model: Showo2, generation: loops.GenerateSequence, question: loops.Question, policy: TaskPolicies) -> None:
-    # The first pass over fresh memory pays for it, whichever side runs first.
+    # The first pass pays for page faults, whichever side runs first.
     loops.run_pathway(model, generation, policy.generate, Spans(model.device))
     loops.generate_original(model, generation, padded=PADDED)
     loops.answer(model, question, policy.vqa, tokens=2)
@@ -155,7 +155,7 @@ def _targets(policy: str) -> Mapping[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and prints; returns 1 where a ratio misses its target, and 0 always with `--quick`."""
+    """Measures and prints; returns 1 if a ratio misses its target, except with `--quick`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
     parser.add_argument("--acceleration", choices=sorted(POLICIES), default="flashu")
     parser.add_argument("--runs", type=int, default=3)
@@ -164,8 +164,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--dtype", choices=get_args(DtypeName), default="auto")
-    parser.add_argument("--threads", type=int, help="of torch; default as many as there are cores")
-    parser.add_argument("--quick", action="store_true", help="one run of 3 points and 8 tokens: only that it works")
+    parser.add_argument("--threads", type=int, help="threads of torch; all cores by default")
+    parser.add_argument(
+        "--quick", action="store_true", help="one run of 3 inference steps and 8 tokens, to check that it works"
+    )
     parser.add_argument("--save", metavar="NAME", help="also write benchmarks/results/NAME.json")
     options = parser.parse_args(arguments)
     options.num_inference_steps = options.num_inference_steps or (9 if options.acceleration == "exact" else 50)
@@ -173,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.runs, options.num_inference_steps, options.tokens = 1, 3, 8
     if options.threads:
         torch.set_num_threads(options.threads)
-    # Denormal numbers, which random weights make and trained ones hardly do, are far slower on a CPU.
+    # Denormals, which random weights produce and trained ones hardly do, are far slower on a CPU.
     torch.set_flush_denormal(True)
     with torch.inference_mode():
         model = random_module(lambda: Showo2(MIDDLE), dtype=choose_dtype(options.dtype, "cpu"))

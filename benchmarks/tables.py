@@ -1,6 +1,7 @@
-"""The tables of grades in docs/results.md, made of what `flashu eval` wrote: `python -m benchmarks.tables [--check]`.
+"""Writes the tables of grades in docs/results.md from results of `flashu eval`: `python -m benchmarks.tables
+[--check]`.
 
-A table stands between `<!-- table NAME -->` and `<!-- end -->` and is replaced whole. It measures nothing.
+A table is between `<!-- table NAME -->` and `<!-- end -->` and is replaced.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ Record = Mapping[str, Any]
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def grades(record: Record) -> str:
-    """A row for each policy: overall, the six categories, answers."""
+    """A row per policy: overall, the six categories, answers."""
     names = list(next(iter(record.values()))["categories"])
     header = ["policy", "overall", *(name.replace("_", " ") for name in names), "answers"]
     return markdown(
@@ -43,7 +44,7 @@ def grades(record: Record) -> str:
 
 
 def study(record: Record) -> str:
-    """A row for each variant: overall and answers, arithmetic and time of one picture and one answer alone."""
+    """A row per variant: overall, answers, FLOPs and time of one image and one answer alone."""
     header = ["variant", "overall", "answers", "GFLOP a picture", "picture (ms)", "answer (ms)"]
     return markdown(
         header,
@@ -74,11 +75,11 @@ TABLES: Mapping[str, tuple[str, Callable[[Record], str]]] = {
 
 
 def fill(text: str, results: Path = RESULTS) -> str:
-    """The text with every table made anew.
+    """The text with every table regenerated.
 
     Raises:
-        ValueError: a table is of a name that is not known.
-        OSError: its result is not there.
+        ValueError: a table has an unknown name.
+        OSError: its result is missing.
     """
 
     def table(name: str) -> str:
@@ -89,10 +90,10 @@ def fill(text: str, results: Path = RESULTS) -> str:
 
 
 def fill_blocks(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
-    """A document with every table made anew, by its name.
+    """A document with every table regenerated.
 
     Raises:
-        ValueError: a table is of a name that is not known.
+        ValueError: a table has an unknown name.
     """
 
     def table(found: re.Match[str]) -> str:
@@ -106,21 +107,22 @@ def fill_blocks(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
 def fill_document(
     document: Path, fill: Callable[[str], str], arguments: Sequence[str] | None, *, description: str | None
 ) -> int:
-    """The command that fills a document; with `--check` it only tells whether that is as it should be, 1 where not."""
+    """The command that writes a document's tables; with `--check` it only checks them and returns 1 if they are
+    stale."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(arguments)
     before = document.read_text()
     after = fill(before)
     if options.check:
-        print(f"{document.stem} {'is as the results say' if before == after else 'differs from the results'}")
+        print(f"{document.stem} {'matches the results' if before == after else 'differs from the results'}")
         return int(before != after)
     document.write_text(after)
     return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fills DOCUMENT, or checks it."""
+    """Writes the tables of DOCUMENT, or checks them."""
     return fill_document(DOCUMENT, fill, arguments, description=__doc__)
 
 

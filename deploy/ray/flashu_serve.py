@@ -37,7 +37,7 @@ class Options(BaseModel):
             cluster's nodes apply as well.
         gpus: per replica; 0 runs on the CPU.
         cpus: per replica.
-        minimum, maximum: number of replicas.
+        min_replicas, max_replicas: number of replicas.
         target_requests: average number of requests in flight per replica above which another one is started.
         grace_s: seconds that a replica gets to finish its requests when it is stopped.
     """
@@ -47,8 +47,8 @@ class Options(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     gpus: float = Field(default=1.0, ge=0)
     cpus: float = Field(default=2.0, gt=0)
-    minimum: int = Field(default=1, ge=1)
-    maximum: int = Field(default=4, ge=1)
+    min_replicas: int = Field(default=1, ge=1)
+    max_replicas: int = Field(default=4, ge=1)
     target_requests: float = Field(default=8.0, gt=0)
     upscale_delay_s: float = Field(default=10.0, ge=0)
     downscale_delay_s: float = Field(default=300.0, ge=0)
@@ -72,8 +72,8 @@ def application(options: Options) -> serve.Application:
         name="Replica",
         ray_actor_options={"num_cpus": options.cpus, "num_gpus": options.gpus},
         autoscaling_config={
-            "min_replicas": options.minimum,
-            "max_replicas": options.maximum,
+            "min_replicas": options.min_replicas,
+            "max_replicas": options.max_replicas,
             "target_ongoing_requests": options.target_requests,
             "upscale_delay_s": options.upscale_delay_s,
             "downscale_delay_s": options.downscale_delay_s,

@@ -47,7 +47,7 @@ def main(
     paths = [str(_HERE), str(_HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:  # sockets need a short path
         ray.init(
-            num_cpus=int(options.cpus * options.maximum) + 2,
+            num_cpus=int(options.cpus * options.max_replicas) + 2,
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,
             _temp_dir=folder,

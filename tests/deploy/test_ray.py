@@ -140,7 +140,7 @@ class Load:
 
 
 def test_two_replicas_serve_and_one_may_die(tmp_path: Path) -> None:
-    with cluster(tmp_path, minimum=2, maximum=2) as made:
+    with cluster(tmp_path, min_replicas=2, max_replicas=2) as made:
         pictures = {httpx.post(f"{made.url}/v1/generate", json=BODY, timeout=GENEROUS_S).text[-9000:] for _ in range(3)}
         assert len({re.search('"b64_json":"([^"]+)"', text)[1] for text in pictures}) == 1  # type: ignore[index]
         clients = 6
@@ -157,7 +157,7 @@ def test_two_replicas_serve_and_one_may_die(tmp_path: Path) -> None:
 
 
 def test_load_starts_another_replica(tmp_path: Path) -> None:
-    with cluster(tmp_path, minimum=1, maximum=2, target_requests=1) as made:
+    with cluster(tmp_path, min_replicas=1, max_replicas=2, target_requests=1) as made:
         assert len(made.replicas()) == 1
         with Load(made.url, 6) as load:
             made.wait_for(lambda: len(found := made.replicas()) == 2 and min(found.values()) >= 1)
@@ -165,10 +165,10 @@ def test_load_starts_another_replica(tmp_path: Path) -> None:
 
 
 def test_a_new_setting_is_rolled_out_without_losing_a_request(tmp_path: Path) -> None:
-    with cluster(tmp_path, minimum=2, maximum=2) as made:
+    with cluster(tmp_path, min_replicas=2, max_replicas=2) as made:
         before = set(made.replicas())
         with Load(made.url, 2) as load:
-            made.configure(minimum=2, maximum=2, settings={"acceleration": "exact"})
+            made.configure(min_replicas=2, max_replicas=2, settings={"acceleration": "exact"})
             made.process.send_signal(signal.SIGHUP)
             made.wait_for_deployment(2)
             done = load.outcomes["200"]
@@ -191,7 +191,7 @@ def test_the_config_is_what_the_application_takes() -> None:
     schema = ServeDeploySchema.model_validate(found)
     (one,) = schema.applications
     options = Options.model_validate(one.args)
-    assert (one.import_path, options.gpus, options.maximum) == ("flashu_serve:application", 1, 8)
+    assert (one.import_path, options.gpus, options.max_replicas) == ("flashu_serve:application", 1, 8)
     from server.settings import Settings
 
     Settings(**options.settings)
