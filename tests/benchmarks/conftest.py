@@ -1,4 +1,4 @@
-"""Makes folders of golden data whose expected tensors come from the slow reference, not from the engine."""
+"""Folders of golden data whose expected tensors come from the slow reference, not from the engine."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ VARIANTS = {
 
 @dataclass(slots=True)
 class Oracle:
-    """Whole sequences through `reference.py`: no caches, nothing shared between evaluations."""
+    """Whole sequences through `reference.py`: no caches, nothing shared between steps."""
 
     model: Showo2
     prompts: list[list[int]]
@@ -114,7 +114,7 @@ class Oracle:
     def flashu(
         self, noise: Tensor, kept: list[Tensor], forced: dict[int, list[int]], *, base: float
     ) -> tuple[Tensor, Tensor]:
-        """Guided velocities and final latents of 35 points as the original runs them: everything in every evaluation,
+        """Guided velocities and final latents of 35 points as the original runs them: everything in every step,
         with zeroed weights for pruned neurons, and the stored head state instead of a new one where it is due."""
         pruned = copy.deepcopy(self.model)
         for layer, neurons in zip(pruned.backbone.layers, kept, strict=True):
@@ -187,11 +187,11 @@ class Oracle:
             sequence = torch.cat([prompt, model.embed(tokens)], dim=1) if tokens else prompt
             return reference.answer_logits(model, sequence, (offset, self.block))[0, prompt.shape[1] - 1 :]
 
-        drawn: list[int] = []
+        generated: list[int] = []
         for _ in range(count):
-            drawn.append(int(logits(drawn)[-1].argmax()))
+            generated.append(int(logits(generated)[-1].argmax()))
         teacher = logits(forced.tolist())
-        return {"first_logits": teacher[0], "forced_logits": teacher, "tokens": torch.tensor(drawn)}
+        return {"first_logits": teacher[0], "forced_logits": teacher, "tokens": torch.tensor(generated)}
 
 
 def spread_like_golden(model: Showo2) -> None:
@@ -223,7 +223,7 @@ def write_golden(folder: Path, config: ModelConfig, prompt_lengths: tuple[int, .
     rows, columns = config.grids[0]
     shape = (config.latent_channels, 2 * rows, 2 * columns)
     noise = torch.randn(len(prompts), *shape, generator=generator)
-    # Rows of one evaluation may be at different times.
+    # Rows of one step may be at different times.
     times = torch.rand(2 * len(prompts), generator=generator)
     oracle = Oracle(model, prompts)
     expected = {

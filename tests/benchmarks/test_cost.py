@@ -30,7 +30,7 @@ def _backbone(config: ModelConfig, new: int, seen: int) -> int:
     return part.layers * layer
 
 
-def test_an_evaluation_costs_what_the_formula_says() -> None:
+def test_a_step_costs_what_the_formula_says() -> None:
     config = MODELS["tiny"]
     found = flops.generation_cost(config, EXACT, num_inference_steps=3, guidance_scale=5.0, prompt_tokens=TOKENS)
     rows, columns = config.grids[0]
@@ -78,7 +78,7 @@ def test_a_decoded_token_reads_the_cache() -> None:
     assert found.reference_token > 20 * found.parts["token"]
 
 
-def test_counting_counts_what_runs_inside_only() -> None:
+def test_counting_counts_its_block_only() -> None:
     left, right = torch.empty(3, 5, device="meta"), torch.empty(5, 7, device="meta")
     assert flops.count(lambda: left @ right) == 2 * 3 * 5 * 7
     assert flops.count(lambda: left + left) == 0
@@ -88,7 +88,7 @@ def test_counting_counts_what_runs_inside_only() -> None:
 def test_the_published_sizes_stay_within_their_limits(size: str, maximum: int, original: int) -> None:
     config = MODELS[size]
     found = flops.generation_cost(config, EXACT, num_inference_steps=50, guidance_scale=5.0, prompt_tokens=TOKENS)
-    # The limits are whole TFLOPs, the autoencoder left out.
+    # The limits are whole TFLOPs, without the autoencoder.
     assert round(found.denoising / TERA) <= maximum
     reference = flops.reference_step_cost(config, prompt_tokens=TOKENS) * 49
     assert reference / TERA == pytest.approx(original, abs=1)

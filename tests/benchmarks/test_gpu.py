@@ -83,8 +83,8 @@ def test_it_reports_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (found["batch"], found["dtype"], found["machine"]["device"]) == (2, dtype, "cpu")
 
 
-def test_only_the_dearest_evaluations_are_set_against_their_count() -> None:
+def test_only_the_costliest_steps_are_compared_with_their_count() -> None:
     options = gpu._parser().parse_args([*SMALL, "--guidance-scale", "5"])
-    counted, dearest = gpu._counted(options)
-    assert dearest.guidance_scale == 5.0
+    counted, costliest = gpu._counted(options)
+    assert costliest.guidance_scale == 5.0
     assert counted["evaluation"] <= counted["total"]
