@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the image with buildah, starts it as a container engine would, and asks it for a picture. For machines without a
-# container engine; where there is one, `docker build .` is all it takes. Needs root, buildah and util-linux, and
-# debootstrap for the stand-in of the base image; docker/README.md tells more.
+# Builds the image with buildah, starts it as a container engine would, and generates an image with it. For machines
+# without a container engine; with one, use `docker build .`. Needs root, buildah, util-linux, and debootstrap for a base
+# image; see docker/README.md.
 set -eu
 umask 022
 
@@ -42,7 +42,7 @@ work=$(mktemp -d)
 storage=${storage:-$work/storage}
 mkdir -p "$storage"
 
-# vfs needs nothing of the kernel, and chroot isolation no container runtime.
+# vfs needs no kernel support, and chroot isolation no container runtime.
 images() {
     buildah --root "$storage/root" --runroot "$storage/run" --storage-driver vfs "$@"
 }
@@ -73,8 +73,8 @@ if [ -z "$base" ]; then
     fi
 fi
 
-# What this machine's pip is told about certificates and wheels holds for the build's pip as well, and leaves no trace: it
-# is mounted, read-only, on empty folders that every base has, for buildah leaves what it makes as a place to mount on.
+# This machine's pip settings for certificates and wheels apply to the build's pip as well and leave no trace: they are
+# mounted read-only on empty folders that every base has, because buildah keeps mount points that it creates.
 set --
 if [ -n "$ca" ]; then
     mkdir "$work/certificates"
@@ -85,7 +85,7 @@ if [ -n "$wheels" ]; then
     set -- "$@" --volume "$wheels:/srv:ro" --build-arg PIP_FIND_LINKS=/srv
 fi
 
-# The docker format, because the other one has no health check.
+# The docker format, because OCI's has no health check.
 images build --isolation chroot --pull-never --layers=false --format docker \
     --build-arg "BASE=$base" --build-arg "TORCH_INDEX=$torch_index" \
     "$@" --tag localhost/flashu-server "$project"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Gives Grafana the password of its `admin`: that of a secret, or else one made at the first start and kept beside
-# Grafana's data, readable by Grafana alone. There is no well-known password at any time.
+# Sets the password of Grafana's `admin`: from a secret, or generated at the first start and kept beside Grafana's data,
+# readable by Grafana alone. There is never a well-known password.
 set -eu
 
 data=${GF_PATHS_DATA:-/var/lib/grafana}

@@ -67,7 +67,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and (not .Values.hub.offline) $model (not (hasPrefix "/" $model)) -}}true{{- end -}}
 {{- end -}}
 
-{{/* A setting as the text of a variable. Numbers of YAML are floating: printed plainly, 20971520 would be 2.097152e+07. */}}
+{{/* A setting as the text of a variable. YAML numbers are floats: printed plainly, 20971520 would be 2.097152e+07. */}}
 {{- define "flashu.text" -}}
 {{- if kindIs "string" . -}}{{ . }}{{- else -}}{{ toJson . }}{{- end -}}
 {{- end -}}
@@ -100,7 +100,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Where libraries may write. */}}
+{{/* Writable folders of libraries. */}}
 {{- define "flashu.places" -}}
 - name: HOME
   value: /cache
@@ -118,7 +118,7 @@ capabilities:
       key: {{ .Values.hub.tokenSecret.key }}
 {{- end -}}
 
-{{/* What no schema can say of values that depend on each other. */}}
+{{/* Checks of values that depend on each other, which a schema cannot express. */}}
 {{- define "flashu.check" -}}
 {{- $ways := list -}}
 {{- if .Values.keys.existingSecret }}{{ $ways = append $ways "existingSecret" }}{{ end -}}
