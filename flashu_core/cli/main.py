@@ -295,7 +295,7 @@ def plan(
     parameter: Parameters = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the schedule of a picture: what each evaluation runs, and its predicted arithmetic."""
+    """Print the schedule of a picture: what each denoising step runs, and its predicted arithmetic."""
     from flashu_core.acceleration.flops import describe
 
     if size not in MODELS:
