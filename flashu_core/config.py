@@ -1,10 +1,7 @@
 """Sizes of the models and settings of the engine: plain validated data.
 
-`ModelConfig` holds what a checkpoint's `config.json` says, in this project's words; `config_file` knows that file's
-keys. It builds nothing and loads nothing.
-
-A checkpoint may come from anybody, so every number has limits, far beyond any model there is, that hold before anything
-of that size is made.
+`checkpoint.config_json` reads a `ModelConfig` from a checkpoint's `config.json`. Checkpoints are untrusted, so every
+number has limits, far beyond any existing model, which are checked before anything of that size is allocated.
 """
 
 from __future__ import annotations
@@ -69,7 +66,8 @@ class BackboneConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VisionConfig:
-    """The semantic layers: SigLIP so400m's encoder without its last layer. `position_grid` is the table's side."""
+    """The semantic layers: SigLIP so400m's encoder without its last layer. `position_grid` is the side of the position
+    table."""
 
     hidden_size: int = 1152
     layers: int = 26
@@ -90,7 +88,7 @@ class VisionConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RopeScaling:
-    """Llama 3's stretching of low rotary frequencies."""
+    """Llama 3's scaling of low rotary frequencies."""
 
     factor: float = 32.0
     low_freq_factor: float = 1.0
@@ -132,14 +130,14 @@ class ModelConfig:
     """A whole Show-o2.
 
     Attributes:
-        grids: image sizes the model draws, as (rows, columns) of image tokens; the first is the default.
-        understanding_block: where full attention starts when a picture is read: at the first "image" token and through
-            the token after the picture (as the published checkpoints are used), or at the "time" token (as trained).
+        grids: supported image sizes as (rows, columns) of image tokens, the default first.
+        understanding_block: the span of full attention in understanding: from the first "image" token through the token
+            after the picture (as the published checkpoints are used), or from the "time" token (as trained).
         velocity_layout: "flat" keeps the published models' order of the final layer's output; "patches" puts each
             token's output at its own place in the latents.
         time_shift: the shift of the time grid towards noise.
-        points, guidance: what a request that names none is drawn with.
-        policies: parameters of acceleration policies that are this checkpoint's own, by policy, task and name.
+        num_inference_steps, guidance_scale: defaults of requests.
+        policies: this checkpoint's own parameters of acceleration policies, by policy, task and name.
     """
 
     backbone: BackboneConfig
@@ -178,7 +176,7 @@ class ModelConfig:
 
     @property
     def patch_values(self) -> int:
-        """Latent values one image token stands for."""
+        """Latent values of one image token."""
         return self.patch_size * self.patch_size * self.latent_channels
 
 
@@ -261,21 +259,21 @@ AttentionName = Literal["sdpa", "flash-attn"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineConfig:
-    """How an engine runs, whatever it loads.
+    """Settings of an engine.
 
     Attributes:
         device: "auto" takes the first GPU, else the CPU; or a torch device such as "cuda:1".
         dtype: "auto" is bfloat16 on GPUs and on CPUs with bf16 matrix instructions, else float32.
         attention: the attention kernel.
-        max_batch: pictures, or answers, that advance together at most.
-        max_running: pictures, or answers, that are begun and not yet ended at most; None is twice `max_batch`, so that
-            those whose next evaluations differ find company.
-        max_picture_bytes, max_answer_bytes: what begun pictures, and begun answers, hold at most in caches. A request
-            that is larger by itself still runs, alone.
-        answer_weight: seconds that answers run for each second of pictures while both wait.
-        max_prompt_tokens: tokens of a user's text at most.
-        calibrated: use the calibration that lies beside the checkpoint.
-        enforce_eager: on a GPU, run the modules as they are: no CUDA graphs, no fused kernels.
+        max_batch: maximum number of pictures, or of answers, in a batch.
+        max_running: maximum number of running pictures, and of running answers; None is twice `max_batch`, so that
+            requests whose next steps differ still find others to share a batch with.
+        max_picture_bytes, max_answer_bytes: maximum size of the caches of running pictures, and of running answers. A
+            request that is larger by itself still runs, alone.
+        answer_weight: seconds that answers run per second of pictures while both wait.
+        max_prompt_tokens: maximum number of tokens of a prompt or question.
+        calibrated: use the calibration beside the checkpoint.
+        enforce_eager: on a GPU, run without CUDA graphs and fused kernels.
     """
 
     device: str = "auto"
@@ -300,5 +298,5 @@ class EngineConfig:
 
     @property
     def running(self) -> int:
-        """Pictures, or answers, that are begun at most."""
+        """Maximum number of running pictures, and of running answers."""
         return 2 * self.max_batch if self.max_running is None else self.max_running

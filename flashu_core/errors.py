@@ -1,18 +1,18 @@
-"""The exceptions of the engine, one tree. It knows nothing of HTTP: the server maps each class to a status once."""
+"""The exceptions of the engine, one tree; the server maps each class to an HTTP status."""
 
 from __future__ import annotations
 
 
 class FlashUError(Exception):
-    """Every error the engine raises on purpose; the message is safe to show to a client."""
+    """Base class of the engine's errors; the message is safe to show to a client."""
 
 
 class InvalidRequestError(FlashUError):
-    """The caller asked for something the model cannot do.
+    """A request has a value that the model cannot process.
 
     Args:
         message: names the value, the limit and the remedy.
-        parameter: the request field at fault, if a single one is.
+        parameter: the request's invalid field, where it is a single one.
     """
 
     def __init__(self, message: str, *, parameter: str | None = None) -> None:
@@ -21,7 +21,7 @@ class InvalidRequestError(FlashUError):
 
 
 class PromptTooLongError(InvalidRequestError):
-    """A text has more tokens than the model takes."""
+    """A text has more tokens than `max_prompt_tokens`."""
 
 
 class ConfigurationError(FlashUError):
@@ -29,24 +29,24 @@ class ConfigurationError(FlashUError):
 
 
 class CheckpointError(FlashUError):
-    """A checkpoint is incomplete, damaged or of another shape; the message names the file and the tensor."""
+    """A checkpoint is incomplete or damaged, or a tensor has an unexpected shape; the message names file and tensor."""
 
 
 class CheckpointUnreachableError(CheckpointError):
-    """A checkpoint could not be fetched this time; a later try may succeed."""
+    """A checkpoint could not be downloaded; a retry may succeed."""
 
 
 class CalibrationError(FlashUError):
-    """A calibration is damaged or of another checkpoint, or could not be made."""
+    """A calibration is missing, damaged or of another checkpoint, or could not be made."""
 
 
 class CancelledError(FlashUError):
-    """The request was cancelled before it ended."""
+    """The request was cancelled."""
 
 
 class DeadlineExceededError(FlashUError):
-    """The request's time ran out before it ended."""
+    """The request did not finish before its deadline."""
 
 
 class KernelUnavailableError(FlashUError):
-    """An attention kernel was asked for that this machine cannot run."""
+    """The requested attention kernel cannot run on this machine."""

@@ -1,5 +1,5 @@
-"""A bounded cache. Whatever clients can choose must not decide how much is kept, and keys must be the very values that
-what is kept depends on, never a rounded or shortened form of them."""
+"""A bounded cache, least recently used first out. Keys must be the exact values that a cached value depends on, never a
+rounded or shortened form."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Value = TypeVar("Value")
 
 
 class LruCache(Generic[Key, Value]):
-    """The values last used, by key.
+    """The most recently used values, by key.
 
     Args:
-        limit: how many are kept.
+        limit: maximum number of values.
     """
 
     def __init__(self, limit: int) -> None:
@@ -23,7 +23,7 @@ class LruCache(Generic[Key, Value]):
         self._kept: OrderedDict[Key, Value] = OrderedDict()
 
     def get(self, key: Key, make: Callable[[], Value]) -> Value:
-        """The value of that key, made where it is not kept."""
+        """The value of a key, made where it is not cached."""
         value = self._kept[key] if key in self._kept else make()
         self._kept[key] = value
         self._kept.move_to_end(key)

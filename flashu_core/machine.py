@@ -1,4 +1,4 @@
-"""What a measurement was made on, for the records that hold measurements."""
+"""The machine that a measurement was made on, for the records of measurements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named spans of work: events on a GPU, a clock on a CPU. Knows no component by name."""
+"""Named spans of work, timed by CUDA events on a GPU and by a clock on a CPU."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import torch
 
 
 def wait_for(device: torch.device) -> None:
-    """Returns when the device has done what it was given; a CPU always has."""
+    """Waits until the device has finished its work; on a CPU it has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def to_device(values: Sequence[object], device: torch.device) -> torch.Tensor:
-    """Numbers as a tensor on a device, without waiting for what the device still has to do."""
+    """Numbers as a tensor on a device, without waiting for the device's queued work."""
     return torch.tensor(values).to(device, non_blocking=True)
 
 
 class Spans:
     """The spans of one unit of work.
 
-    On a GPU a span is a pair of events that is read only when the milliseconds are asked for, so that measuring never
-    makes the host wait between components.
+    On a GPU a span is a pair of CUDA events that is read only by `milliseconds`, so that measuring never makes the host
+    wait between components.
     """
 
     __slots__ = ("_clock", "_cuda", "_events")
@@ -49,7 +49,7 @@ class Spans:
             self._clock.append((name, (time.perf_counter() - begun) * 1000))
 
     def milliseconds(self) -> Iterator[tuple[str, float]]:
-        """Each span's name and length; waits for the device where events are not through yet."""
+        """Each span's name and milliseconds; waits for the device where events are pending."""
         yield from self._clock
         for name, start, end in self._events:
             end.synchronize()

@@ -1,5 +1,4 @@
-"""What goes into the engine and what comes out: frozen requests, events and results. Holds no tensors and no logic
-beyond checking values."""
+"""The engine's inputs and outputs: frozen requests, events and results. No tensors, and no logic but validation."""
 
 from __future__ import annotations
 
@@ -56,20 +55,20 @@ def _picture(value: Pixels) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerateRequest:
-    """A prompt to draw.
+    """A request for pictures of a prompt.
 
     Attributes:
-        num_images: how many pictures, each with a seed of its own (`seed`, `seed + 1`, ...).
+        num_images: number of pictures, each with its own seed (`seed`, `seed + 1`, ...).
         width, height: pixels; the model's default size where both are None.
         num_inference_steps: points of the time grid, as Show-o2 counts: N of them are N - 1 denoising steps. None: the
             model's default.
-        guidance_scale: how far to move from the negative prompt's velocity to the prompt's. None: the model's default.
-        seed: None draws one.
+        guidance_scale: weight of the prompt's velocity against the negative prompt's. None: the model's default.
+        seed: None chooses one at random.
         acceleration: name of the acceleration policy.
         overrides: single parameters of that policy, by name.
-        previews: how many `Preview`s are wanted on the way; of one picture only, and never more than evaluations.
+        previews: number of `Preview` events; for one picture only, and at most one per denoising step.
         priority: lower runs first.
-        deadline: monotonic seconds after which nobody wants the result.
+        deadline: `time.monotonic` seconds at which the request fails if it is not finished.
 
     Raises:
         InvalidRequestError: a value is out of range.
@@ -112,17 +111,17 @@ class UnderstandRequest:
     """A question, about a picture where there is one.
 
     Attributes:
-        image: uint8 (H, W, 3) of any size; the engine resizes and crops it. None: the question stands alone.
-        max_new_tokens: length of the answer at most.
-        temperature: 0 picks the likeliest token.
-        top_p: the smallest set of likeliest tokens with this much probability is drawn from.
-        stop: texts before the first of which the answer ends.
-        logprobs: None, or of how many likeliest tokens at each position the log probability is wanted, beside that of
-            the answer's own token: 0 to 20.
-        acceleration, overrides: as of a picture.
+        image: uint8 (H, W, 3) of any size; the engine resizes and crops it. None: a question without a picture.
+        max_new_tokens: maximum length of the answer.
+        temperature: 0 is greedy decoding.
+        top_p: samples from the smallest set of likeliest tokens whose probabilities sum to at least this.
+        stop: the answer ends before the first of these texts.
+        logprobs: None, or the number of likeliest tokens (0 to 20) whose log probabilities are returned for each
+            position, in addition to that of the answer's own token.
+        acceleration, overrides, priority, deadline: as for a picture.
 
     Raises:
-        InvalidRequestError: a value is out of range, or the image has another form.
+        InvalidRequestError: a value is out of range, or the image has another shape or type.
     """
 
     question: str
@@ -161,12 +160,12 @@ Request = GenerateRequest | UnderstandRequest
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DenoisingStep:
-    """What one evaluation of a picture ran.
+    """What one denoising step ran.
 
     Attributes:
-        backbone: all neurons, the task's own, or no pass at all since nothing would have read it.
-        head: whether its state was computed, or the last computed one was used again.
-        layers_skipped: layers that the pass left out.
+        backbone: all neurons, the task's own ("pruned"), or no pass, where its output would be unused.
+        head: whether the head's state was computed, or the last computed one was reused.
+        layers_skipped: number of backbone layers that the pass skipped.
     """
 
     backbone: Literal["full", "pruned", "not_needed"]
@@ -176,17 +175,17 @@ class DenoisingStep:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class GenerateResult:
-    """Pictures and what they took.
+    """Pictures, what ran for them, and how long it took.
 
     Attributes:
         images: uint8 (height, width, 3) each.
         seeds: one for each picture.
-        schedule: counts of what ran: evaluations, backbone_passes, head_passes, ...
-        evaluations: what ran, one by one; `schedule` holds their sums.
-        prompt_tokens: read of the prompt, with the two around it, and of the negative prompt where there is one.
-        timings: milliseconds per component: `tokenize`, `prefix`, `features`, `backbone`, `head`, `guidance_scale`,
-            `vae_decode`, `preview` where there were any; `queue` (until the first unit of work), and `total` (from
-            that one to the last).
+        schedule: counts of what ran: `evaluations` (denoising steps), `backbone_passes`, `head_passes`, ...
+        steps: what each denoising step ran; `schedule` holds the sums.
+        prompt_tokens: tokens of the prompt, including the two around it, and of the negative prompt where there is one.
+        timings: milliseconds per component: `tokenize`, `prefix`, `features`, `backbone`, `head`, `guidance`,
+            `vae_decode`, and `preview` where there were any; `queue` (until the first unit of work), and `total` (from
+            the first unit to the last).
     """
 
     images: tuple[Pixels, ...]
@@ -205,8 +204,8 @@ class TokenLogprob:
     """A token and the natural logarithm of its probability, before temperature and top_p.
 
     Attributes:
-        token: its text; bytes that are no UTF-8 by themselves are replacement characters.
-        bytes: its bytes, which joined with those of its neighbours are UTF-8.
+        token: its text; bytes that are not valid UTF-8 by themselves become replacement characters.
+        bytes: its bytes; those of an answer's tokens, joined, are UTF-8.
         logprob: at least -9999.
     """
 
@@ -217,7 +216,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenLogprobs:
-    """A token of an answer, and the likeliest ones in its place, the likeliest first."""
+    """A token of an answer, and the likeliest tokens at its position, the likeliest first."""
 
     chosen: TokenLogprob
     top: tuple[TokenLogprob, ...]
@@ -225,9 +224,12 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnderstandResult:
-    """An answer and what it took; `timings` as for pictures: `tokenize`, `vae_encode`, `features`, `prefill`,
-    `decode`, `queue`, `time_to_first_token` (from the first unit of work), `total`. `logprobs` of its tokens, without
-    the end token, are there where they were asked for."""
+    """An answer, what ran for it, and how long it took.
+
+    `timings` are milliseconds as for pictures: `tokenize`, `vae_encode`, `features`, `prefill`, `decode`, `queue`,
+    `time_to_first_token` (from the first unit of work), `total`. `logprobs` are those of its tokens without the end
+    token, where the request has `logprobs`.
+    """
 
     answer: str
     finish_reason: FinishReason
@@ -244,7 +246,7 @@ Result = GenerateResult | UnderstandResult
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """An evaluation of a picture ended."""
+    """A denoising step ended: step `step` of `of`."""
 
     request: int
     step: int
@@ -253,7 +255,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preview:
-    """What a picture looks like to become: uint8 (height, width, 3); `index` counts a request's previews from 0."""
+    """The current latents decoded at time 1, uint8 (height, width, 3); `index` counts a request's previews from 0."""
 
     request: int
     index: int
@@ -262,7 +264,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """More of an answer; the pieces of one request, joined, are its answer, and their `logprobs` those of its
+    """The next piece of an answer. The pieces of a request, joined, are its answer, and their `logprobs` those of its
     tokens: a token comes with the piece that completes its text."""
 
     request: int
@@ -272,7 +274,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Finished:
-    """A request ended well."""
+    """A request ended with a result."""
 
     request: int
     result: Result
@@ -280,7 +282,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Failed:
-    """A request ended without a result: cancelled, too late, or an error of its own."""
+    """A request ended without a result: it was cancelled, missed its deadline, or failed."""
 
     request: int
     error: FlashUError
@@ -294,9 +296,9 @@ class UnitReport:
     """A unit of work that ran.
 
     Attributes:
-        rows: pictures or answers that it advanced.
-        seconds: what it took the host; on a GPU some of its work may still be under way.
-        requests: the ids of those that it advanced; none where nobody asked for the unit, as while warming up.
+        rows: number of pictures or answers that it advanced.
+        seconds: time on the host; on a GPU some of the work may still be running.
+        requests: ids of the requests that it advanced; empty while warming up.
     """
 
     stage: Stage
@@ -307,11 +309,11 @@ class UnitReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelInfo:
-    """What a loaded model can do, for those who only see the engine.
+    """Properties of a loaded model.
 
     Attributes:
-        sizes: pictures it draws, as (width, height) in pixels, the default first.
-        num_inference_steps, guidance_scale: the defaults of sampling.
+        sizes: supported picture sizes as (width, height) in pixels, the default first.
+        num_inference_steps, guidance_scale: the defaults of requests.
     """
 
     name: str

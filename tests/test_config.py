@@ -17,7 +17,7 @@ def test_parameters_of_the_published_sizes(size: str, billions: float) -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) / 1e9 == pytest.approx(billions, abs=0.006)
 
 
-def test_hq_draws_two_sizes() -> None:
+def test_hq_generates_two_sizes() -> None:
     assert MODELS["1.5b-hq"].grids == ((32, 32), (64, 64))
 
 

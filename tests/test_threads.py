@@ -106,7 +106,7 @@ def test_torch_has_what_was_chosen(given: dict[str, str], threads: int) -> None:
 
 
 @pytest.mark.parametrize(("given", "threads"), [(None, 1), (2, 2)])
-def test_the_embedded_model_is_served_by_one_thread_unless_told(given: int | None, threads: int) -> None:
+def test_the_embedded_model_is_served_by_one_thread_by_default(given: int | None, threads: int) -> None:
     program = (
         "from flashu_core import EngineConfig\n"
         "from server.worker.process import load_engine\n"

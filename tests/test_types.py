@@ -25,7 +25,7 @@ PICTURE = np.zeros((4, 4, 3), np.uint8)
         ({"deadline": math.inf}, "timeout_s"),
     ],
 )
-def test_impossible_drawings_are_refused(values: dict[str, float], parameter: str) -> None:
+def test_impossible_generations_are_refused(values: dict[str, float], parameter: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         GenerateRequest(prompt="a circle", **values)  # type: ignore[arg-type]
     assert caught.value.parameter == parameter
@@ -52,8 +52,8 @@ def test_impossible_questions_are_refused(values: dict[str, object], parameter: 
 
 
 def test_limits_themselves_are_allowed() -> None:
-    drawing = GenerateRequest(
+    generation = GenerateRequest(
         prompt="", num_images=8, num_inference_steps=2, guidance_scale=0.0, seed=2**63 - 1, width=64, height=64
     )
-    asking = UnderstandRequest(question="", image=PICTURE, max_new_tokens=1, temperature=0.0, top_p=1.0, seed=0)
-    assert (drawing.num_images, drawing.seed, asking.top_p) == (8, 2**63 - 1, 1.0)
+    understanding = UnderstandRequest(question="", image=PICTURE, max_new_tokens=1, temperature=0.0, top_p=1.0, seed=0)
+    assert (generation.num_images, generation.seed, understanding.top_p) == (8, 2**63 - 1, 1.0)

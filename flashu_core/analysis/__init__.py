@@ -1,1 +1,1 @@
-"""Figures that show what a model's neurons, layers and image tokens do, and where a request's time goes."""
+"""Figures of what a model's neurons, layers and image tokens do, and of where a request's time goes."""

@@ -1,4 +1,4 @@
-"""Draws what was found, each figure as one PNG. The only module that knows matplotlib, which it loads when it draws."""
+"""Plots the results of an analysis, each figure as one PNG, with matplotlib, which is imported on first use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES: dict[Task, str] = {"generate": "generation", "vqa": "understanding"}
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that many inches, which belongs to no window and no global list.
+    """An empty figure, sizes in inches, without pyplot's global state.
 
     Raises:
         ConfigurationError: matplotlib is not installed.
@@ -31,14 +31,14 @@ def new_figure(width: float, height: float) -> Figure:
         from matplotlib import figure
     except ImportError as error:
         raise ConfigurationError(
-            "figures are drawn with the package matplotlib, which is not installed; pip install 'flashu-server[bench]'"
+            "figures need the package matplotlib, which is not installed; run pip install 'flashu-server[bench]'"
         ) from error
     return figure.Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 
-def draw_specialisation(found: Specialisation, path: Path) -> None:
-    """Errors over layers, one panel for each task's data, a solid line for its own neurons and a dashed one for the
-    other task's; then the share of neurons that both keep. A colour is a ratio."""
+def plot_specialisation(found: Specialisation, path: Path) -> None:
+    """Plots errors over layers, one panel per task's data, with solid lines for its own neurons and dashed ones for the
+    other task's; then the share of neurons that both keep. Each colour is a pruning ratio."""
     figure = new_figure(13, 4)
     panels: Sequence[Axes] = figure.subplots(1, 3)
     for data, axes in zip(TASKS, panels, strict=False):
@@ -68,8 +68,8 @@ def draw_specialisation(found: Specialisation, path: Path) -> None:
     figure.savefig(path)
 
 
-def draw_similarity(found: Similarity, path: Path) -> None:
-    """A heat map, layers upwards and evaluations to the right."""
+def plot_similarity(found: Similarity, path: Path) -> None:
+    """Plots a heat map of layers (y) over denoising steps or tokens (x)."""
     layers, steps = len(found.cosine), len(found.cosine[0])
     figure = new_figure(8, 4.5)
     axes = figure.subplots()
@@ -79,14 +79,14 @@ def draw_similarity(found: Similarity, path: Path) -> None:
     axes.locator_params(integer=True)
     axes.set(
         title=f"{NAMES[found.task]}, requests: {found.requests[0]}",
-        xlabel="evaluation" if found.task == "generate" else "token drawn",
+        xlabel="denoising step" if found.task == "generate" else "token",
         ylabel="layer",
     )
     figure.savefig(path)
 
 
-def draw_tokens(found: Sequence[TokenLayer], path: Path) -> None:
-    """A scatter for each layer, one dot for each image token of each picture."""
+def plot_tokens(found: Sequence[TokenLayer], path: Path) -> None:
+    """Plots a scatter for each layer, with one dot for each image token of each picture."""
     figure = new_figure(3.6 * len(found), 3.6)
     for layer, axes in zip(found, figure.subplots(1, len(found), squeeze=False)[0], strict=True):
         for norms, attention in zip(layer.norms, layer.attention, strict=True):
@@ -98,8 +98,8 @@ def draw_tokens(found: Sequence[TokenLayer], path: Path) -> None:
     figure.savefig(path)
 
 
-def draw_components(found: Sequence[ComponentTimes], path: Path) -> None:
-    """One panel for each task, one bar for each policy, stacked from its components."""
+def plot_components(found: Sequence[ComponentTimes], path: Path) -> None:
+    """Plots one panel for each task, with one bar for each policy, stacked from its components."""
     tasks = list(dict.fromkeys(times.task for times in found))
     figure = new_figure(11, 1.2 + 1.6 * len(tasks))
     for task, axes in zip(tasks, figure.subplots(len(tasks), 1, squeeze=False)[:, 0], strict=True):

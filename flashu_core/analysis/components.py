@@ -1,6 +1,5 @@
-"""Where a request's time goes under each policy (arXiv 2603.15271, figure 11), from the timings of the engine's own
-results. Sees the engine's public face only.
-"""
+"""Where a request's time goes under each policy (arXiv 2603.15271, figure 11), from the timings of the engine's
+results."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from flashu_core.types import (
 )
 
 POLICIES = ("exact", "flashu")
-# Of a result's timings these two are no components.
+# Timings of a result that are not components.
 _SUMS = ("total", "time_to_first_token")
 _RESULTS: Mapping[Task, type[Result]] = {"generate": GenerateResult, "vqa": UnderstandResult}
 
@@ -30,10 +29,10 @@ class ComponentTimes:
     """Means over the requests of one task and policy.
 
     Attributes:
-        milliseconds: by component; `other` is what no component was measured in.
+        milliseconds: by component; `other` is the time outside of all components.
         total: their sum.
-        requests: how many were timed.
-        tokens: of an answer; policies need not give answers of one length.
+        requests: number of timed requests.
+        tokens: tokens of an answer, whose length may differ between policies; None for pictures.
         schedule: counts of what ran.
     """
 
@@ -49,8 +48,8 @@ class ComponentTimes:
 def timed_requests(
     prompts: Sequence[str], samples: Sequence[Sample], *, max_new_tokens: int, runs: int
 ) -> list[Request]:
-    """Every prompt and question under every policy, `runs` times; policies take turns, so that a machine that gets
-    slower or faster meanwhile does so for all."""
+    """Every prompt and question under every policy, `runs` times; policies alternate, so that a change of the machine's
+    speed affects all of them."""
     requests: list[Request] = []
     for _ in range(runs):
         for seed, text in enumerate(prompts):
@@ -66,7 +65,7 @@ def timed_requests(
 
 
 def run(engine: Engine, requests: Sequence[Request]) -> Iterator[Result]:
-    """Runs requests one at a time; the engine should be warm."""
+    """Runs requests one at a time; the engine should be warmed up."""
     for request in requests:
         yield engine.generate(request) if isinstance(request, GenerateRequest) else engine.understand(request)
 
@@ -98,9 +97,9 @@ def _component_times(task: Task, policy: str, results: Sequence[Result]) -> Comp
 
 def _parts(timings: Mapping[str, float]) -> dict[str, float]:
     parts = {name: value for name, value in timings.items() if name not in _SUMS}
-    # The total begins with the first unit of work, which is after the text became tokens.
-    inside = sum(value for name, value in parts.items() if name != "tokenize")
-    parts["other"] = max(timings["total"] - inside, 0.0)
+    # `total` starts at the first unit of work, after tokenization.
+    measured = sum(value for name, value in parts.items() if name != "tokenize")
+    parts["other"] = max(timings["total"] - measured, 0.0)
     return parts
 
 

@@ -1,7 +1,4 @@
-"""Watches the backbone's layers while an engine works: what each layer of each pass got and gave.
-
-It looks on through forward hooks and changes nothing. Knows neither requests nor what is made of what it sees.
-"""
+"""Records the input and output of each backbone layer in each pass, by forward hooks that change nothing."""
 
 from __future__ import annotations
 
@@ -22,11 +19,11 @@ class LayerPass:
     """One layer in one pass.
 
     Attributes:
-        index: which layer, counted from 0.
-        layer: its weights.
+        index: of the layer, counted from 0.
+        layer: the module.
         before, after: its input and output, (R, L, width).
-        context: what all layers of the pass share. While the layer is seen its caches hold the pass's keys and values
-            beyond their length; later passes write over them.
+        context: shared by all layers of the pass. During the hook, its caches hold the pass's keys and values beyond
+            their length; later passes overwrite them.
     """
 
     index: int
@@ -37,13 +34,14 @@ class LayerPass:
 
     @property
     def is_prefix(self) -> bool:
-        """Whether it reads text ahead of the first evaluation: more than one token, and no picture among them."""
+        """Whether it is a pass over a text prefix, before the first denoising step or prefill: more than one token, and
+        no picture."""
         return self.context.block == 0 and self.before.shape[1] > 1
 
 
 @contextmanager
 def watch_layers(model: Showo2, see: Callable[[LayerPass], None]) -> Iterator[None]:
-    """Inside the block, `see` is called for every layer of every pass, in the order in which they run."""
+    """Calls `see` for every layer of every pass within the `with` block, in the order in which they run."""
 
     def watch(index: int, layer: DecoderLayer) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
         def hook(_: nn.Module, given: tuple[Any, ...], after: Tensor) -> None:

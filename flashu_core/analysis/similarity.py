@@ -1,6 +1,5 @@
-"""How alike each layer's input and output are, over a picture's evaluations and over an answer's tokens (arXiv
-2603.15271, figures 2 and 4, equations 6 and 7). Knows passes, not requests.
-"""
+"""Similarity of each layer's input and output, over a picture's denoising steps and an answer's tokens (arXiv
+2603.15271, figures 2 and 4, equations 6 and 7)."""
 
 from __future__ import annotations
 
@@ -25,9 +24,9 @@ class Similarity:
     """Means over several requests.
 
     Attributes:
-        task: whose; an answer's first evaluation is its prefill, which draws the first token.
-        cosine: `cosine[layer][evaluation]`, in [-1, 1].
-        requests: for each evaluation, how many requests got that far.
+        task: of the requests; an answer's first step is its prefill, which gives the first token.
+        cosine: `cosine[layer][step]`, in [-1, 1].
+        requests: for each step, the number of requests that have it.
     """
 
     task: Task
@@ -37,8 +36,8 @@ class Similarity:
 
 @contextmanager
 def similarities(model: Showo2, task: Task) -> Iterator[Callable[[], Tensor]]:
-    """Watches one request of the exact policy inside the block; the call it gives returns the cosines of every layer
-    and evaluation, (layers, evaluations) float32 on the CPU."""
+    """Records one request with policy `exact` within the `with` block; the returned function gives the cosines of every
+    layer and step, (layers, steps) float32 on the CPU."""
     found: list[list[Tensor]] = [[] for _ in range(model.config.backbone.layers)]
     positions = POSITIONS[task]
 
@@ -52,7 +51,7 @@ def similarities(model: Showo2, task: Task) -> Iterator[Callable[[], Tensor]]:
 
 
 def mean_similarity(task: Task, requests: Sequence[Tensor]) -> Similarity:
-    """The mean of several requests' cosines, (layers, evaluations) each; the evaluations need not be as many."""
+    """The mean of several requests' cosines, (layers, steps) each; numbers of steps may differ."""
     layers, longest = requests[0].shape[0], max(cosine.shape[1] for cosine in requests)
     total, count = torch.zeros(layers, longest), torch.zeros(longest, dtype=torch.int64)
     for cosine in requests:

@@ -1,8 +1,5 @@
-"""Task specialisation of FFN neurons (arXiv 2603.15271, section 3.2.1, figure 1): what an FFN's output loses when only
-the neurons run that one task finds important, on activations of the same task and of the other.
-
-Knows scores and activations as numbers; which requests they were measured on is the caller's to know.
-"""
+"""Task specialisation of FFN neurons (arXiv 2603.15271, section 3.2.1, figure 1): the error of an FFN's output with
+only the neurons that are important to one task, on activations of the same task and of the other."""
 
 from __future__ import annotations
 
@@ -31,10 +28,10 @@ class Specialisation:
 
     Attributes:
         ratios: shares of the neurons that are pruned.
-        kept: how many stay for each ratio, of `neurons`.
+        kept: number of kept neurons for each ratio, of `neurons`.
         errors: `errors[data][neurons][ratio][layer]`: relative L2 error of a layer's FFN output on activations of the
-            task `data` when the neurons stay that are important to the task `neurons`; 0 is exact.
-        overlap: `overlap[ratio][layer]`: share of the kept neurons that both tasks keep; `kept / neurons` by chance.
+            task `data` with only the neurons kept that are important to the task `neurons`; 0 is exact.
+        overlap: `overlap[ratio][layer]`: share of the kept neurons that both tasks keep; by chance `kept / neurons`.
     """
 
     ratios: tuple[float, ...]
@@ -45,37 +42,37 @@ class Specialisation:
 
 
 class TokenSample:
-    """A uniform sample of tokens that come in pieces: each draws a number, and the smallest numbers stay.
+    """A uniform sample of a stream of tokens: each gets a random number, and those with the smallest are kept.
 
     Args:
-        most: tokens kept at most.
-        seed: of the numbers.
+        maximum: size of the sample.
+        seed: of the random numbers.
     """
 
     def __init__(self, maximum: int, seed: int) -> None:
-        self._most = maximum
+        self._maximum = maximum
         self._generator = torch.Generator().manual_seed(seed)
         self._numbers = torch.empty(0)
         self._tokens: Tensor | None = None
 
     def add(self, tokens: Tensor) -> None:
-        """Takes tokens (N, width)."""
+        """Adds tokens (N, width) to the stream."""
         numbers = torch.cat([self._numbers, torch.rand(len(tokens), generator=self._generator)])
-        stay = numbers.topk(min(self._most, len(numbers)), largest=False).indices
+        stay = numbers.topk(min(self._maximum, len(numbers)), largest=False).indices
         known = tokens if self._tokens is None else torch.cat([self._tokens, tokens])
         self._numbers, self._tokens = numbers[stay], known[stay.to(tokens.device)]
 
     @property
     def tokens(self) -> Tensor:
-        """Those that stayed, (up to `maximum`, width), in no particular order."""
-        assert self._tokens is not None, "no token ran through the layer while it was watched"
+        """The sample, (up to `maximum`, width), in no particular order."""
+        assert self._tokens is not None, "no token ran through the layer"
         return self._tokens
 
 
 @contextmanager
 def ffn_inputs(model: Showo2, maximum: int = SAMPLED) -> Iterator[Callable[[], list[Tensor]]]:
-    """Watches the backbone's FFNs inside the block; the call it gives returns for each layer a sample of its inputs,
-    (up to `maximum`, width)."""
+    """Records the inputs of the backbone's FFNs within the `with` block; the returned function gives a sample of them
+    for each layer, (up to `maximum`, width)."""
     samples = [TokenSample(maximum, index) for index in range(model.config.backbone.layers)]
 
     def watch(sample: TokenSample) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
@@ -93,12 +90,12 @@ def ffn_inputs(model: Showo2, maximum: int = SAMPLED) -> Iterator[Callable[[], l
 
 @torch.inference_mode()
 def reconstruction_errors(ffn: GatedFFN, tokens: Tensor, stay: Sequence[Tensor]) -> list[float]:
-    """Relative L2 errors of an FFN's output, `|FFN(x) - FFN_kept(x)| / |FFN(x)|` over all tokens together.
+    """Relative L2 errors of an FFN's output, `|FFN(x) - FFN_kept(x)| / |FFN(x)|`, over all tokens together.
 
     Args:
         ffn: with all its neurons.
         tokens: (N, width), its inputs.
-        stay: one set of neurons for each error, as indices.
+        stay: indices of the kept neurons, one set for each error.
     """
     activations, weight = ffn.activations(tokens).float(), ffn.down_proj.weight.float()
     whole = float(functional.linear(activations, weight).norm())
@@ -106,7 +103,7 @@ def reconstruction_errors(ffn: GatedFFN, tokens: Tensor, stay: Sequence[Tensor])
     for neurons in stay:
         gone = torch.ones(weight.shape[1], dtype=torch.bool, device=weight.device)
         gone[neurons.to(weight.device)] = False
-        # What is lost is the others' share of the sum, so no difference of two rounded sums is needed.
+        # The error is the pruned neurons' part of the sum, so no difference of two rounded sums is needed.
         lost = float(functional.linear(activations[:, gone], weight[:, gone]).norm())
         errors.append(lost / whole if whole > 0 else 0.0)
     return errors
@@ -118,13 +115,13 @@ def specialisation(
     inputs: Mapping[Task, Sequence[Tensor]],
     ratios: Sequence[float] = RATIOS,
 ) -> Specialisation:
-    """Compares the tasks' neurons, chosen as the engine chooses them.
+    """Compares the tasks' important neurons, chosen as the engine chooses them.
 
     Args:
-        model: its neurons in the order of the scores.
-        scores: of each task, (layers, neurons).
-        inputs: of each task and layer, the FFN's inputs (N, width).
-        ratios: shares that are pruned.
+        model: with its neurons in the order of the scores.
+        scores: importances for each task, (layers, neurons).
+        inputs: the FFN's inputs (N, width) for each task and layer.
+        ratios: pruning ratios.
     """
     count = model.config.backbone.ffn_size
     errors: dict[Task, dict[Task, list[list[float]]]] = {data: {task: [] for task in TASKS} for data in TASKS}
@@ -146,7 +143,7 @@ def specialisation(
 
 
 def _by_ratio(rows: Sequence[Sequence[float]]) -> list[list[float]]:
-    """From one row for each layer to one row for each ratio."""
+    """Transposes rows per layer to rows per ratio."""
     return [list(column) for column in zip(*rows, strict=True)]
 
 

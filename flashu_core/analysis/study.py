@@ -1,7 +1,6 @@
-"""Runs both tasks once on the exact policy, watched, and works out what the figures show of neurons, layers and tokens.
+"""Runs both tasks once with policy `exact` and computes what the figures show of neurons, layers and tokens.
 
-One picture per prompt and one answer per question serve all of them, and the scores of a calibration besides. Draws
-nothing and writes nothing.
+One picture per prompt and one answer per question serve all figures, and the scores of a calibration as well.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ MAX_PICTURES = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Study:
-    """What was found.
+    """Results of a study.
 
     Attributes:
-        pictures: one question about each different picture that was asked about, of 8 pictures at most.
-        calibration: which neurons matter, measured on the way.
+        pictures: one question about each different picture, for at most 8 pictures.
+        calibration: importances of the neurons, measured in the same runs.
     """
 
     specialisation: Specialisation
@@ -45,10 +44,10 @@ class Study:
 
 
 def read_prompts(path: Path) -> list[str]:
-    """Prompts of a text file, one per line; empty lines are left out.
+    """Prompts of a text file, one per line; empty lines are ignored.
 
     Raises:
-        ConfigurationError: the file cannot be read or holds none.
+        ConfigurationError: the file cannot be read or holds no prompts.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -79,15 +78,15 @@ def study(
     max_new_tokens: int,
     progress: Progress,
 ) -> Study:
-    """Draws, asks and looks on.
+    """Generates, answers and measures.
 
     Args:
-        engine: whose neurons are in the checkpoint's order yet: it was not calibrated.
-        model: the one the engine runs.
-        prompts: a picture is drawn of each, its place in the list as its seed.
-        samples: pictures with a question each; by default the calibration's questions about what was drawn.
-        max_new_tokens: length of an answer at most.
-        progress: where the way is shown.
+        engine: not calibrated, so that its neurons are in the checkpoint's order.
+        model: the engine's.
+        prompts: one picture is generated for each, with its index as the seed.
+        samples: pictures with a question each; by default the calibration's questions about the generated pictures.
+        max_new_tokens: maximum length of an answer.
+        progress: shows progress bars.
     """
     assert not engine.calibrated
     scores: dict[Task, Tensor] = {}
@@ -95,7 +94,7 @@ def study(
     generated: list[Pixels] = []
     generation, answering, received = [], [], []
     with activation_norms(model) as norms, ffn_inputs(model) as tokens:
-        for seed, text in enumerate(progress.track(prompts, description="drawing")):
+        for seed, text in enumerate(progress.track(prompts, description="generating")):
             with similarities(model, "generate") as cosines:
                 generated.append(
                     engine.generate(GenerateRequest(prompt=text, seed=seed, acceleration="exact")).images[0]
@@ -111,12 +110,12 @@ def study(
         )
 
     with activation_norms(model) as norms, ffn_inputs(model) as tokens:
-        for sample in progress.track(requested, description="asking"):
+        for sample in progress.track(requested, description="answering"):
             with similarities(model, "vqa") as cosines:
                 engine.understand(request(sample))
             answering.append(cosines())
         scores["vqa"], inputs["vqa"] = importances(model, norms()), tokens()
-    for sample in progress.track(pictures, description="looking at tokens"):
+    for sample in progress.track(pictures, description="measuring image tokens"):
         with image_attention(model) as found:
             engine.understand(request(sample))
         received.append(found())

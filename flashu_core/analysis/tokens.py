@@ -1,8 +1,8 @@
-"""What image tokens are worth when a picture is read: the attention they receive in shallow layers against the L2 norm
-of their value vector (arXiv 2603.15271, section 3.5.1, figure 5).
+"""Importance of image tokens in understanding: the attention they receive in shallow layers against the L2 norm of
+their value vectors (arXiv 2603.15271, section 3.5.1, figure 5).
 
-Attention probabilities are computed here, from a layer's own projections and the cache it wrote: the engine's kernels
-never form them. Knows where image tokens are in a prefill, and nothing of how tokens are dropped.
+Attention probabilities are computed here from a layer's projections and the cache it wrote: the engine's kernels never
+materialise them.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from flashu_core.analysis.passes import LayerPass, watch_layers
 from flashu_core.model.attention import rotate
 from flashu_core.model.showo2 import Showo2
 
-SHALLOW = 4  # layers looked at, from the first
+SHALLOW = 4  # number of layers, from the first
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Received:
-    """One layer's image tokens while one picture is read, (N,) float32 on the CPU each.
+    """One layer's image tokens in the prefill of one picture, (N,) float32 on the CPU each.
 
     Attributes:
-        norms: L2 norm of the value vectors, all heads' together, by which the engine ranks them.
-        attention: probability they receive, the mean over heads and over all tokens of picture and question.
-        from_text: the same over the question's tokens only.
+        norms: L2 norm of the value vectors over all heads, by which the engine ranks them.
+        attention: attention probability received, the mean over heads and over all tokens of picture and question.
+        from_text: the mean over the question's tokens only.
     """
 
     norms: Tensor
@@ -45,7 +45,7 @@ class TokenLayer:
         layer: counted from 1.
         correlation, correlation_from_text: Spearman's rank correlation of norm and attention, the mean over pictures;
             None where it is undefined.
-        norms, attention, from_text: of each picture, of each of its tokens.
+        norms, attention, from_text: for each picture, for each of its tokens.
     """
 
     layer: int
@@ -57,12 +57,12 @@ class TokenLayer:
 
 
 def attention_probabilities(query: Tensor, keys: Tensor, *, block: int) -> Tensor:
-    """How the query heads that share a key-value head spread their attention.
+    """Attention probabilities of the query heads that share a key-value head.
 
     Args:
-        query: (G, L, D), the last L positions, turned to their places.
+        query: (G, L, D), the last L positions, with rotary positions applied.
         keys: (S, D), own positions included.
-        block: the first `block` of the L positions see each other fully; those after them are causal.
+        block: the first `block` of the L positions attend to each other fully; those after them are causal.
 
     Returns:
         (G, L, S) float32; each row sums to 1.
@@ -79,8 +79,8 @@ def received(seen: LayerPass, images: slice) -> Received:
     """Norms and attention of a prefill's image tokens in one layer.
 
     Args:
-        seen: of one row, in which no token was dropped.
-        images: where the image tokens are in the pass.
+        seen: a pass of one row, without dropped tokens.
+        images: positions of the image tokens in the pass.
     """
     attention, context = seen.layer.self_attn, seen.context
     (cache,) = context.caches
@@ -91,7 +91,7 @@ def received(seen: LayerPass, images: slice) -> Received:
     values = cache.values[seen.index][0, :, cache.length : end][:, images]  # (K, N, D)
     groups = query[0].unflatten(1, (keys.shape[0], -1)).permute(1, 2, 0, 3)  # (K, G, L, D)
     targets = slice(cache.length + images.start, cache.length + images.stop)
-    # One key-value head at a time: at 4096 image tokens all of them at once would take gigabytes.
+    # One key-value head at a time: with 4096 image tokens, all of them at once would take gigabytes.
     shares = torch.stack(
         [
             attention_probabilities(own, key, block=context.block)[:, :, targets].mean(dim=0)
@@ -106,7 +106,7 @@ def received(seen: LayerPass, images: slice) -> Received:
 
 
 def image_positions(model: Showo2) -> slice:
-    """Where the image tokens of the default size are in a prefill's pass."""
+    """Positions of the image tokens in a prefill of a picture of the default size."""
     rows, columns = model.config.grids[0]
     first = model.config.block_extra if model.config.understanding_block == "time" else 0
     return slice(first, first + rows * columns)
@@ -114,8 +114,8 @@ def image_positions(model: Showo2) -> slice:
 
 @contextmanager
 def image_attention(model: Showo2, layers: int = SHALLOW) -> Iterator[Callable[[], list[Received]]]:
-    """Watches one question of the exact policy inside the block; the call it gives returns what the image tokens
-    received in each of the first `layers` layers."""
+    """Records one question with policy `exact` within the `with` block; the returned function gives what the image
+    tokens received in each of the first `layers` layers."""
     found: list[Received] = []
     images = image_positions(model)
 
@@ -135,14 +135,14 @@ def ranks(values: Tensor) -> Tensor:
 
 
 def rank_correlation(one: Tensor, other: Tensor) -> float | None:
-    """Spearman's rank correlation of two lists (N,), in [-1, 1]; None where all of one list is equal."""
+    """Spearman's rank correlation of two lists (N,), in [-1, 1]; None where all values of one are equal."""
     first, second = (ranks(values) - (len(values) + 1) / 2 for values in (one, other))
     scale = float(first.norm() * second.norm())
     return float(first @ second) / scale if scale > 0 else None
 
 
 def token_layers(pictures: Sequence[Sequence[Received]]) -> list[TokenLayer]:
-    """Puts together what the image tokens of several pictures received: `pictures[picture][layer]`."""
+    """Collects by layer what the image tokens of several pictures received, given as `pictures[picture][layer]`."""
     return [
         TokenLayer(
             layer=index + 1,

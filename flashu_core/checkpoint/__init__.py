@@ -1,1 +1,1 @@
-"""Checkpoints of all layouts, read and converted."""
+"""Reading and converting checkpoints of both layouts."""

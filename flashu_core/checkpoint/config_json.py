@@ -1,6 +1,6 @@
-"""The keys of a checkpoint's `config.json`: read into and written from the configurations of `config`.
+"""The keys of a checkpoint's `config.json`, to and from the configurations of `config`.
 
-The published files lack the parts' sizes; this project's own hold them under keys of the same style. It opens no file.
+The published files lack the parts' sizes; this project's own hold them under keys of the same style.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _policies(raw: Any) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _grids_of(grid: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    # The HQ checkpoint draws 512 and 1024 px whichever of the two its file names first.
+    # The HQ checkpoint generates 512 and 1024 px, whichever of the two its file names.
     pair = ((32, 32), (64, 64))
     return (grid, *(other for other in pair if other != grid)) if grid in pair else (grid,)
 
@@ -226,7 +226,7 @@ def vae_config_to_json(config: VaeConfig) -> dict[str, Any]:
     }
 
 
-# Values of a file that may hold anything: what is of another kind is refused with its key.
+# Values of an untrusted file: a value of another type is refused with its key.
 
 
 def _whole(raw: Mapping[str, Any], key: str, default: int | None = None) -> int:
@@ -247,7 +247,7 @@ def _as_whole(key: str, value: Any) -> int:
 def _as_number(key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigurationError(f"{key} is {_shown(value)}; it must be a number")
-    # Python's integers have no end, and its JSON knows NaN and infinity.
+    # Python's integers are unbounded, and its JSON has NaN and infinity.
     if not abs(value) < 2**53:
         raise ConfigurationError(f"{key} is {_shown(value)}; no model has such a number")
     return float(value)

@@ -1,7 +1,7 @@
 """Writes checkpoints in the project's own layout, and converts published ones to it.
 
-Such a folder needs nothing besides itself: configuration, weights under the published names, the autoencoder reduced to
-single images, the tokenizer, and a manifest with the hash of each. Reading it is not its work but `checkpoint`'s.
+Such a folder is complete: configuration, weights under the published names, the autoencoder reduced to single images,
+the tokenizer, and a manifest with the hash of each. `load` reads it.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def save_checkpoint(
     tokenizer: Tokenizer,
     dtype: torch.dtype,
 ) -> None:
-    """Writes a checkpoint in the project's own layout; files of one that is there are replaced.
+    """Writes a checkpoint in the project's own layout; existing files are replaced.
 
-    The manifest comes last: a folder whose writing was cut off is refused when loaded.
+    The manifest is written last, so that loading refuses an incomplete folder.
 
     Args:
         folder: made if missing.
@@ -106,8 +106,8 @@ def convert(
     """
     destination = Path(destination)
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise CheckpointError(f"{destination} exists and is no empty folder; give another destination or remove it")
-    # Loading it proves that every part is there and fits before anything is written.
+        raise CheckpointError(f"{destination} exists and is not an empty folder; give another destination or remove it")
+    # Loading checks that every part exists and fits before anything is written.
     loaded = load_checkpoint(source, vae=vae, tokenizer=tokenizer, language_model=language_model, dtype=dtype)
     save_checkpoint(
         destination,
@@ -134,11 +134,11 @@ def _write_weights(
     for name, _ in module.named_parameters():
         tensor = weights[name].detach().to("cpu", dtype).contiguous()
         storage = tensor.untyped_storage().data_ptr()
-        # The format refuses tensors that share memory, as slices of one flat buffer do.
+        # safetensors refuses tensors that share memory, as slices of one flat buffer do.
         tensors[naming(name)] = tensor.clone() if storage in seen else tensor
         seen.add(storage)
     save_file(tensors, path, metadata={"format": "pt"})
-    # safetensors writes files that only their owner reads; a server may run as another user.
+    # safetensors writes files that only their owner can read; a server may run as another user.
     path.chmod(0o644)
 
 

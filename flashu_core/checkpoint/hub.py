@@ -1,7 +1,7 @@
-"""Folders of this machine and repositories of the Hugging Face hub, told apart and fetched.
+"""Finds a checkpoint's folder: on this machine, or downloaded from the Hugging Face hub.
 
-Downloads, their progress bars, the cache and offline mode are the library's own; what is added is errors that say what
-to do. Knows nothing of what the files hold.
+Downloads, progress bars, the cache and offline mode are those of `huggingface_hub`; this module adds errors with a
+remedy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def is_hub_id(source: str | Path) -> bool:
-    """Whether a source looks like `owner/name` and is nothing on this machine."""
+    """Whether a source has the form `owner/name` and no such path exists on this machine."""
     return _HUB_ID.fullmatch(str(source)) is not None and not Path(source).exists()
 
 
@@ -25,7 +25,7 @@ def locate(source: str | Path, what: str, patterns: Sequence[str], *, file: bool
 
     Args:
         source: a folder, or a hub id.
-        what: what an error calls it.
+        what: name of the part in errors.
         patterns: the files to download.
         file: accept a file as well.
 
@@ -33,8 +33,8 @@ def locate(source: str | Path, what: str, patterns: Sequence[str], *, file: bool
         The folder (or file) on this machine.
 
     Raises:
-        CheckpointError: there is none.
-        CheckpointUnreachableError: it could not be downloaded this time.
+        CheckpointError: it does not exist, or access is refused.
+        CheckpointUnreachableError: it could not be downloaded; a retry may succeed.
     """
     path = Path(source).expanduser()
     if path.is_dir() or (file and path.is_file()):
@@ -47,10 +47,10 @@ def locate(source: str | Path, what: str, patterns: Sequence[str], *, file: bool
 
 
 def _download(repository: str, what: str, patterns: Sequence[str]) -> str:
-    # Here, for it takes a quarter of a second that only a download is worth.
+    # Imported here: it takes a quarter of a second, and only downloads need it.
     from huggingface_hub import constants, snapshot_download
 
-    # HTTPError belongs to whichever HTTP library is used there; what is let through of it is caught by this name.
+    # Whether HTTPError is that of requests or of httpx depends on the version; this name is the one in use.
     from huggingface_hub.errors import (  # type: ignore[attr-defined]
         GatedRepoError,
         HFValidationError,

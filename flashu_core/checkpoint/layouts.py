@@ -1,8 +1,8 @@
 """The two layouts of a checkpoint: which files hold which part.
 
-The published one is `config.json` and weights, with the backbone's configuration, the tokenizer and the autoencoder
-elsewhere; the project's own is one folder with everything and a manifest, verified before use. It knows names and
-configurations, and reads no weights.
+The published layout is `config.json` and weights, with the backbone's configuration, the tokenizer and the autoencoder
+elsewhere. The project's own is one folder with everything and a manifest, verified before use. Weights are not read
+here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from flashu_core.errors import CheckpointError, ConfigurationError
 from flashu_core.text.tokenizer import Tokenizer
 
 FORMAT = 1
-_LONGEST_NAME = 200
+_MAX_NAME = 200
 CONFIG, MANIFEST = "config.json", "manifest.json"
 CALIBRATION = "calibration.safetensors"
 MODEL_WEIGHTS, VAE_WEIGHTS = "model.safetensors", "vae.safetensors"
@@ -32,7 +32,7 @@ PUBLISHED_VAE = "Wan2.1_VAE.pth"
 _VAE_FILES = (PUBLISHED_VAE, VAE_WEIGHTS)
 
 _LANGUAGE_FILES = (CONFIG, TOKENIZER, TOKENIZER_SETTINGS)
-# What either layout may need of a repository on the hub; anything else is not downloaded.
+# The files that either layout may need of a repository on the hub; others are not downloaded.
 SOURCE_FILES = (
     *_LANGUAGE_FILES,
     *(MANIFEST, "model*.safetensors", "model*.safetensors.index.json", VAE_WEIGHTS),
@@ -42,12 +42,12 @@ SOURCE_FILES = (
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Parts:
-    """What a checkpoint is made of: configurations checked, files found, weights not yet read."""
+    """The parts of a checkpoint: configurations checked, files found, weights not read."""
 
     name: str
     model_config: ModelConfig
     model_files: Sequence[Path]
-    vae_config: VaeConfig | None  # None: its width is read off the weights
+    vae_config: VaeConfig | None  # None: derived from the weights
     vae_file: Path
     tokenizer: Tokenizer
     digest: str
@@ -58,7 +58,7 @@ def own_parts(folder: Path, name: str) -> Parts:
 
     Args:
         folder: has `manifest.json`.
-        name: the checkpoint's, if its configuration has none.
+        name: the checkpoint's name where its configuration has none.
 
     Raises:
         CheckpointError: a file is missing, damaged, unlisted or unusable.
@@ -81,16 +81,16 @@ def own_parts(folder: Path, name: str) -> Parts:
 
 
 def _name(path: Path, name: object) -> str:
-    """What a configuration calls its checkpoint; it will stand in logs, answers and file names."""
+    """The checkpoint's name in its configuration, checked: it appears in logs, responses and file names."""
     if name is None:
         return ""
-    if not isinstance(name, str) or not name.isprintable() or len(name) > _LONGEST_NAME:
-        raise CheckpointError(f"{path} has a name that is not up to {_LONGEST_NAME} printable characters; change it")
+    if not isinstance(name, str) or not name.isprintable() or len(name) > _MAX_NAME:
+        raise CheckpointError(f"{path} has a name that is not at most {_MAX_NAME} printable characters; change it")
     return name
 
 
 def _verify(folder: Path) -> str:
-    """Compares every file the manifest lists with it; returns the checkpoint's digest."""
+    """Verifies every file that the manifest lists; returns the checkpoint's digest."""
     path = folder / MANIFEST
     manifest = read_json(path)
     if manifest.get("format") != FORMAT:
@@ -98,7 +98,7 @@ def _verify(folder: Path) -> str:
     files = manifest.get("files")
     if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
         raise CheckpointError(f"{path} has no 'files' with a hash each; convert the checkpoint again")
-    # The tokenizer reads its settings if they are there, so they may not slip in unlisted.
+    # The tokenizer's settings are optional, but read where they exist, so they must be listed too.
     settings = (TOKENIZER_SETTINGS,) if (folder / TOKENIZER_SETTINGS).exists() else ()
     for name in (CONFIG, MODEL_WEIGHTS, VAE_WEIGHTS, TOKENIZER, *settings):
         if name not in files:
@@ -122,7 +122,7 @@ def _verify(folder: Path) -> str:
 
 
 def _digest(path: Path, manifest: Mapping[str, Any]) -> str:
-    """The manifest's hash, as it is without a calibration: that is measured on the checkpoint, and names this hash."""
+    """The manifest's hash without its calibration: a calibration is measured later, and names this hash."""
     if CALIBRATION not in manifest["files"]:
         return sha256(path)
     files = {name: entry for name, entry in manifest["files"].items() if name != CALIBRATION}
@@ -130,12 +130,12 @@ def _digest(path: Path, manifest: Mapping[str, Any]) -> str:
 
 
 def dump_manifest(manifest: Mapping[str, Any]) -> str:
-    """The text of a manifest, always the same for the same content."""
+    """The text of a manifest, the same for the same content."""
     return json.dumps(manifest, indent=2) + "\n"
 
 
 def list_calibration(file: Path) -> None:
-    """Enters a calibration into the manifest beside it, where there is one, so that loading verifies it too."""
+    """Adds a calibration to the manifest beside it, where there is one, so that loading verifies it too."""
     path = file.with_name(MANIFEST)
     if file.name != CALIBRATION or not path.exists():
         return
@@ -218,7 +218,7 @@ def _weight_files(folder: Path) -> list[Path]:
         single = folder / f"{stem}{suffix}"
         if single.exists():
             return [single]
-        # Shards without their index: any that is missing shows by its tensors.
+        # Shards without an index: a missing one shows by its tensors.
         if files := sorted(folder.glob(f"{stem}-*{suffix}")):
             return files
     raise CheckpointError(f"{folder} has no weights (model*.safetensors or pytorch_model*.bin)")
@@ -240,7 +240,7 @@ def _read_tokenizer(folder: Path) -> Tokenizer:
 
 
 def _beside(path: Path, name: str) -> Path:
-    """A file that a list names, which must be in the list's own folder."""
+    """The path of a file that `path` lists; it must be in the same folder."""
     if name in ("", ".", "..") or "\0" in name or Path(name).name != name:
         raise CheckpointError(f"{path} lists {name!r}; files must be in the same folder")
     return path.parent / name
@@ -250,14 +250,14 @@ def read_json(path: Path) -> dict[str, Any]:
     """A file with one JSON object.
 
     Raises:
-        CheckpointError: it is missing or holds anything else.
+        CheckpointError: it is missing, or holds something else.
     """
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}); is this a checkpoint's folder?") from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is no JSON ({error}); fetch it again") from error
+        raise CheckpointError(f"{path} is not JSON ({error}); fetch it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a JSON {type(content).__name__}; it must be an object")
     return content
@@ -265,7 +265,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def blaming(path: Path) -> Iterator[None]:
-    """Turns what unusable values in a file raise into an error that names the file."""
+    """Turns errors about values of a file into a `CheckpointError` that names the file."""
     try:
         yield
     except KeyError as error:

@@ -1,8 +1,6 @@
 """Loads a checkpoint: a model, an autoencoder and a tokenizer, checked and ready to serve.
 
-It knows the order of things (find, verify, check, cast, assign), the types of weights, and which model is the embedded
-one. Where the parts are is `layouts`' to know, how files become weights `weights`'; it knows nothing of requests, and
-writes nothing.
+`layouts` finds and verifies the parts, `weights` reads, checks, casts and assigns the tensors.
 """
 
 from __future__ import annotations
@@ -37,11 +35,11 @@ class Checkpoint:
     """A loaded checkpoint.
 
     Attributes:
-        name: what its owner calls it, else the folder's or the repository's name.
-        digest: SHA-256 in hexadecimal that tells checkpoints apart. In the project's layout it is the manifest's, which
-            holds the hash of every file; in the published one it covers both configurations and `weights.fingerprint`
-            of each file (size, first and last MiB), so it identifies files but proves nothing about them.
-        folder: where it was found, if it was read from files.
+        name: from its configuration, else the folder's or the repository's name.
+        digest: SHA-256 in hexadecimal that identifies the checkpoint. In the project's layout it is that of the
+            manifest, which holds the hash of every file. In the published layout it covers both configurations and
+            `weights.fingerprint` of each file (size, first and last MiB): it identifies files but does not verify them.
+        folder: its folder, where it was read from files.
     """
 
     name: str
@@ -87,8 +85,8 @@ def load_checkpoint(
     """Loads a checkpoint of either layout.
 
     Args:
-        source: a folder or a hub id (`owner/name`). A folder with `manifest.json` is of the project's own layout, needs
-            nothing else and is verified first; any other is of the published layout.
+        source: a folder or a hub id (`owner/name`). A folder with `manifest.json` has the project's own layout, needs
+            nothing else and is verified first; any other has the published layout.
         vae: published layout: the autoencoder's file, or a folder or hub id with `Wan2.1_VAE.pth`; by default that file
             beside the model.
         tokenizer: published layout: folder or hub id with `tokenizer.json`; by default the source's own, else the
@@ -96,28 +94,28 @@ def load_checkpoint(
         language_model: published layout: folder or hub id with the backbone's `config.json`; by default what
             `llm_model_path` in the source's configuration names.
         dtype: type of all weights.
-        device: where they go.
-        kernel: the attention kernel the model uses.
-        check: raises `ConfigurationError` where the caller cannot use the configuration, before weights are read.
+        device: of all weights.
+        kernel: the model's attention kernel.
+        check: raises `ConfigurationError` for a configuration that the caller cannot use, before weights are read.
 
     Raises:
-        CheckpointError: anything missing, damaged, unfit or out of reach; the message names the file and the tensors.
+        CheckpointError: a part is missing, damaged, of other shapes or unreachable; names the file and the tensors.
     """
     folder = locate(source, "checkpoint", SOURCE_FILES)
     name = str(source).rpartition("/")[2] if is_hub_id(source) else folder.resolve().name
     if (folder / MANIFEST).exists():
         given = {"vae": vae, "tokenizer": tokenizer, "language_model": language_model}
         if surplus := [key for key, value in given.items() if value is not None]:
-            raise CheckpointError(f"{folder} holds its own parts; leave out {', '.join(surplus)}")
+            raise CheckpointError(f"{folder} contains all parts; do not give {', '.join(surplus)}")
         parts = own_parts(folder, name)
     else:
         parts = published_parts(folder, name, vae, tokenizer, language_model)
-    name = "".join(letter if letter.isprintable() else "?" for letter in parts.name)  # a folder's may hold anything
+    name = "".join(letter if letter.isprintable() else "?" for letter in parts.name)  # a folder's name is arbitrary
     with blaming(folder / CONFIG):
         check(parts.model_config)
     check_vocabulary(parts.tokenizer, parts.model_config, folder)
 
-    # The small part first: whatever is wrong with it shows before the large one is copied.
+    # The autoencoder first: it is small, and its errors show before the large part is copied.
     stored = _image_tensors(parts.vae_file)
     vae_config = parts.vae_config or _wan_config(stored, parts.vae_file)
     if vae_config.latent_channels != parts.model_config.latent_channels:
@@ -141,12 +139,12 @@ def load_checkpoint(
 def load_configured(
     source: str | Path | None, config: EngineConfig, *, check: Callable[[ModelConfig], object] = lambda _: None
 ) -> Checkpoint:
-    """Loads a folder, a hub id, or with None the embedded model, for the device, type and kernel of a configuration.
+    """Loads a folder, a hub id, or with None the embedded model, with the configuration's device, type and kernel.
 
     Raises:
-        CheckpointError: it cannot be used.
+        CheckpointError: as `load_checkpoint`.
         ConfigurationError: this machine has no such device.
-        KernelUnavailableError: this machine lacks the attention kernel asked for.
+        KernelUnavailableError: this machine cannot run the attention kernel.
     """
     device = _choose_device(config.device)
     return load_checkpoint(
@@ -159,10 +157,10 @@ def load_configured(
 
 
 def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, where: object) -> None:
-    """Refuses a tokenizer with ids that the model has no embedding for.
+    """Checks that the model has an embedding for every id of the tokenizer.
 
     Raises:
-        CheckpointError: it has.
+        CheckpointError: the tokenizer has more ids.
     """
     special = tokenizer.special
     ids = (special.bos, special.eos, special.image_start, special.image_end, special.image_pad, special.pad)
@@ -175,10 +173,10 @@ def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, where: object) -
 
 
 def _choose_device(name: str) -> torch.device:
-    """The device of a setting, seen to be there.
+    """The device of a setting, checked to exist.
 
     Raises:
-        ConfigurationError: there is no such device on this machine, or torch was built without it.
+        ConfigurationError: this machine has no such device, or torch was built without it.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -208,7 +206,7 @@ def _image_tensors(path: Path) -> dict[str, Stored]:
 
 
 def _wan_config(stored: Mapping[str, Stored], path: Path) -> VaeConfig:
-    # A plain state dict has no configuration: its first convolution tells the width, and the latents are Wan's.
+    # A plain state dict has no configuration: the width is that of its first convolution, the statistics are Wan's.
     first = stored.get("encoder.conv1.weight")
     if first is None or first.tensor.dim() != 4:
         return WAN_VAE

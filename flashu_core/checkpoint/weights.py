@@ -1,8 +1,4 @@
-"""Weights between files and modules: reads tensor files, checks them against a module, casts and assigns them.
-
-It knows the names of the published checkpoints and both kinds of tensor files. It knows neither where a checkpoint's
-files are nor what its configuration says; that is `checkpoint`.
-"""
+"""Weights: reads tensor files, checks them against a module, casts and assigns them."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ from torch import Tensor, nn
 
 from flashu_core.errors import CheckpointError
 
-# Prefixes of our modules and of the published names, the longer of two nested ones first; time_embed* are the same.
+# Prefixes of our modules and of the published names, the longer of two nested ones first; time_embed* are equal.
 _PREFIXES = (
     ("backbone.lm_head.", "showo.lm_head."),
     ("backbone.", "showo.model."),
@@ -30,11 +26,11 @@ _PREFIXES = (
     ("head.blocks.", "diffusion_head_a."),
     ("head.final.", "diffusion_head_b."),
 )
-# Tables that older versions of the upstream code stored beside the weights and that follow from the configuration.
+# Tables derived from the configuration, which older versions of the upstream code stored beside the weights.
 _DERIVED = re.compile(r"(^|\.)(rotary_emb\.inv_freq|position_ids|image_position_ids)$")
 _NAMED = 3
 _CHUNK = 1 << 20
-# What torch's readers raise for bytes that are no checkpoint, seen by feeding them damaged files.
+# What torch's readers raise for damaged files, found by feeding them some.
 _DAMAGED = (
     RuntimeError,
     OSError,
@@ -64,7 +60,7 @@ def published_name(name: str) -> str:
 
 
 def same_name(name: str) -> str:
-    """The naming of files whose tensors are called like their module's parameters."""
+    """The naming of files whose tensors have the names of their module's parameters."""
     return name
 
 
@@ -72,10 +68,10 @@ def read_tensors(paths: Sequence[Path]) -> dict[str, Stored]:
     """Maps tensor files into memory; pages are read when a tensor is used.
 
     Args:
-        paths: `.safetensors` files, or torch's own, which must hold a plain state dict. No code in them is run.
+        paths: `.safetensors` files, or torch's own with a plain state dict. No code in them is run.
 
     Raises:
-        CheckpointError: a file is missing, damaged, holds anything but tensors, or repeats another's tensor.
+        CheckpointError: a file is missing or damaged, holds anything but tensors, or repeats another file's tensor.
     """
     tensors: dict[str, Stored] = {}
     for path in paths:
@@ -92,24 +88,24 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
     except (SafetensorError, *_DAMAGED) as error:
-        raise CheckpointError(f"{path} is no readable safetensors file ({error}); fetch it again") from error
+        raise CheckpointError(f"{path} is not a readable safetensors file ({error}); fetch it again") from error
 
 
 def _read_pickled(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
             zipped = file.read(4) == b"PK\x03\x04"
-        # Files from before torch 1.6 are no zip archives and cannot be mapped.
+        # Files from before torch 1.6 are not zip archives and cannot be mapped.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
-        # torch's own text is left out: it advises to switch the protection off.
+        # Without torch's own message, which advises to switch the protection off.
         raise CheckpointError(
             f"{path} is refused: it is damaged, or holds objects besides tensors, whose loading could run code; "
             "use a file with a plain state dict"
         ) from error
     except _DAMAGED as error:
         reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path} is no readable torch file ({reason}); fetch it again") from error
+        raise CheckpointError(f"{path} is not a readable torch file ({reason}); fetch it again") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; it must be a plain state dict")
     for name, tensor in content.items():
@@ -123,16 +119,16 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
 
 
 def check(module: nn.Module, stored: Mapping[str, Stored], where: object, naming: Callable[[str], str]) -> None:
-    """Compares names and shapes with a module's parameters, before anything is copied.
+    """Compares names and shapes of tensors with a module's parameters, before anything is copied.
 
     Args:
         module: usually on the meta device.
-        stored: what the files hold. A tied parameter may be stored under all its names; the first one counts.
-        where: what an error calls the files as a whole.
-        naming: parameter's name to name on disk.
+        stored: the files' tensors. A tied parameter may be stored under all its names; the first one counts.
+        where: name of the checkpoint in errors.
+        naming: maps a parameter's name to its name on disk.
 
     Raises:
-        CheckpointError: tensors are missing, unexpected or of another shape or kind; names the first few of each.
+        CheckpointError: tensors are missing, unexpected, or of another shape or type; names the first few of each.
     """
     required = {naming(name): parameter for name, parameter in module.named_parameters()}
     known = {naming(name): parameter for name, parameter in module.named_parameters(remove_duplicate=False)}
@@ -175,11 +171,11 @@ def assign(
     dtype: torch.dtype,
     device: str | torch.device,
 ) -> None:
-    """Gives a module on the meta device its weights, for inference: no gradients, evaluation mode.
+    """Assigns weights to a module on the meta device, for inference: without gradients, in `eval` mode.
 
-    Tied parameters stay one `Parameter`. Each tensor is copied and cast alone and its source let go, so no more than
-    one copy is held besides the files' pages, which the system may drop; and what happens to the files later does not
-    reach the model.
+    Tied parameters stay one `Parameter`. Tensors are copied and cast one at a time and their sources released, so that
+    memory holds one copy besides the files' pages, which the system may drop. Later changes of the files do not affect
+    the model.
 
     Args:
         stored: emptied as its tensors are used.
@@ -194,7 +190,7 @@ def assign(
     for name, placeholder in module.named_parameters(remove_duplicate=False):
         tensor = stored.pop(naming(name), None)
         if placeholder not in made:
-            # `check` saw to it that a parameter's first name is stored.
+            # `check` made sure that a parameter's first name is stored.
             assert tensor is not None, name
             copied = torch.empty(placeholder.shape, dtype=dtype, device=device).copy_(tensor.tensor)
             made[placeholder] = nn.Parameter(copied, requires_grad=False)
@@ -206,7 +202,7 @@ def assign(
 
 
 def sha256(path: Path) -> str:
-    """The hash of a whole file, in hexadecimal."""
+    """SHA-256 of a whole file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -215,10 +211,10 @@ def sha256(path: Path) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """Tells files apart without reading them whole: hash of the size, the first and the last MiB.
+    """Identifies a file without reading all of it: a hash of its size, its first and its last MiB.
 
-    torch's zip files end with a directory of the CRC-32 of every tensor, so there a change of any weight shows; in a
-    safetensors file a change in the middle does not. It is no protection against intent.
+    torch's zip files end with a directory that has the CRC-32 of every tensor, so a change of any weight changes it; a
+    change in the middle of a safetensors file does not. It does not protect against tampering.
     """
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())

@@ -1,1 +1,1 @@
-"""The command line `flashu`."""
+"""The command line `flashu`, one command a module."""

@@ -1,7 +1,6 @@
 """`flashu analyze`: figures of what a checkpoint's neurons, layers and image tokens do and where its time goes.
 
-Each figure is a PNG and, under the same name, a JSON with its numbers and with what they were measured on. Knows files
-and options; what is measured is the other modules' to know.
+Each figure is a PNG, and a JSON file of the same name with its numbers and what they were measured on.
 """
 
 from __future__ import annotations
@@ -40,19 +39,20 @@ def analyze(
         "analysis"
     ),
     prompts: Annotated[
-        Path | None, typer.Option(help="Prompts to draw, one per line; that of the calibration by default.")
+        Path | None, typer.Option(help="A file of prompts, one per line; that of the calibration by default.")
     ] = None,
     samples: Annotated[
-        Path | None, typer.Option(help="Lines of JSON with image and question; by default about what is drawn.")
+        Path | None,
+        typer.Option(help="Lines of JSON with image and question; by default about the generated pictures."),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of an answer at most.")] = 32,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Maximum length of an answer.")] = 32,
     runs: Annotated[int, typer.Option(min=1, help="How often each prompt and picture is timed.")] = 3,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     dtype: Annotated[DtypeName, typer.Option(help="Type of the weights.")] = "auto",
 ) -> None:
-    """Draw figures of what a model's neurons, layers and image tokens do, and of where its time goes."""
+    """Plot what a model's neurons, layers and image tokens do, and where its time goes."""
     console = Console(stderr=True)
-    # Whatever is wrong with what was asked for shows before anything long begins.
+    # Errors in the options show before any long work starts.
     charts.new_figure(1, 1)
     texts = [CALIBRATION_PROMPT] if prompts is None else read_prompts(prompts)
     requested = None if samples is None else read_samples(samples)
@@ -60,7 +60,7 @@ def analyze(
     configure_threads()
     with console.status("loading"):
         config = EngineConfig(device=device, dtype=dtype, calibrated=False)
-        checkpoint = load_configured(model, config)  # not by the engine: its model is looked into
+        checkpoint = load_configured(model, config)  # not by the engine: the study needs the model
         engine = Engine(checkpoint, config)
     with Progress(console=console) as progress:
         found = study(engine, checkpoint.model, texts, requested, max_new_tokens=max_new_tokens, progress=progress)
@@ -85,32 +85,32 @@ def analyze(
         },
         "machine": describe_machine(),
     }
-    with console.status("drawing the figures"):
+    with console.status("plotting"):
         pictures = [
-            _keep(output / "specialisation.png", charts.draw_specialisation, found.specialisation, about),
-            _keep(output / "similarity-generation.png", charts.draw_similarity, found.generation, about),
-            _keep(output / "similarity-understanding.png", charts.draw_similarity, found.answering, about),
-            _keep(output / "tokens.png", charts.draw_tokens, found.tokens, about),
-            _keep(output / "components.png", charts.draw_components, components(results), about),
+            _keep(output / "specialisation.png", charts.plot_specialisation, found.specialisation, about),
+            _keep(output / "similarity-generation.png", charts.plot_similarity, found.generation, about),
+            _keep(output / "similarity-understanding.png", charts.plot_similarity, found.answering, about),
+            _keep(output / "tokens.png", charts.plot_tokens, found.tokens, about),
+            _keep(output / "components.png", charts.plot_components, components(results), about),
         ]
     for picture in pictures:
         console.print(f"{picture}, {picture.with_suffix('.json').name}", soft_wrap=True)
 
 
-def _keep(picture: Path, draw: Callable[[Found, Path], None], found: Found, about: Mapping[str, Any]) -> Path:
-    """Draws a figure and writes its numbers beside it."""
-    draw(found, picture)
+def _keep(picture: Path, plot: Callable[[Found, Path], None], found: Found, about: Mapping[str, Any]) -> Path:
+    """Plots a figure and writes its numbers beside it."""
+    plot(found, picture)
     record = {"figure": picture.stem, **about, "numbers": _plain(found)}
     picture.with_suffix(".json").write_text(json.dumps(record, allow_nan=False) + "\n")
     return picture
 
 
 def _plain(value: object) -> object:
-    """What JSON can hold of it, with six digits of every number, which is more than a figure shows."""
+    """The value as JSON can represent it, numbers with six digits, more than a figure shows."""
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))
     if isinstance(value, float):
-        # What is not finite would make a file that other readers of JSON refuse.
+        # JSON has no NaN or infinity; other readers would refuse the file.
         return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
@@ -124,5 +124,5 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
-            f"{path} cannot be made: {reason_of(error)}; give another folder with --output"
+            f"{path} cannot be created: {reason_of(error)}; give another folder with --output"
         ) from error

@@ -1,17 +1,17 @@
-"""Tables for terminals, files and pipes alike: whole, whatever the width of the terminal is or is thought to be."""
+"""Tables for terminals, files and pipes, printed in full at any width of the terminal."""
 
 from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
 
-_WIDEST = 10_000
+_MAX_WIDTH = 10_000
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Prints every column at its full width: a narrow terminal breaks lines, and nothing is cut."""
+    """Prints every column at its full width: a narrow terminal wraps lines, and nothing is truncated."""
     usual = console.width
-    console.width = max(console.measure(table, options=console.options.update(width=_WIDEST)).maximum, usual)
+    console.width = max(console.measure(table, options=console.options.update(width=_MAX_WIDTH)).maximum, usual)
     try:
         console.print(table)
     finally:

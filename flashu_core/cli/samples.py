@@ -1,4 +1,4 @@
-"""Reads the pictures and questions that a calibration is measured on. Knows files, not models."""
+"""Reads the pictures and questions for a calibration from a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_samples(path: Path) -> list[Sample]:
     `question`.
 
     Raises:
-        CalibrationError: the file, a line or a picture cannot be read; the message names the line.
+        CalibrationError: the file, a line or a picture is unreadable; the message names the line.
     """
     samples = []
     try:
@@ -29,7 +29,7 @@ def read_samples(path: Path) -> list[Sample]:
         if line.strip():
             samples.append(_sample(path, number, line))
     if not samples:
-        raise CalibrationError(f"{path} holds no samples; write lines like {_FORM}")
+        raise CalibrationError(f"{path} has no samples; write lines like {_FORM}")
     return samples
 
 
@@ -40,10 +40,10 @@ def _sample(path: Path, number: int, line: str) -> Sample:
     except (ValueError, RecursionError) as error:
         raise CalibrationError(f"{place}: it is not JSON; write {_FORM}") from error
     if not isinstance(record, dict):
-        raise CalibrationError(f"{place}: it is no object; write {_FORM}")
+        raise CalibrationError(f"{place}: it is not an object; write {_FORM}")
     for field in ("image", "question"):
         if not isinstance(record.get(field), str):
-            state = "must be a text" if field in record else "is missing"
+            state = "must be a string" if field in record else "is missing"
             raise CalibrationError(f"{place}: {field} {state}; write {_FORM}")
     picture = path.parent / record["image"]
     try:

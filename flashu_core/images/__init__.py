@@ -1,1 +1,1 @@
-"""Images of files and users. Needs no torch but for `tensors`."""
+"""Picture files and pixels. Only `tensors` needs torch."""

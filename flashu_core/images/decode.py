@@ -1,9 +1,9 @@
-"""Picture files to pixels, whatever was sent as one: pure functions, no threads. What is no good picture ends as an
-`InvalidRequestError` of our own words; a library's may repeat addresses and paths.
+"""Decodes untrusted picture files to pixels: pure functions, no threads. Errors are `InvalidRequestError`s with our own
+messages; a library's may repeat addresses and paths.
 
-The rules: PNG, JPEG, WEBP, GIF, AVIF where Pillow has it, HEIC where `pillow-heif` is installed; of an animation the
-first frame; the camera's orientation is applied; transparency lies on white; 16 bits are scaled to 8, not clipped;
-colour profiles are ignored. Only the bare file (`formats`) ever reaches a decoder.
+The rules: PNG, JPEG, WEBP, GIF, AVIF where Pillow has it, HEIC where `pillow-heif` is installed. Of an animation, the
+first frame. The camera's orientation is applied, transparency is blended onto white, 16 bits are scaled to 8 (not
+clipped), colour profiles are ignored. Only the bare file (`formats`) reaches a decoder.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from flashu_core.images.formats import Bare, FormatLimits, PictureFormat, bare_f
 from flashu_core.images.resize import cover
 from flashu_core.types import Pixels
 
-# What decoders have been seen to raise on bytes made to break them. Warnings are among them because a process may have
-# turned them into errors.
+# What decoders raise for malformed files, found by fuzzing. Warnings are included because a process may turn them into
+# errors.
 _BROKEN = (
     OSError,
     SyntaxError,
@@ -52,11 +52,11 @@ _READERS: Final[Mapping[PictureFormat, type[ImageFile]]] = {
     "GIF": GifImageFile,
     "AVIF": AvifImagePlugin.AvifImageFile,
 }
-# Pixels that are scaled for a model keep so many times its sides until the last, careful step.
+# Pixels that are scaled during decoding keep this many times the target's sides for the final resize.
 _SPARE = 4
 _STRIP_PIXELS = 2**20
 _MIB = 2**20
-# Entropy-coded data that no picture goes on with by chance.
+# Entropy-coded data that no picture contains by chance.
 _OTHER_END = b"\xa5\x5a\x96" * 200
 _END_OF_IMAGE = b"\xff\xd9"
 _TURNS: Final[Mapping[int, Callable[[Pixels], Pixels]]] = {
@@ -72,13 +72,13 @@ _TURNS: Final[Mapping[int, Callable[[Pixels], Pixels]]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PictureLimits:
-    """Bounds on a picture file.
+    """Limits of a picture file.
 
     Attributes:
         max_pixels: width times height.
         min_side, max_side: of width and height each.
-        max_memory: bytes that decoding may take, as far as a header tells; None is no bound.
-        format: what the file may be made of.
+        max_memory: bytes that decoding may take, estimated from the header; None is no limit.
+        format: limits of the file's parts.
     """
 
     max_pixels: int = 64_000_000
@@ -89,7 +89,7 @@ class PictureLimits:
 
 
 def picture_formats() -> tuple[PictureFormat, ...]:
-    """What can be read here: it depends on what Pillow was built with, and on `pillow-heif`."""
+    """The readable formats, which depend on Pillow's build and on `pillow-heif`."""
     more: list[PictureFormat] = []
     if features.check("avif"):
         more.append("AVIF")
@@ -102,14 +102,14 @@ def decode_picture(data: bytes, limits: PictureLimits, target: tuple[int, int] |
     """The pixels of the picture in a file.
 
     Args:
-        target: width and height that the picture is going to be brought to. One of more than sixteen times as many
-            pixels is scaled while it is decoded and comes in that size, cut to it as by `cover`.
+        target: width and height that the caller needs. A picture with more than sixteen times as many pixels is scaled
+            while it is decoded, and returned in that size, cropped as by `cover`.
 
     Returns:
         uint8 (height, width, 3).
 
     Raises:
-        InvalidRequestError: no such format, damaged, too large or too small, or made of too much.
+        InvalidRequestError: the format is unknown, the file is damaged, or it exceeds a limit.
     """
     try:
         bare = bare_file(data, limits.format)
@@ -121,7 +121,7 @@ def decode_picture(data: bytes, limits: PictureLimits, target: tuple[int, int] |
         if bare.ended:
             return _upright(bare, limits, target)
         pixels = _upright(replace(bare, data=bare.data + _END_OF_IMAGE), limits, target)
-        # Where all pixels were sent, they do not depend on what follows them.
+        # Where the file has all pixels, they do not depend on what follows them.
         other = _upright(replace(bare, data=bare.data + _OTHER_END + _END_OF_IMAGE), limits, target)
     except MemoryError:
         raise refused("image takes more memory to decode than this server gives it; send a smaller one") from None
@@ -131,11 +131,11 @@ def decode_picture(data: bytes, limits: PictureLimits, target: tuple[int, int] |
 
 
 def read_picture(path: Path) -> Pixels:
-    """A picture file of this machine as uint8 (H, W, 3), by the same rules, of any size up to 268 million pixels.
+    """Decodes a local picture file to uint8 (H, W, 3), by the same rules, up to 268 million pixels.
 
     Raises:
         OSError: the file cannot be read.
-        InvalidRequestError: it is no picture that can be.
+        InvalidRequestError: it cannot be decoded.
     """
     return decode_picture(path.read_bytes(), PictureLimits(max_pixels=2**28, min_side=1))
 
@@ -150,7 +150,7 @@ def _upright(bare: Bare, limits: PictureLimits, target: tuple[int, int] | None) 
 
 
 def _decode(bare: Bare, limits: PictureLimits, target: tuple[int, int] | None) -> tuple[Pixels, int]:
-    """The pixels, scaled where that helps, and how to turn them."""
+    """The pixels, scaled where the target allows, and their EXIF orientation."""
     try:
         image = _open(bare)
     except _BROKEN:
@@ -164,7 +164,7 @@ def _decode(bare: Bare, limits: PictureLimits, target: tuple[int, int] | None) -
             orientation = bare.orientation if bare.format != "AVIF" else int(image.getexif().get(0x0112, 1))
             if target is not None and _is_large(*image.size, target):
                 spare = _SPARE * max(target)
-                if bare.format == "JPEG":  # of HEIC it would be a thumbnail, which may show anything
+                if bare.format == "JPEG":  # for HEIC it would be a thumbnail, which may show anything
                     image.draft(image.mode, (spare, spare))
                 image.load()
                 return _in_strips(image, max(min(image.size) // spare, 1)), orientation
@@ -175,10 +175,10 @@ def _decode(bare: Bare, limits: PictureLimits, target: tuple[int, int] | None) -
 
 
 def _open(bare: Bare) -> Image.Image:
-    """By the reader of that very format: Pillow's own choice would look at the contents once more."""
+    """Opens the file with the reader of its format: Pillow's own detection would inspect the content again."""
     file = io.BytesIO(bare.data)
     if bare.format == "HEIC":
-        import pillow_heif  # an extra, and a large library: loaded for those who have and need it
+        import pillow_heif  # optional and large: imported when needed
 
         pillow_heif.options.DECODE_THREADS = 1
         heif: Image.Image = pillow_heif.HeifImageFile(file)  # type: ignore[no-untyped-call, unused-ignore]
@@ -191,7 +191,7 @@ def _check_size(bare: Bare, size: tuple[int, int], limits: PictureLimits) -> Non
     width, height = size
     if width * height > limits.max_pixels:
         raise refused(
-            f"image is {width}x{height}; width times height may be {limits.max_pixels} pixels at most, "
+            f"image is {width}x{height}; width times height may be at most {limits.max_pixels} pixels, "
             "send a smaller one"
         )
     if min(size) < limits.min_side:
@@ -200,15 +200,15 @@ def _check_size(bare: Bare, size: tuple[int, int], limits: PictureLimits) -> Non
         raise refused(f"image is {width}x{height}; each side may have at most {limits.max_side} pixels")
     if bare.scans * width * height > limits.format.max_scan_pixels:
         raise refused(
-            f"image has {bare.scans} scans of {width}x{height}; of that size it may have "
+            f"image has {bare.scans} scans of {width}x{height}; at that size it may have at most "
             f"{limits.format.max_scan_pixels // (width * height)}, save it as a baseline JPEG"
         )
-    # Four bytes a pixel in Pillow, and what the decoder holds beside.
+    # Four bytes per pixel in Pillow, and the decoder's own memory.
     memory = int((4 + bare.depth) * width * height)
     if limits.max_memory is not None and memory > limits.max_memory:
         raise refused(
-            f"image is {width}x{height} and would take {memory // _MIB} MiB to decode, of {limits.max_memory // _MIB} "
-            "MiB that it may; send a smaller one, or a baseline JPEG"
+            f"image is {width}x{height} and would take {memory // _MIB} MiB to decode; at most "
+            f"{limits.max_memory // _MIB} MiB are allowed, send a smaller one or a baseline JPEG"
         )
 
 
@@ -217,7 +217,7 @@ def _is_large(width: int, height: int, target: tuple[int, int]) -> bool:
 
 
 def _in_strips(image: Image.Image, factor: int) -> Pixels:
-    """uint8 RGB, each side divided by `factor`: strip by strip, so that what lies between takes little memory."""
+    """uint8 RGB, each side divided by `factor`, strip by strip, so that intermediate pixels take little memory."""
     width, height = image.size
     pixels = np.empty((-(-height // factor), -(-width // factor), 3), np.uint8)
     rows = max(_STRIP_PIXELS // (width * factor), 1)
@@ -229,12 +229,12 @@ def _in_strips(image: Image.Image, factor: int) -> Pixels:
 
 
 def _flat(image: Image.Image) -> Image.Image:
-    """RGB, on white."""
+    """Converts to RGB, blended onto white."""
     if image.mode.startswith("I"):  # one channel of 16 bits; Pillow's own conversion clips at 255
         return Image.fromarray(_from_16_bits(image))
     key = image.info.get("transparency")
     if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
-        # Pillow keeps the high bytes of 48-bit pixels, but the key as it was.
+        # Pillow reduces 48-bit pixels to their high bytes, but not the transparent colour.
         image.info["transparency"] = tuple(value >> 8 for value in key)
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -255,7 +255,7 @@ def _unreadable(bare: Bare | None) -> Exception:
     *first, last = picture_formats()
     readable = f"{', '.join(first)} or {last}"
     if bare is None:
-        return refused(f"image is no picture that can be read here; send {readable}")
+        return refused(f"image is not a picture that this server reads; send {readable}")
     if bare.format == "HEIC":
-        return refused(f"image is HEIC, which this server reads where pillow-heif is installed; send {readable}")
+        return refused(f"image is HEIC, which this server reads only with pillow-heif installed; send {readable}")
     return refused(f"image is {bare.format}, which this server's Pillow does not read; send {readable}")

@@ -1,5 +1,5 @@
-"""Pictures brought to a size: uint8 arrays. It needs no torch, so that a process that only hands pictures to an engine
-starts without it."""
+"""Resizing of pictures, uint8 arrays, without torch: a process that only passes pictures to an engine starts without
+it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from PIL import Image
 
 from flashu_core.types import Pixels
 
-# A strip is cut to so many times what will be seen of it before it is scaled: scaled whole it could be gigabytes.
+# A long strip is cropped to this many times its visible part before it is scaled: whole it could take gigabytes.
 _MAX_BEYOND = 8
 
 
 def cover(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Resizes a picture so that it covers the target, crops its centre.
+    """Resizes a picture so that it covers the target, and crops its centre.
 
     Args:
         pixels: uint8 (H, W, 3).
@@ -30,7 +30,7 @@ def cover(pixels: Pixels, height: int, width: int) -> Pixels:
     size = (max(round(columns * scale), width), max(round(rows * scale), height))
     image = Image.fromarray(pixels)
     if image.size != size:
-        # Pillow's bicubic filter widens with the scale when shrinking, which is the antialiasing the model was fed.
+        # Pillow's bicubic filter widens with the scale when shrinking: the antialiasing the model was trained with.
         image = image.resize(size, Image.Resampling.BICUBIC)
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
     return np.array(image.crop((left, top, left + width, top + height)))

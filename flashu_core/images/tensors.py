@@ -1,5 +1,4 @@
-"""Pixels between people and the autoencoder: uint8 arrays on one side, tensors in [-1, 1] on the other. How a picture
-is brought to a size it leaves to `picture`."""
+"""Conversion between uint8 pixels and the autoencoder's tensors in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from flashu_core.types import Pixels
 
 
 def fit(pixels: Pixels, height: int, width: int) -> Tensor:
-    """A picture as the autoencoder takes it, covered as by `cover`.
+    """A picture as the autoencoder's input, resized by `cover`.
 
     Returns:
         (1, 3, height, width) float32 in [-1, 1].

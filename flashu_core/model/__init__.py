@@ -1,1 +1,1 @@
-"""Show-o2's parts, written for inference: they hold weights and know levers, never requests or techniques."""
+"""Show-o2's modules, written for inference. They hold weights and take pass options, never requests or techniques."""

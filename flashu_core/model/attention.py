@@ -1,7 +1,7 @@
 """Attention over cached prefixes: one `attend()` over several kernels, and rotary positions.
 
-No kernel needs a mask over an image block: its tokens see the whole prefix and the whole block. Only text that follows
-is causal. Knows shapes; knows neither layers nor requests.
+No kernel needs a mask over an image block: its tokens attend to the whole prefix and the whole block. Only the text
+after it is causal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flashu_core.config import AttentionName, RopeScaling
 from flashu_core.errors import KernelUnavailableError
 
 # (query (R, L, H, D), keys, values, causal) -> (R, L, H, D), keys and values as `attend` takes them; causal queries are
-# aligned so that the last one sees every key.
+# aligned so that the last one attends to every key.
 Kernel = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor], bool], Tensor]
 
 
@@ -28,8 +28,8 @@ def attend(query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], *, b
     Args:
         query: (R, L, H, D), the last L positions of each row.
         keys, values: for each group of consecutive rows that share a length, (rows, K, S, D), own positions included.
-        block: the first `block` of the L positions see each other fully; those after them are causal.
-        kernel: what computes it.
+        block: the first `block` of the L positions attend to each other fully; those after them are causal.
+        kernel: the attention kernel.
 
     Returns:
         (R, L, H, D)
@@ -52,8 +52,8 @@ def sdpa(query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], causal
 
 
 def _sdpa_group(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
-    """The query heads that share a key-value head are folded into the query's length, so grouped heads need no copies
-    of keys: without a mask every query is independent of its neighbours."""
+    """Folds the query heads that share a key-value head into the query's length, so that grouped heads need no copies
+    of keys: without a mask every query is independent of the others."""
     rows, length, heads, size = query.shape
     shared, total = key.shape[1], key.shape[2]
     groups = heads // shared
@@ -75,7 +75,7 @@ def _load_flash_attention() -> Kernel:
         ) from error
 
     def flash(query: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor], causal: bool) -> Tensor:
-        """All rows in one call, packed one after the other, whatever their lengths."""
+        """All rows in one call, packed one after the other, of any lengths."""
         rows, length = query.shape[:2]
         totals = [key.shape[2] for key in keys for _ in range(key.shape[0])]
         packed: Tensor = flash_attn_varlen_func(
@@ -115,7 +115,7 @@ def rotary(
         positions: (R, L) integers.
         head_size: width of an attention head.
         theta: base of the frequencies.
-        scaling: Llama 3's stretching, or none.
+        scaling: Llama 3's frequency scaling, or None.
         dtype: of the result; angles are computed in float32.
 
     Returns:
@@ -138,6 +138,6 @@ def _stretched(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turns queries or keys (R, L, heads, D) to their positions; the halves of D are the pairs' parts."""
+    """Applies rotary positions to queries or keys (R, L, heads, D); the two halves of D are rotated as pairs."""
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)

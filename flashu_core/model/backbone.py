@@ -1,4 +1,4 @@
-"""The Qwen2 decoder that reads text and image tokens alike, computing only what follows the caches."""
+"""The Qwen2 decoder, over text and image tokens alike; it computes only the positions that follow the KV caches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flashu_core.model.self_attention import Context, SelfAttention, following
 
 
 class DecoderLayer(nn.Module):
-    """Attention and FFN, each on its normed input beside a shortcut."""
+    """Attention and FFN, each pre-norm with a residual connection."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -46,10 +46,10 @@ class Backbone(nn.Module):
             self.lm_head.weight = self.embed_tokens.weight
 
     def forward(self, x: Tensor, context: Context, options: PassOptions) -> tuple[Tensor, Trace]:
-        """Embedded tokens (R, L, width) to hidden states after the final norm, and what was found on the way.
+        """Embedded tokens (R, L, width) to hidden states after the final norm, and the pass's trace.
 
         Returns:
-            (R, L, width), shorter where tokens were dropped or not all are read.
+            (R, L, width); L is smaller where tokens were dropped or only the last positions are read.
         """
         trace = Trace()
         last = len(self.layers) - 1
@@ -62,7 +62,7 @@ class Backbone(nn.Module):
             if not groups:
                 x = layer(before, index, context, neurons, first)
             elif len(groups) < len(options.skipped):
-                # The layer runs for those that need it.
+                # The layer runs for the rows that do not skip it.
                 rows, own = context.without(groups)
                 x = x.index_copy(0, rows, layer(before[rows], index, own, neurons, first))
             if options.measured is not None:
@@ -74,12 +74,13 @@ class Backbone(nn.Module):
 
 
 def similarity(before: Tensor, after: Tensor) -> Tensor:
-    """The mean cosine of positions (R, L, width) before and after a layer, (R,) in float32."""
+    """Mean cosine similarity of a layer's input and output (R, L, width) over positions, (R,) in float32."""
     return functional.cosine_similarity(before.float(), after.float(), dim=-1).mean(dim=1)
 
 
 def smallest_values(drop: Drop, cache: KeyValueCache, layer: int, length: int) -> Tensor:
-    """Positions of the pass that stay: all but the image tokens with the largest values, all heads' together."""
+    """Positions of the pass to keep: all but the image tokens whose value vectors, over all heads, have the largest
+    norms."""
     start = cache.length - cache.dropped[layer]
     values = cache.values[layer][0, :, start : start + length].float()  # (heads, L, head width)
     norms = values.square().sum(dim=(0, 2))[drop.tokens]

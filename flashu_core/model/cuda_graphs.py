@@ -1,7 +1,7 @@
-"""CUDA graphs of recurring work, captured when it recurs. Knows neither what is captured nor why.
+"""CUDA graphs of recurring work, captured the second time it runs.
 
-A graph replays the kernels it was captured with, at the addresses it was captured with: what differs between two
-replays must be in buffers that stay where they are.
+A graph replays the kernels it was captured with at the addresses it was captured with, so everything that differs
+between two replays must be in buffers with fixed addresses.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 from flashu_core.lru_cache import LruCache
 
 Result = TypeVar("Result")
-# Graphs of layers and passes. Clients choose lengths of prompts and numbers of rows, so the number is bounded.
+# Graphs of layers and passes. Clients choose the lengths of prompts and the numbers of rows, so graphs are bounded.
 LIMIT = 8192
 
 
 @dataclass(slots=True)
 class _Work:
-    """Of one key: what it left when it was captured."""
+    """The graph of one key, and what it returned when it was captured."""
 
     calls: int = 0
     graph: torch.cuda.CUDAGraph | None = None
@@ -30,14 +30,13 @@ class _Work:
 
 
 class Captures:
-    """Runs work by key: the first time as it is, the second time captured, from then on replayed.
+    """Runs work by key: eagerly the first time, captured the second time, replayed from then on.
 
-    All graphs take what they need between their first and last kernel from one pool of memory, which is free again when
-    a graph ends: only one runs at a time.
+    All graphs share one memory pool for their intermediate tensors, which is safe because only one runs at a time.
 
     Args:
-        device: where work runs.
-        limit: graphs that are kept; those not used for longest are dropped.
+        device: where the work runs.
+        limit: maximum number of graphs; the least recently used are dropped.
     """
 
     def __init__(self, device: torch.device, limit: int = LIMIT) -> None:
@@ -46,24 +45,24 @@ class Captures:
         if self._capturing:
             self._pool = torch.cuda.graph_pool_handle()
             self._stream = torch.cuda.Stream(device)
-            with torch.cuda.stream(self._stream):  # the library of products takes its memory outside of any graph
+            with torch.cuda.stream(self._stream):  # cuBLAS allocates its workspace outside of any graph
                 torch.zeros(16, 16, device=device) @ torch.zeros(16, 16, device=device)
 
     def __len__(self) -> int:
         return sum(work.graph is not None for work in self._works)
 
     def run(self, key: Hashable, work: Callable[[], Result]) -> Result:
-        """What the work of that key returns; a tensor that is not in a buffer is valid until the next work of any key.
+        """Runs the work of a key and returns its result. A tensor that is not in a buffer is valid until the next call.
 
         Args:
-            key: all that the kernels and addresses of the work depend on.
-            work: works on buffers that it finds where they were the last time.
+            key: everything that the kernels and addresses of the work depend on.
+            work: reads and writes buffers with fixed addresses.
         """
         if not self._capturing:
             return work()
         known = self._works.get(key, _Work)
         known.calls += 1
-        if known.calls == 1:  # compiles kernels and makes handles, which a capture cannot
+        if known.calls == 1:  # compiles kernels and creates handles, which a capture cannot
             return work()
         if known.graph is None:
             known.graph, known.result = self._capture(work)
@@ -71,7 +70,7 @@ class Captures:
         return known.result  # type: ignore[return-value]
 
     def _capture(self, work: Callable[[], Result]) -> tuple[torch.cuda.CUDAGraph, Result]:
-        # Not the context manager `torch.cuda.graph`: it empties torch's cache each time, and there are hundreds.
+        # Not `torch.cuda.graph`: it empties torch's cache for each graph, and there are hundreds of graphs.
         graph = torch.cuda.CUDAGraph()
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
@@ -85,37 +84,37 @@ class Captures:
 
 
 class Buffers:
-    """Tensors that stay where they are, by name and shape."""
+    """Tensors with fixed addresses, by name and shape."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._kept: dict[tuple[str, tuple[int, ...], torch.dtype], Tensor] = {}
 
     def get(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """The one of that name, shape and type; zeros when it is new."""
+        """The buffer of that name, shape and type; zeros when it is new."""
         key = (name, shape, dtype)
         if key not in self._kept:
             self._kept[key] = torch.zeros(shape, dtype=dtype, device=self._device)
         return self._kept[key]
 
     def like(self, name: str, tensor: Tensor) -> Tensor:
-        """The one of that name like `tensor`, holding what that holds."""
+        """The buffer of that name with the shape and type of `tensor`, and a copy of its values."""
         own = self.get(name, tuple(tensor.shape), tensor.dtype)
         own.copy_(tensor)
         return own
 
 
 class Calls:
-    """Functions of tensors alone, each a graph for each shape it is called with."""
+    """Runs functions of tensors as CUDA graphs, one graph for each function and shape."""
 
     def __init__(self, captures: Captures, buffers: Buffers) -> None:
         self._captures, self._buffers = captures, buffers
 
     def __call__(self, name: str, function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
-        """What the function returns, valid until the next call of that name with that shape.
+        """Calls the function; the result is valid until the next call of that name with that shape.
 
         Args:
-            name: a function's own; all else it depends on stays as it is.
+            name: identifies the function, which may depend on nothing else that changes.
         """
         key = (name, *((tuple(one.shape), one.dtype) for one in inputs))
         own = [self._buffers.like(f"{name} {index}", one) for index, one in enumerate(inputs)]

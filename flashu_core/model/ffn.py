@@ -26,9 +26,9 @@ class GatedFFN(nn.Module):
         return functional.silu(project(x, gate)) * project(x, up)
 
     def forward(self, x: Tensor, neurons: Neurons = None) -> Tensor:
-        """x (..., width) through the given neurons."""
+        """x (..., width) through the given neurons, (..., width)."""
         activations = self.activations(x, neurons)
         if neurons is None:
-            # The module itself is called: calibration listens to it.
+            # Calls the module, not its weight: calibration has a forward hook on it.
             return self.down_proj(activations)
         return project_columns(activations, self.down_proj.weight, neurons)

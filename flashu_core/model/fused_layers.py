@@ -1,7 +1,7 @@
-"""The layers of `backbone`, `head` and `vision` as a GPU likes them: few kernels, in place, weights side by side.
+"""The layers of `backbone`, `head` and `vision` for a GPU: few kernels, in place, with joined weights.
 
-They compute what those modules compute and use the same weights: matrices that meet the same input are put into one, of
-which the modules' own parameters are views from then on.
+They compute what those modules compute, with the same weights: matrices with the same input are joined into one, and
+the modules' parameters become views of it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from flashu_core.model.vision import VisionAttention, VisionLayer
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Places:
-    """Where the tokens of a pass are: R sequences of L tokens each.
+    """Positions of a pass's tokens, and of their keys in the pool: R sequences of L tokens each.
 
     Attributes:
         positions: (R * L,) int32, for the rotary tables.
         rotary: cosines and sines, (P, D / 2) float32.
         storage: (layers, 2, S, K, D), the pool.
         ends, block_ends, text_ends: (R + 1,) int32, multiples of L, of `block`, and of what follows the block.
-        starts: (R + 1,) int32, each sequence's begin in the pool.
+        starts: (R + 1,) int32, each sequence's first position in the pool.
         written, used, block_used: (layers, R) int32: keys before the pass; with its own; with those of its block.
-        block: the first `block` tokens of each sequence see each other fully, the rest are causal.
+        block: the first `block` tokens of each sequence attend to each other fully, the rest are causal.
     """
 
     positions: Tensor
@@ -53,7 +53,7 @@ class Places:
         return self.written.shape[1]
 
     def store(self, qkv: Tensor, layer: int, norms: tuple[Tensor, Tensor, float] | None = None) -> Tensor:
-        """Keeps a layer's keys and values, and returns its queries, all turned to their positions; see `fused`."""
+        """Stores a layer's keys and values and returns its queries, with rotary positions applied; see `fused_ops`."""
         keys, values = self.storage[layer]
         return fused.rotate_and_store(
             qkv,
@@ -120,7 +120,7 @@ class JoinedFFN:
         self._ffn = ffn
 
     def activations(self, x: Tensor, neurons: Neurons) -> tuple[Tensor, Tensor]:
-        """Activations (T, N) of the given neurons for x (T, W), and what takes them back, (W, N)."""
+        """Activations (T, N) of the given neurons for x (T, W), and their columns of the down projection, (W, N)."""
         down = self._ffn.down_proj.weight
         if neurons is None:
             return fused.swiglu(functional.linear(x, self.weight)), down
@@ -146,7 +146,7 @@ class FusedDecoderLayer:
         self._ffn = JoinedFFN(layer.mlp)
 
     def update(self, x: Tensor, index: int, places: Places, neurons: Neurons) -> None:
-        """x (R * L, W) in place; keys and values go to layer `index` of the pool."""
+        """Updates x (R * L, W) in place; keys and values go to layer `index` of the pool."""
         layer = self._layer
         query = places.store(self._attention.project(fused.rms_norm(x, *_norm(layer.input_layernorm))), index)
         x.addmm_(places.mix(query, index), layer.self_attn.o_proj.weight.T)
@@ -165,7 +165,8 @@ class FusedHeadBlock:
         self._norms = (*_norm(query)[:1], *_norm(key)) if isinstance(query, nn.RMSNorm) else None
 
     def update(self, x: Tensor, index: int, places: Places, modulation: Tensor | None) -> None:
-        """x (R * L, W) in place, modulated by (R, 6 W) or not at all; keys and values as in `FusedDecoderLayer`."""
+        """Updates x (R * L, W) in place, modulated by (R, 6 W) or not at all; keys and values as in
+        `FusedDecoderLayer`."""
         block = self._block
         parts = (None,) * 6 if modulation is None else modulation.chunk(6, dim=-1)
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = parts
@@ -192,7 +193,7 @@ class FusedVisionLayer:
         self._attention = JoinedAttention(layer.self_attn)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, N, W) to the same."""
+        """(B, N, W) to (B, N, W)."""
         layer, attention = self._layer, self._layer.self_attn
         qkv = self._attention.project(layer.layer_norm1(x)).unflatten(-1, (3, attention.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
@@ -200,7 +201,7 @@ class FusedVisionLayer:
         x = x + attention.out_proj(mixed.transpose(1, 2).flatten(2))
         first, second = layer.mlp.fc1, layer.mlp.fc2
         normed = layer.layer_norm2(x).flatten(0, 1)
-        # The product's own epilogue on a GPU: bias, and GELU in its tanh form.
+        # cuBLAS's own epilogue on a GPU: bias, and GELU in its tanh form.
         if x.is_cuda:
             inner = torch._addmm_activation(first.bias, normed, first.weight.T, use_gelu=True)  # noqa: SLF001
         else:

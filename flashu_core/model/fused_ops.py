@@ -1,7 +1,7 @@
 """Chains of pointwise operations as single kernels, and attention over ranges of a pool.
 
-On a GPU each is a Triton kernel or one of torch's; elsewhere the same in plain torch operations, which is also what the
-kernels are tested against. Everything is computed in float32 and rounded once. Knows tensors only.
+On a GPU each is a Triton kernel or one of torch's; elsewhere it is plain torch operations, which the kernels are tested
+against. Everything is computed in float32 and rounded once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 
 def _kernels_compile() -> bool:
-    """Whether Triton is there and has what it compiles its launchers with: a C compiler and Python's headers."""
+    """Whether Triton is installed, and with it what compiles its launchers: a C compiler and Python's headers."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     return find_spec("triton") is not None and compiler is not None and headers.exists()
@@ -26,7 +26,7 @@ def _kernels_compile() -> bool:
 
 HAS_KERNELS = _kernels_compile()
 _SWIGLU_BLOCK = 1024
-_MAX_KEYS = 1 << 20  # of a sequence; only a bound that no kernel's launch depends on
+_MAX_KEYS = 1 << 20  # of a sequence; an upper bound that no kernel's launch depends on
 
 
 def _runs_kernels(x: Tensor) -> bool:
@@ -82,7 +82,7 @@ def add_gated_(x: Tensor, y: Tensor, gate: Tensor) -> None:
 
 
 def swiglu(x: Tensor) -> Tensor:
-    """`silu(gate) * up` for x (T, 2 N), whose columns are gate and up of each neuron in turn: (T, N)."""
+    """`silu(gate) * up` for x (T, 2 N), whose columns alternate between gate and up of each neuron: (T, N)."""
     tokens, neurons = x.shape[0], x.shape[1] // 2
     if not _runs_kernels(x):
         gate, up = x.float().unflatten(-1, (neurons, 2)).unbind(-1)
@@ -106,13 +106,13 @@ def rotate_and_store(
     written: Tensor,
     norms: tuple[Tensor, Tensor, float] | None,
 ) -> Tensor:
-    """Turns queries and keys to their positions, and stores keys and values in their sequences' ranges.
+    """Applies rotary positions to queries and keys, and stores keys and values in their sequences' ranges.
 
     Args:
-        qkv: (R * L, (H + 2 K) * D), queries, keys and values of each token; the queries are turned in place.
+        qkv: (R * L, (H + 2 K) * D), queries, keys and values of each token; the queries are rotated in place.
         positions: (R * L,) int32, rows of the tables `rotary`, cosines and sines (P, D / 2) in float32.
         keys, values: (S, K, D), the pool's positions of one layer.
-        starts, written: (R,) int32, each row's first position in the pool, and how many it holds already.
+        starts, written: (R,) int32, each row's first position in the pool, and how many positions it holds.
         norms: weights (D,) of the RMS norms of queries and of keys, and their epsilon; None for no norms.
 
     Returns:
@@ -165,14 +165,14 @@ def rotate_and_store(
 def attend(
     query: Tensor, keys: Tensor, values: Tensor, *, ends: Tensor, starts: Tensor, used: Tensor, causal: bool
 ) -> Tensor:
-    """Attention of several sequences of one length over their ranges of a pool.
+    """Attention of several sequences of equal length over their ranges of a pool.
 
     Args:
         query: (R * L, H, D).
         keys, values: (S, K, D).
-        ends: (R + 1,) int32, where each sequence's queries begin, and the end of the last one's.
+        ends: (R + 1,) int32, where each sequence's queries begin, and where the last one's end.
         starts, used: (R + 1,) and (R,) int32, where each sequence's keys begin in the pool, and how many there are.
-        causal: the last query of a sequence sees all its keys, each before it one less.
+        causal: the last query of a sequence attends to all its keys, each one before it to one key less.
 
     Returns:
         (R * L, H, D)
@@ -180,8 +180,8 @@ def attend(
     rows = used.shape[0]
     length = query.shape[0] // rows
     if query.is_cuda:
-        # Not `torch.nn.attention.varlen`: it lacks `seqused_k` in older versions. Begins need not be those of packed
-        # keys: the kernel reads a sequence's own begin and, with `seqused_k`, nothing else of the list.
+        # Not `torch.nn.attention.varlen`: it lacks `seqused_k` in older versions. Keys need not be packed: with
+        # `seqused_k` the kernel reads a sequence's own start and nothing else of the list.
         mixed: Tensor = torch.ops.aten._flash_attention_forward(  # noqa: SLF001
             query, keys, values, ends, starts, length, _MAX_KEYS, 0.0, causal, False, seqused_k=used
         )[0]
@@ -197,8 +197,8 @@ def attend(
 
 
 def channel_norm_silu(x: Tensor, gamma: Tensor, factor: float) -> Tensor:
-    """`silu(x / |x| * factor * gamma)`, the length of each pixel's channels; x (B, C, H, W) with channels last on a
-    GPU, gamma (C,)."""
+    """`silu(x / |x| * factor * gamma)`, where |x| is the norm over each pixel's channels; x (B, C, H, W), channels-last
+    on a GPU, gamma (C,)."""
     if not _runs_kernels(x):
         return functional.silu(functional.normalize(x, dim=1) * (factor * gamma.view(-1, 1, 1)))
     from flashu_core.model import triton_kernels

@@ -1,8 +1,8 @@
-"""The passes of `Showo2` on a GPU: fused layers, each of them a CUDA graph, over buffers that stay where they are.
+"""The passes of `Showo2` on a GPU: fused layers, each of them a CUDA graph, over buffers with fixed addresses.
 
-A graph of a whole pass would have to be captured anew for each choice of layers; a pass of graphs of single layers
-leaves a layer out by not replaying it. Buffers are per shape, keys and values lie in pools, and what differs between
-two passes of one shape (who is read, from where, how far) is numbers in a tensor. Passes are padded to few lengths.
+A graph of a whole pass would be captured again for each choice of layers; with one graph per layer, a pass skips a
+layer by not replaying its graph. Buffers are per shape, keys and values are in pools, and what differs between two
+passes of one shape (positions in the pool, and lengths) is a tensor of integers. Passes are padded to few lengths.
 """
 
 from __future__ import annotations
@@ -33,35 +33,35 @@ if TYPE_CHECKING:
     from flashu_core.model.showo2 import Showo2
 
 POSITIONS = 16384  # rows of the rotary tables
-PASSES = 512  # shapes that are kept of each stack: clients choose lengths, rows, and how many tokens are dropped
+PASSES = 512  # shapes kept per stack: clients choose lengths, rows, and how many tokens are dropped
 
 
 def use_graphs(model: Showo2, cache_bytes: int) -> None:
-    """Has a model's passes run as graphs of fused layers from now on.
+    """Makes a model run its passes as graphs of fused layers.
 
     Args:
         model: on its device; its weights are joined.
-        cache_bytes: for keys and values of all running requests.
+        cache_bytes: for the keys and values of all running requests.
     """
     position = model.backbone_position_size + model.head_position_size
     model.graphs = GraphedPasses(model, max(cache_bytes // position, 1))
 
 
 def padded_length(length: int, block: int) -> int:
-    """How long a pass runs: text behind a block is padded to a multiple of 32, which changes nothing before it."""
+    """The padded length of a pass: text after a block fills a multiple of 32, which changes nothing before it."""
     text = length - block
     return length if text <= 1 else block + -(-text // PADDING) * PADDING
 
 
 @dataclass(slots=True, eq=False)
 class Pass:
-    """Buffers of R sequences of L tokens, and where they are.
+    """Buffers of R sequences of L tokens, and their positions.
 
     Attributes:
-        key: what graphs of this pass are told apart by; of two passes of one shape, made one after the other, too.
+        key: identifies the graphs of this pass; a pass that replaces a dropped one of the same shape has another key.
         x: (R * L, W), the residual stream.
-        places: where the tokens are.
-        numbers: int32, all of `places` that differs from pass to pass.
+        places: positions of the tokens and their keys.
+        numbers: int32, the part of `places` that differs from pass to pass.
         lengths: (R,) int32, positions before the pass; a view of `numbers`.
     """
 
@@ -77,7 +77,7 @@ class Pass:
         return self.x.unflatten(0, (self.places.rows, -1))
 
     def fill(self, caches: Sequence[PooledCache], length: int) -> None:
-        """Says whose pass it is."""
+        """Sets the positions of a pass over these caches."""
         rows = [(cache, start) for cache in caches for start in cache.starts]
         starts = [start for _, start in rows]
         lengths = [cache.length for cache, _ in rows]
@@ -90,12 +90,12 @@ class Pass:
 
 
 class Stack:
-    """Passes over one stack of layers that keeps keys and values: the backbone, or the head.
+    """Passes over one stack of layers with KV caches: the backbone, or the head.
 
     Args:
-        pool: of its caches.
-        width: of its residual stream.
-        theta, scaling: of its rotary positions.
+        pool: memory of the caches.
+        width: width of the residual stream.
+        theta, scaling: parameters of the rotary positions.
     """
 
     def __init__(self, name: str, pool: KeyValuePool, *, width: int, theta: float, scaling: RopeScaling | None) -> None:
@@ -112,11 +112,11 @@ class Stack:
 
     def holds(self, caches: Sequence[KeyValueCache], length: int) -> bool:
         """Whether a pass of that length can run over these caches."""
-        room = POSITIONS - length - PADDING
-        return all(isinstance(cache, PooledCache) and cache.length <= room for cache in caches)
+        limit = POSITIONS - length - PADDING
+        return all(isinstance(cache, PooledCache) and cache.length <= limit for cache in caches)
 
     def begin(self, caches: Sequence[PooledCache], length: int, block: int, kind: str = "") -> Pass:
-        """The pass of that shape, filled; of several of one shape `kind` tells which."""
+        """The pass of that shape, filled; `kind` separates passes of one shape that are in use at once."""
         rows = sum(cache.rows for cache in caches)
         found = self._find(rows, length, block, kind)
         found.fill(caches, length)
@@ -151,16 +151,16 @@ class Stack:
             block_used=block_used,
             block=block,
         )
-        # Graphs know these buffers' addresses: those of a pass that was dropped are never replayed for its successor.
+        # Graphs hold these buffers' addresses: those of a dropped pass are never replayed for its successor.
         return Pass((*shape, next(self._made)), self._stream(kind, rows * length), places, numbers, lengths)
 
 
 class GraphedPasses:
-    """What `Showo2` runs in place of its own passes, where a GPU computes in half precision.
+    """Replaces the passes of `Showo2` on a GPU that computes in half precision.
 
     Args:
         model: its weights are joined, in place.
-        positions: of sequences that backbone and head have room for in their pools.
+        positions: capacity of the backbone's pool and of the head's.
     """
 
     def __init__(self, model: Showo2, positions: int) -> None:
@@ -222,7 +222,7 @@ class GraphedPasses:
             return (self._model.plain_velocity(state, time, grid),)
 
         (found,) = self._call(f"velocity {grid}", function, state, time)
-        return found.clone()  # a request keeps its own
+        return found.clone()  # requests keep it
 
     @torch.inference_mode()
     def run_backbone(
@@ -251,7 +251,7 @@ class GraphedPasses:
     def _run_layers(
         self, now: Pass, length: int, caches: Sequence[PooledCache], options: PassOptions
     ) -> tuple[Pass, int, Trace]:
-        """Layer by layer; returns the pass and the length at the end, which is another where tokens were dropped."""
+        """Runs layer by layer; returns the last pass and its length, which is smaller where tokens were dropped."""
         trace = Trace()
         others: dict[tuple[int, ...], tuple[Tensor, Pass]] = {}
         last = len(self._layers) - 1
@@ -284,7 +284,7 @@ class GraphedPasses:
         if neurons is None or isinstance(neurons, slice):
             path = None if neurons is None else (neurons.start, neurons.stop)
             self._captures.run((*now.key, index, path), work)
-        else:  # gathered from the weights: a client's own ratio, seldom the same
+        else:  # gathered from the weights: a request's own ratio, rarely repeated
             work()
 
     def _subset(
@@ -294,7 +294,7 @@ class GraphedPasses:
         groups: Sequence[int],
         others: dict[tuple[int, ...], tuple[Tensor, Pass]],
     ) -> tuple[Tensor, Pass]:
-        """The rows of all other groups and a pass of theirs; neighbouring layers often leave out the same."""
+        """The rows of all other groups and a pass over them; neighbouring layers are often skipped by the same."""
         key = tuple(groups)
         if key not in others:
             others.clear()  # their buffers may be the same
@@ -308,7 +308,7 @@ class GraphedPasses:
         return others[key]
 
     def _keep(self, now: Pass, caches: Sequence[PooledCache], kept: Tensor, gone: int) -> Pass:
-        """The pass of the positions that stay, which remain what they were."""
+        """The pass over the kept tokens, whose positions do not change."""
         length, block = now.tokens.shape[1] - gone, now.places.block - gone
         after = self.backbone.begin(caches, length, block, "kept")
         after.tokens.copy_(now.tokens[:, kept])
@@ -335,7 +335,7 @@ class GraphedPasses:
 
 
 def _paths(neurons: Sequence[Neurons] | None, layers: int) -> tuple[object, ...] | None:
-    """What tells neurons apart; None where they are gathered from the weights: a client's own, seldom the same."""
+    """A key of the neurons; None where they are gathered from the weights: a request's own ratio, rarely repeated."""
     if neurons is None:
         return (None,) * layers
     if not all(one is None or isinstance(one, slice) for one in neurons):
@@ -347,4 +347,4 @@ def _load(now: Pass, x: Tensor) -> None:
     tokens, length = now.tokens, x.shape[1]
     tokens[:, :length] = x
     if length < tokens.shape[1]:
-        tokens[:, length:] = 0  # what follows is nobody's, but must be numbers
+        tokens[:, length:] = 0  # padding: unused, but it must be finite

@@ -1,4 +1,4 @@
-"""The diffusion head: decoder blocks modulated by time, and the final layer that gives velocities.
+"""The diffusion head: decoder blocks modulated by time, and the final layer that computes velocities.
 
 Text positions are not modulated, so a text prefix runs with `modulation=None` and is cached like the backbone's.
 """
@@ -92,7 +92,7 @@ class Head(nn.Module):
         self.final = FinalLayer(width, patch_values)
 
     def modulations(self, time: Tensor) -> tuple[Tensor, ...]:
-        """What modulates each block at times (R, width), (R, 6 width) each."""
+        """The adaLN modulation of each block for time embeddings (R, width), (R, 6 width) each."""
         return tuple(block.adaLN_modulation(time) for block in self.blocks if isinstance(block, HeadBlock))
 
     def forward(self, hidden: Tensor, time: Tensor | None, context: Context) -> Tensor:
@@ -110,8 +110,8 @@ def velocity_to_latents(tokens: Tensor, rows: int, columns: int, patch: int, lay
         tokens: (R, rows * columns, patch * patch * channels), the time token already dropped.
         rows, columns: the image's token grid.
         patch: side of a patch in latents.
-        layout: "flat" fills the latents row by row in the tokens' order, which does not move patches to their places
-            but is what the published models were trained with; "patches" moves them.
+        layout: "flat" fills the latents row by row in the tokens' order, which is not each patch's place but what the
+            published models were trained with; "patches" puts each patch at its place.
 
     Returns:
         (R, channels, rows * patch, columns * patch)

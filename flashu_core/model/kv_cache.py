@@ -1,8 +1,8 @@
-"""Keys and values of sequences that share a length, for a stack of layers.
+"""Keys and values of sequences of equal length, for a stack of layers.
 
-A pass writes beyond the cache's end and attends to everything up to what it wrote; the caller then keeps the new
-positions (`keep`, as prefill and decoding do) or leaves them to be overwritten (as every evaluation of an image block
-does). Layers behind a drop of tokens hold fewer of the positions. Knows no model, no request and no attention kernel.
+A pass writes beyond the cache's end and attends to everything up to what it wrote. The caller then keeps the new
+positions (`keep`, as prefill and decoding do) or lets the next pass overwrite them (as every denoising step does).
+Layers after a drop of tokens hold fewer of the positions.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor
 
 
 class KeyValueCache:
-    """Room for positions of `rows` sequences in every layer.
+    """Keys and values of `rows` sequences in every layer, in buffers of a fixed capacity.
 
     Attributes:
-        keys, values: for each layer (rows, key-value heads, its capacity, head width).
-        length: positions kept so far, those dropped in some layers included; the same for every row.
+        keys, values: for each layer (rows, key-value heads, the layer's capacity, head width).
+        length: positions kept so far, including those dropped in some layers; the same for every row.
         dropped: for each layer, how many of those positions it does not hold.
     """
 
@@ -45,12 +45,12 @@ class KeyValueCache:
         """An empty cache with one capacity for all layers, or one for each; memory is not initialised."""
         capacities = [capacity] * layers if isinstance(capacity, int) else capacity
 
-        def room() -> list[Tensor]:
+        def buffers() -> list[Tensor]:
             return [
                 torch.empty((rows, heads, maximum, head_size), dtype=dtype, device=device) for maximum in capacities
             ]
 
-        return cls(room(), room())
+        return cls(buffers(), buffers())
 
     @property
     def rows(self) -> int:
@@ -64,7 +64,7 @@ class KeyValueCache:
 
     @property
     def capacity(self) -> int:
-        """Positions there is room for in the first layer."""
+        """Positions that fit into the first layer."""
         return self.keys[0].shape[2]
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,19 +84,19 @@ class KeyValueCache:
         self.length += positions
 
     def drop(self, layer: int, positions: int) -> None:
-        """Says that this layer and those behind it lack `positions` of the positions about to be kept."""
+        """Records that this layer and those after it lack `positions` of the positions about to be kept."""
         for index in range(layer, len(self.dropped)):
             self.dropped[index] += positions
 
     def take(self, prefix: KeyValueCache) -> None:
-        """Replaces what is kept by a copy of a one-row cache, for every row."""
+        """Replaces the content of every row by a copy of a one-row cache."""
         for layer in range(len(self.keys)):
             self.keys[layer][:, :, : prefix.length] = prefix.keys[layer][:, :, : prefix.length]
             self.values[layer][:, :, : prefix.length] = prefix.values[layer][:, :, : prefix.length]
         self.length = prefix.length
 
     def fork(self, *, rows: int, capacity: int | Sequence[int]) -> KeyValueCache:
-        """A copy of a one-row cache for `rows` sequences with room for `capacity` positions in all."""
+        """A copy of a one-row cache for `rows` sequences, with a total capacity of `capacity` positions."""
         like = self.keys[0]
         copy = KeyValueCache.empty(
             layers=len(self.keys),

@@ -1,7 +1,7 @@
 """One block of memory for the keys and values of many sequences, so that their addresses never change.
 
-A CUDA graph reads and writes the addresses it was captured with. Caches that are ranges of one pool are told apart by
-where they start, which is a number in a tensor: one graph serves them all. Knows no model and no request.
+A CUDA graph reads and writes the addresses it was captured with. Caches that are ranges of one pool differ only in
+where they start, an integer in a tensor, so one graph serves them all.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import torch
 
 from flashu_core.model.kv_cache import KeyValueCache
 
-# A pass may be padded to a multiple of this, so each sequence has room for as much behind its end.
+# A pass may be padded to a multiple of this, so each sequence's range is longer by as much.
 PADDING = 32
 
 
 class KeyValuePool:
-    """Positions for `layers` layers; caches take ranges of it and give them back when they are collected.
+    """Keys and values of `positions` positions; caches take ranges and give them back when they are garbage-collected.
 
     Args:
-        positions: how many there are in all.
+        positions: capacity.
         layers, heads, head_size, dtype, device: of the keys, and of the values.
 
     Attributes:
@@ -36,22 +36,22 @@ class KeyValuePool:
         self._outside = partial(
             KeyValueCache.empty, layers=layers, heads=heads, head_size=head_size, dtype=dtype, device=device
         )
-        self._free = [(0, positions)]  # ascending, none touches the next
+        self._free = [(0, positions)]  # ascending, adjacent ranges are merged
 
     def cache(self, rows: int, capacity: int | Sequence[int]) -> KeyValueCache:
-        """An empty cache; outside the pool where that has no range left that is long enough.
+        """An empty cache; outside the pool where no free range is long enough.
 
         Args:
             rows: sequences.
-            capacity: positions of each sequence; of several for the layers, all layers get the largest.
+            capacity: positions of each sequence; where layers differ, all of them get the largest.
         """
         capacity = capacity if isinstance(capacity, int) else max(capacity)
-        room = capacity + PADDING
-        start = self._take(rows * room)
+        stride = capacity + PADDING
+        start = self._take(rows * stride)
         if start is None:
             return self._outside(rows=rows, capacity=capacity)
-        cache = PooledCache(self, start, rows, room)
-        weakref.finalize(cache, self._give_back, start, start + rows * room).atexit = False
+        cache = PooledCache(self, start, rows, stride)
+        weakref.finalize(cache, self._give_back, start, start + rows * stride).atexit = False
         return cache
 
     def _take(self, positions: int) -> int | None:
@@ -72,7 +72,7 @@ class KeyValuePool:
 
 
 def pooled(caches: Sequence[KeyValueCache]) -> Sequence[PooledCache]:
-    """The same caches, all of which must be ranges of a pool."""
+    """The same caches, checked to be ranges of a pool."""
     found = [cache for cache in caches if isinstance(cache, PooledCache)]
     if len(found) < len(caches):
         raise ValueError(f"{len(caches) - len(found)} of {len(caches)} caches are outside the pool")
@@ -80,29 +80,29 @@ def pooled(caches: Sequence[KeyValueCache]) -> Sequence[PooledCache]:
 
 
 class PooledCache(KeyValueCache):
-    """A range of a pool, whose rows lie one after the other.
+    """A range of a pool; its rows follow one another.
 
     Attributes:
-        pool: whose range it is.
-        starts: of each row, its first position in the pool.
+        pool: the pool it belongs to.
+        starts: each row's first position in the pool.
     """
 
-    def __init__(self, pool: KeyValuePool, start: int, rows: int, room: int) -> None:
+    def __init__(self, pool: KeyValuePool, start: int, rows: int, stride: int) -> None:
         layers, _, _, heads, size = pool.storage.shape
-        own = pool.storage[:, :, start : start + rows * room].view(layers, 2, rows, room, heads, size)
+        own = pool.storage[:, :, start : start + rows * stride].view(layers, 2, rows, stride, heads, size)
         keys, values = own.transpose(3, 4).unbind(1)
         super().__init__(list(keys), list(values))
         self.pool = pool
-        self.starts = [start + row * room for row in range(rows)]
+        self.starts = [start + row * stride for row in range(rows)]
         self._own = own
 
     @property
     def held(self) -> torch.Tensor:
-        """What is kept, (layers, 2, rows, length, key-value heads, head width)."""
+        """The kept positions, (layers, 2, rows, length, key-value heads, head width)."""
         return self._own[:, :, :, : self.length]
 
     def take(self, prefix: KeyValueCache) -> None:
-        """As `KeyValueCache.take`, in one copy where the prefix is of the same pool."""
+        """As `KeyValueCache.take`, in one copy where the prefix is in the same pool."""
         if isinstance(prefix, PooledCache):
             self._own[:, :, :, : prefix.length] = prefix.held
             self.length = prefix.length

@@ -1,7 +1,4 @@
-"""What a pass of the backbone may leave out, and what it tells: levers in, a trace out.
-
-A lever says which neurons, layers and tokens run; why is not the model's to know.
-"""
+"""Options of one pass of the backbone (which neurons, layers and tokens run) and its trace (what it measured)."""
 
 from __future__ import annotations
 
@@ -10,18 +7,18 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-# Neurons of one layer's FFN: a slice is a view of the weights, indices (kept,) are gathered, None is all of them.
+# Neurons of one layer's FFN: a slice (a view of the weights), indices (kept,) to gather, or None for all.
 Neurons = slice | Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Image tokens that leave the pass.
+    """Image tokens to drop after a layer.
 
     Attributes:
-        layer: they are missing behind this layer, counted from 1.
-        tokens: where the image tokens are in the pass.
-        keep: how many of them stay: those with the smallest values.
+        layer: the last layer that runs them, counted from 1.
+        tokens: positions of the image tokens in the pass.
+        keep: how many of them stay: those with the smallest value norms.
     """
 
     layer: int
@@ -34,12 +31,12 @@ class PassOptions:
     """What one pass of the backbone runs; by default everything.
 
     Attributes:
-        neurons: of each layer's FFN; None is all of every layer.
-        skipped: for each cache of the pass, the layers that leave its rows as they are; empty: none for any.
-        measured: the positions over which each layer's similarity is measured; None measures nothing.
-        drop: image tokens to drop; the pass must be of one row then.
-        read: how many positions at the end are read of what comes out; the last layer only writes keys and values for
-            those before them. None reads all. What is measured must be read.
+        neurons: which neurons of each layer's FFN run; None runs all.
+        skipped: for each cache of the pass, the layers that its rows skip; empty skips none.
+        measured: positions over which each layer's similarity is measured; None measures nothing.
+        drop: image tokens to drop; the pass must have one row then.
+        read: how many of the last positions are returned; for those before them the last layer only writes keys and
+            values. None returns all. Measured positions must be returned.
     """
 
     neurons: Sequence[Neurons] | None = None
@@ -51,11 +48,11 @@ class PassOptions:
 
 @dataclass(slots=True, eq=False)
 class Trace:
-    """What a pass found out.
+    """Measurements of a pass.
 
     Attributes:
         similarity: for each layer the mean cosine of its input and output at the measured positions, (R,) float32.
-        kept: positions of the pass that stayed, (kept,), where tokens were dropped.
+        kept: positions of the pass that were kept, (kept,), where tokens were dropped.
     """
 
     similarity: list[Tensor] = field(default_factory=list)

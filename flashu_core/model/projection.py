@@ -1,8 +1,8 @@
-"""Linear maps of few rows on a CPU, read at the speed of its memory.
+"""Linear layers for few rows on a CPU, at the bandwidth of its memory.
 
-A decoded token is one row, and reading the weights is all its cost; MKL does that with one thread and well below what
-the memory gives. A batch of products, one for each part of the weights, takes all threads and some three times the
-speed. Many rows, other types and other devices go the ordinary way.
+A decoded token is one row, and its cost is reading the weights; MKL does that with one thread, far below the memory's
+bandwidth. A batched product over parts of the weights uses all threads and is about three times as fast. Many rows,
+other types and other devices use `functional.linear`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FEW_ROWS = 8
-# More parts than there are threads in a common machine, few enough for narrow layers; it hardly matters how many.
+# More parts than a common machine has threads, few enough for narrow layers; the exact number hardly matters.
 _PARTS = 16
-# So few rows go through all columns, those left out as zeros, in less time than MKL takes for a strided slice.
+# Up to this many rows, a product over all columns (zeros for the pruned ones) is faster than MKL on a strided slice.
 _PADDED_ROWS = 2
 
 
@@ -31,7 +31,7 @@ def project(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def project_columns(x: Tensor, weight: Tensor, columns: slice | Tensor) -> Tensor:
-    """`x @ weight[:, columns].T` for x (..., as many as there are columns) and weight (out, in): (..., out)."""
+    """`x @ weight[:, columns].T` for x (..., columns) and weight (out, in): (..., out)."""
     rows = x.numel() // x.shape[-1]
     if isinstance(columns, slice) and rows <= _PADDED_ROWS and x.device.type == "cpu":
         start, stop, _ = columns.indices(weight.shape[1])
@@ -40,7 +40,7 @@ def project_columns(x: Tensor, weight: Tensor, columns: slice | Tensor) -> Tenso
 
 
 class Projection(nn.Linear):
-    """A linear layer that may meet few rows."""
+    """A linear layer that is fast for few rows too."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
         return project(input, self.weight, self.bias)

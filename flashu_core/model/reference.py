@@ -1,7 +1,7 @@
 """The slow, obvious Show-o2: every position of every sequence, with the omni mask, and logits for all.
 
-It is what the engine is compared with, what the speed benchmark calls the reference loop, and the forward the embedded
-model is trained with. It uses the modules' weights and none of the engine's caches.
+The engine is tested against it, the speed benchmark calls it the reference loop, and the embedded model is trained with
+it. It uses the modules' weights and no caches.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from flashu_core.model.showo2 import Showo2
 
 
 def omni_mask(length: int, blocks: Sequence[tuple[int, int] | None], device: torch.device) -> Tensor:
-    """Who sees whom: causal, and fully within each row's block.
+    """The attention mask: causal, and full within each row's image block.
 
     Args:
         length: positions of a sequence.
         blocks: for each row the (offset, length) of its image block, or None.
 
     Returns:
-        (B, 1, length, length), True where the query (third axis) sees the key (fourth).
+        (B, 1, length, length), True where the query (third axis) attends to the key (fourth).
     """
     mask = torch.ones(len(blocks), 1, length, length, dtype=torch.bool, device=device).tril()
     for row, block in enumerate(blocks):
@@ -91,15 +91,15 @@ def place(embeddings: Tensor, inserts: Tensor, offsets: Sequence[int]) -> Tensor
 def velocities(
     model: Showo2, ids: Tensor, offsets: Sequence[int], latents: Tensor, times: Tensor, *, with_logits: bool = False
 ) -> Tensor:
-    """One evaluation, the original's way.
+    """Velocities of one denoising step, computed as the original code does.
 
     Args:
         model: whose weights are used.
-        ids: (B, S) whole padded sequences; the image block's positions hold anything.
+        ids: (B, S) whole padded sequences; ids within the image block are ignored.
         offsets: where each row's block (time token first) starts.
         latents: (B, C, H, W).
         times: (B,).
-        with_logits: also compute the logits of every position, which nothing reads, as the original does.
+        with_logits: also compute the logits of every position, unused, as the original does.
 
     Returns:
         Velocities (B, C, H, W) in float32.

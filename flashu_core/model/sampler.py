@@ -1,4 +1,4 @@
-"""Sampling as pure functions: the time grid, guidance, the Euler step, and drawing a token."""
+"""Sampling as pure functions: the time grid, guidance, the Euler step, and the next token."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from torch import Tensor
 
 
 def time_grid(num_inference_steps: int, shift: float) -> Tensor:
-    """Times from 0 (noise) to 1 (data), (points,) in float32, denser near noise the larger the shift."""
+    """Times from 0 (noise) to 1 (data), (num_inference_steps,) in float32; a larger shift puts more of them near
+    noise."""
     uniform = torch.linspace(0, 1, num_inference_steps)
     return uniform / (uniform + shift - shift * uniform)
 
 
 def noise(seed: int, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise, drawn on the CPU so that a seed means the same on every device."""
+    """Standard normal noise, sampled on the CPU so that a seed gives the same noise on every device."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def guide(text: Tensor, uncond: Tensor, guidance_scale: float) -> Tensor:
-    """Classifier-free guidance: from the unconditional velocity towards the text's, and beyond."""
-    return torch.lerp(uncond, text, guidance_scale)
+def guide(cond: Tensor, uncond: Tensor, guidance_scale: float) -> Tensor:
+    """Classifier-free guidance: `uncond + guidance_scale * (cond - uncond)`."""
+    return torch.lerp(uncond, cond, guidance_scale)
 
 
 def euler(latents: Tensor, velocity: Tensor, start: float, end: float) -> Tensor:
-    """Latents at time `end` from those at `start` along a constant velocity."""
+    """One Euler step: latents at time `end` from those at time `start`, with a constant velocity."""
     return latents + velocity * (end - start)
 
 
 def likeliest(logits: Tensor) -> list[tuple[int, float]]:
-    """For each row of logits (R, vocabulary) its best token and that one's score, which is a NaN where any is. One
+    """The likeliest token and its logit, for each row of logits (R, vocabulary); the logit is NaN where any is. One
     transfer from the device for all rows."""
-    best = logits.argmax(dim=-1, keepdim=True)  # that of a NaN, where there is one
+    best = logits.argmax(dim=-1, keepdim=True)  # the index of a NaN, where there is one
     found = torch.cat([best.double(), logits.gather(-1, best).double()], dim=-1).tolist()
     return [(int(token), score) for token, score in found]
 
@@ -45,27 +46,27 @@ def sample_token(
     generator: torch.Generator,
     best: tuple[int, float] | None = None,
 ) -> int:
-    """The next token of one row of logits (vocabulary,).
+    """Samples the next token from one row of logits (vocabulary,).
 
     Args:
-        logits: scores.
+        logits: the model's, before temperature.
         best: this row of `likeliest`, where it is known.
-        temperature: 0 takes the likeliest.
-        top_p: the likeliest tokens that together have this much probability are drawn from.
+        temperature: 0 is greedy.
+        top_p: samples from the smallest set of likeliest tokens whose probabilities sum to at least this.
         generator: on the CPU.
 
     Raises:
-        FloatingPointError: a score is no number, or the largest is infinite.
+        FloatingPointError: a logit is NaN, or the largest is infinite.
     """
     token, top = likeliest(logits[None])[0] if best is None else best
     if not math.isfinite(top):
-        raise FloatingPointError(f"the score of token {token} is {top}")
+        raise FloatingPointError(f"the logit of token {token} is {top}")
     if temperature == 0.0:
         return token
-    # In float64 and from the largest score down, for a tiny temperature divides by what float32 takes for zero.
+    # In float64 and relative to the largest logit: float32 would round a tiny temperature to zero.
     probabilities = torch.softmax((logits.double().cpu() - top) / temperature, dim=-1).float()
     ordered, order = probabilities.sort(descending=True)
-    # A token is kept while those before it hold less than top_p; the likeliest always is, however small that may be.
+    # A token is kept while those before it sum to less than top_p; the likeliest is always kept.
     beyond = ordered.cumsum(0) - ordered >= top_p
     beyond[0] = False
     return int(order[torch.multinomial(ordered.masked_fill(beyond, 0.0), 1, generator=generator)])
@@ -75,7 +76,7 @@ def log_probabilities(logits: Tensor, token: int, count: int) -> tuple[float, li
     """The log probability of a token, and the `count` likeliest tokens with theirs, the likeliest first.
 
     Args:
-        logits: scores (vocabulary,), as the model gives them.
+        logits: (vocabulary,), before temperature.
     """
     logarithms = torch.log_softmax(logits.float(), dim=-1)
     values, ids = logarithms.topk(min(count, len(logarithms)))

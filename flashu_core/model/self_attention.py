@@ -1,4 +1,4 @@
-"""Grouped-query self-attention of the decoders: projections, positions, and where keys and values are kept."""
+"""Grouped-query self-attention of the decoders: projections, rotary positions, and the KV caches."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from flashu_core.model.projection import Projection
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every layer of one pass shares.
+    """What all layers of one pass share.
 
     Attributes:
         cosine, sine: rotary positions of the pass's tokens, (R, L, 1, D/2).
         caches: one for each group of consecutive rows; together they hold R rows.
-        block: the first `block` tokens see each other fully, the rest are causal.
+        block: the first `block` tokens attend to each other fully, the rest are causal.
         kernel: the attention kernel.
     """
 
@@ -42,18 +42,18 @@ class Context:
         return rows, replace(self, cosine=self.cosine[rows], sine=self.sine[rows], caches=caches)
 
     def at(self, kept: Tensor, drop: Drop) -> Context:
-        """The context of the positions that stay, which remain what they were."""
+        """The context of the kept tokens, whose positions do not change."""
         gone = drop.tokens.stop - drop.tokens.start - drop.keep
         return replace(self, cosine=self.cosine[:, kept], sine=self.sine[:, kept], block=self.block - gone)
 
 
 def following(x: Tensor, first: int) -> Tensor:
-    """Positions from `first` on of (R, L, ...). Nearly every layer needs all of them, and no view for that."""
+    """Positions from `first` on of x (R, L, ...); x itself where `first` is 0, as in nearly every layer."""
     return x[:, first:] if first else x
 
 
 class SelfAttention(nn.Module):
-    """Upstream: Qwen2Attention, and the diffusion head's attention with its normed queries and keys."""
+    """Self-attention over KV caches. Upstream: Qwen2Attention, and the head's attention with query and key norms."""
 
     def __init__(self, width: int, heads: int, key_value_heads: int, *, bias: bool, norm: bool = False) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class SelfAttention(nn.Module):
         self.k_norm = nn.RMSNorm(size, eps=1e-6) if norm else nn.Identity()
 
     def project(self, x: Tensor, first: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (R, L - first, H, D), keys and values (R, L, K, D) of x (R, L, width), before positions."""
+        """Queries (R, L - first, H, D), keys and values (R, L, K, D) of x (R, L, width), before rotary positions."""
 
         def heads(projected: Tensor) -> Tensor:
             return projected.unflatten(-1, (-1, self.head_size))
@@ -76,10 +76,10 @@ class SelfAttention(nn.Module):
         return self.q_norm(query), self.k_norm(key), value
 
     def forward(self, x: Tensor, layer: int, context: Context, first: int = 0) -> Tensor:
-        """Mixes x (R, L, width) over the caches, writing its keys and values beyond their ends.
+        """Attention of x (R, L, width) over the caches; writes its keys and values beyond their ends.
 
         Args:
-            first: the positions before it are only written: they leave keys and values, and no output.
+            first: the first position with an output; those before it only write keys and values.
 
         Returns:
             (R, L - first, width)

@@ -1,7 +1,7 @@
-"""Show-o2, assembled: the passes the pathways are made of.
+"""Show-o2, assembled: the passes that the pathways run.
 
-It knows levers (what to compute, over which caches), never a technique's or a request's name, and holds weights only;
-all running state is in the caches it is handed.
+A pass takes options and caches, never a technique or a request. The model holds weights only; all running state is in
+the caches.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Showo2(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The weights' device."""
         return self.backbone.norm.weight.device
 
     @property
@@ -108,13 +108,13 @@ class Showo2(nn.Module):
         return self.backbone.embed_tokens(to_device([ids], self.device))
 
     def time_tokens(self, times: Tensor) -> tuple[Tensor, Tensor]:
-        """Times (R,) to what modulates the head (R, head width) and the time tokens (R, 1, backbone width)."""
+        """Times (R,) to the head's time embeddings (R, head width) and the time tokens (R, 1, backbone width)."""
         if self.graphs is not None:
             return self.graphs.time_tokens(times)
         return self.plain_time_tokens(times)
 
     def plain_time_tokens(self, times: Tensor) -> tuple[Tensor, Tensor]:
-        """As `time_tokens`, without graphs; so `plain_velocity`."""
+        """As `time_tokens`, without graphs."""
         time = self.time_embed(times)
         return time, self.time_embed_proj(time)[:, None]
 
@@ -124,7 +124,7 @@ class Showo2(nn.Module):
         return found
 
     def image_block(self, features: Tensor, time_token: Tensor) -> Tensor:
-        """Image tokens (R, N, width) with their time token before them, where the model has one."""
+        """Image tokens (R, N, width), preceded by their time token where the model has one."""
         return torch.cat([time_token, features], dim=1) if self.config.time_token else features
 
     def run_backbone(
@@ -160,7 +160,7 @@ class Showo2(nn.Module):
         return velocity_to_latents(tokens, *grid, self.config.patch_size, self.config.velocity_layout)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Hidden states (..., width) to scores of the next token in float32, (..., vocabulary)."""
+        """Hidden states (..., width) to logits in float32, (..., vocabulary)."""
         return self.backbone.lm_head(hidden).float()
 
 

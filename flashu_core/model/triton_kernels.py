@@ -1,10 +1,9 @@
-"""The pointwise work between two matrix products, each chain of it one kernel. Called by `fused` only, which says what
-each computes; loaded only where there is a GPU.
+"""The Triton kernels of `fused_ops`, which documents what each computes; imported only where there is a GPU.
 
 Every program reads a row (a token, or a few pixels) once, computes in float32 and writes once.
 """
 
-# The language of these functions is Triton's: it has no annotations but `constexpr`.
+# Triton's language has no annotations but `constexpr`.
 # mypy: ignore-errors
 # ruff: noqa: N803
 

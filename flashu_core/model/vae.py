@@ -1,8 +1,8 @@
 """Wan 2.1's autoencoder for single images, as 2-D convolutions.
 
 For one frame every causal 3x3x3 convolution sees zeros in its first two time taps and the resamplers' time convolutions
-do not run, so the last time tap alone is exact (`image_weights` takes it when loading). Knows pixels in [-1, 1] and
-normalised latents; knows nothing of transformers or image files.
+do not run, so the last time tap alone is exact (`image_weights` takes it when loading). Pixels are in [-1, 1], latents
+normalised per channel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flashu_core.config import VaeConfig
 from flashu_core.model import fused_ops as fused
 from flashu_core.model.cuda_graphs import Buffers, Calls, Captures
 
-# The upsampling half sees this many latents beyond a tile's edge: 6 at the coarsest level for its three residual
+# Latents beyond a tile's edge in the receptive field of the upsampling half: 6 at the coarsest level for three residual
 # blocks, and 1/2 + 3 + 1/4 + 3/2 + 1/8 + 3/4 + 1/8 for the convolutions at 2, 4 and 8 times the resolution.
 _TILE_HALO = 13
 _TILE_LATENTS = 32
@@ -36,7 +36,7 @@ class ChannelNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W)
         if x.device.type != "cpu" or x.dtype != torch.float32:
             return functional.normalize(x, dim=1) * (self.scale * self.gamma)
-        # The same in sums: torch's norm over a strided dimension takes up to ten times as long on a CPU.
+        # The same as sums: torch's norm over a strided dimension takes up to ten times as long on a CPU.
         length = x.square().sum(dim=1, keepdim=True).sqrt()
         return x * (self.scale / length.clamp_min(1e-12)) * self.gamma
 
@@ -49,7 +49,7 @@ def _norm_silu(norm: nn.Module, x: Tensor) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """Norm, SiLU, convolution, twice, beside a shortcut."""
+    """Norm, SiLU, convolution, twice, with a residual connection."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class ResidualBlock(nn.Module):
 
 
 class PixelAttention(nn.Module):
-    """One-headed full attention over the pixels of the coarsest level."""
+    """Single-head full attention over the pixels of the coarsest level."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class PixelAttention(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves both sides; pads right and below only."""
+    """Halves both sides; pads on the right and below only."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Double(nn.Module):
     """Repeats each pixel twice along both sides."""
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, 2H, 2W)
-        if x.is_cuda:  # keeps the order of the channels
+        if x.is_cuda:  # keeps the memory format
             return functional.interpolate(x, scale_factor=2.0, mode="nearest")
         # Not nn.Upsample: compiled for a CPU, torch 2.13 gives it a gradient of zero.
         batch, channels, height, width = x.shape
@@ -186,11 +186,11 @@ class Decoder(nn.Module):
         self.head = Output(widths[-1], 3)
 
     def coarse(self, latents: Tensor) -> Tensor:
-        """The part that mixes all positions: it runs on the whole image, at latent resolution."""
+        """The part with attention: it runs on the whole image, at latent resolution."""
         return self.middle(self.conv1(latents))
 
     def fine(self, features: Tensor) -> Tensor:
-        """The purely convolutional part, which any tile with enough halo computes exactly."""
+        """The purely convolutional part, which a tile with enough halo computes exactly."""
         return self.head(self.upsamples(features))
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ class Vae(nn.Module):
         self.conv2 = nn.Conv2d(config.latent_channels, config.latent_channels, 1)
         self.decoder = Decoder(config)
         self.graphs: Calls | None = None
-        self._spread: dict[torch.device, tuple[Tensor, Tensor]] = {}  # of the latents, where it was used
+        self._spread: dict[torch.device, tuple[Tensor, Tensor]] = {}  # mean and deviation
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         if like.device not in self._spread:
@@ -238,8 +238,8 @@ class Vae(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised latents (B, C, h, w) to pixels (B, 3, 8h, 8w) in float32, not clamped.
 
-        Above 512 px the convolutional part runs tile by tile; the halo covers its receptive field, so the result is the
-        same and only the peak memory differs.
+        Above 512 px the convolutional part runs tile by tile. The halo covers its receptive field: the result is the
+        same, with less peak memory.
         """
         if self.graphs is not None:
             return self.graphs("decode", lambda own: (self._decode(own),), latents)[0].clone()
@@ -276,20 +276,20 @@ class Vae(nn.Module):
 
 
 def use_graphs(vae: Vae) -> None:
-    """Has both directions run as CUDA graphs from now on, pixels with their channels side by side."""
+    """Makes encoding and decoding run as CUDA graphs, in channels-last memory format."""
     vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     vae.graphs = Calls(Captures(vae.conv1.weight.device), Buffers(vae.conv1.weight.device))
 
 
 def image_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Reduces a video autoencoder's weights to those one image needs.
+    """Reduces a video autoencoder's weights to those that single images need.
 
     Args:
         published: tensors named as in `Wan2.1_VAE.pth`, convolutions either 5-D (time first among the kernel's axes)
             or already 2-D.
 
     Returns:
-        Tensors of `Vae`: the last time tap of each convolution, norms as (C, 1, 1), no time convolutions.
+        Tensors of `Vae`: the last time tap of each convolution, norms as (C, 1, 1), without time convolutions.
     """
     weights: dict[str, Tensor] = {}
     for name, tensor in published.items():

@@ -1,4 +1,4 @@
-"""From latents to the image tokens the backbone reads: semantic layers, patch embedders and their fusion."""
+"""From latents to the backbone's image tokens: semantic layers, patch embedders and their fusion."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class VisionAttention(nn.Module):
 
 
 class VisionFFN(nn.Module):
-    """Two layers with tanh-approximated GELU between."""
+    """Two linear layers with a tanh-approximated GELU between them."""
 
     def __init__(self, width: int, ffn_size: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class PatchEmbedder(nn.Module):
         self.proj = nn.Conv2d(config.latent_channels, width, config.patch_size, stride=config.patch_size)
 
     def forward(self, latents: Tensor) -> Tensor:  # (B, C, H, W) -> (B, N, width)
-        # What follows is added to this, and would take over its order: every norm would have to copy it.
+        # Later sums would inherit the transposed strides, and every norm would have to copy.
         return self.proj(latents).flatten(2).transpose(1, 2).contiguous()
 
 
@@ -93,7 +93,7 @@ class Vision(nn.Module):
         )
 
     def positions(self, rows: int, columns: int) -> Tensor:
-        """The position table for a grid, (rows * columns, width): itself where it has as many tokens, else resized."""
+        """The position table for a grid, (rows * columns, width), resized where the number of tokens differs."""
         table = self.position_embedding.weight
         if rows * columns == self.grid**2:
             return table
@@ -106,7 +106,7 @@ class Vision(nn.Module):
         return self.embed(latents, list(self.layers))
 
     def embed(self, latents: Tensor, layers: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
-        """As `forward`, through other forms of its layers."""
+        """As `forward`, with other implementations of its layers."""
         latents = latents.to(self.position_embedding.weight.dtype)
         rows, columns = latents.shape[-2] // self.patch_size, latents.shape[-1] // self.patch_size
         semantic = self.image_embedder_und(latents) + self.positions(rows, columns)

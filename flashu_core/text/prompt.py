@@ -1,7 +1,6 @@
-"""How token ids and image blocks become sequences: Show-o2's two templates.
+"""Show-o2's two prompt templates, as pure functions from text to token ids.
 
-Pure functions from text to ids. An image block (the time token and the image tokens) stands between the parts given
-here; embedding it is the pathways' work.
+An image block (the time token and the image tokens) goes between a prefix and a suffix; the pathways embed it.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from flashu_core.text.tokenizer import Tokenizer
 _SYSTEM = "system\nYou are a helpful assistant.<|im_end|>"
 _USER = "\n<|im_start|>user\n"
 _ASSISTANT = "\n<|im_start|>assistant\n"
-_PIECE = 4  # characters for each token that is allowed: about what a token of English stands for
+_PIECE = 4  # characters per token of the limit: about the average of English
 _SMALLEST_PIECE = 256
 
 
 def generation_prefix(tokenizer: Tokenizer, text: str, *, limit: int, parameter: str = "prompt") -> list[int]:
-    """`bos text image_start`: what precedes the image block. Empty text gives guidance's unconditional prompt.
+    """`bos text image_start`, before the image block. Empty text gives guidance's unconditional prompt.
 
     Raises:
         PromptTooLongError: the text has more than `limit` tokens.
@@ -32,7 +31,7 @@ def understanding_prefix(tokenizer: Tokenizer) -> list[int]:
 
 
 def understanding_suffix(tokenizer: Tokenizer, question: str, *, limit: int) -> list[int]:
-    """`image_end question assistant`: what follows the image block.
+    """`image_end question assistant`, after the image block.
 
     Raises:
         PromptTooLongError: the question has more than `limit` tokens.
@@ -41,7 +40,7 @@ def understanding_suffix(tokenizer: Tokenizer, question: str, *, limit: int) -> 
 
 
 def question_prefix(tokenizer: Tokenizer) -> list[int]:
-    """`bos system user`: what precedes a question without a picture."""
+    """`bos system user`, before a question without a picture."""
     system, user = tokenizer.encode_template(_SYSTEM), tokenizer.encode_template(_USER)
     return [tokenizer.special.bos, *system, *user]
 
@@ -56,7 +55,7 @@ def question_suffix(tokenizer: Tokenizer, question: str, *, limit: int) -> list[
 
 
 def _encode(tokenizer: Tokenizer, text: str, limit: int, parameter: str) -> list[int]:
-    # A token stands for at most some tens of bytes: text far beyond the limit is refused without encoding it.
+    # A token has at most some tens of bytes: text far beyond the limit is refused without encoding it.
     if len(text) > limit * 64:
         raise PromptTooLongError(
             f"the {parameter} has {len(text)} characters; at most {limit} tokens are allowed: shorten it",
@@ -79,11 +78,11 @@ def _encode(tokenizer: Tokenizer, text: str, limit: int, parameter: str) -> list
 
 
 def _check_by_pieces(tokenizer: Tokenizer, text: str, limit: int, parameter: str) -> None:
-    """Refuses a text that is clearly too long after encoding as little of it as shows that: what a refusal costs must
-    not grow with what is sent. Tokens may join where pieces meet, so only twice the limit, and more, is clear.
+    """Refuses a text that is clearly too long after encoding only as much as proves it, so that the cost of a refusal
+    does not grow with the text. Tokens may merge across pieces, so the bound is twice the limit.
 
     Raises:
-        PromptTooLongError: it is.
+        PromptTooLongError: the text is clearly too long.
     """
     size = max(limit * _PIECE, _SMALLEST_PIECE)
     if len(text) <= size:

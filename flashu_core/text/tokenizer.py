@@ -1,7 +1,6 @@
 """Text to token ids and back, with Show-o2's special tokens.
 
-Users' text never becomes a special token: whatever it spells is encoded as plain characters. Knows nothing of how
-sequences are put together; that is `prompt`.
+Users' text never becomes a special token: a token's name in it is encoded as plain characters.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from tokenizers import Tokenizer as Backend
 
 from flashu_core.errors import CheckpointError
 
-# What Show-o2 adds to Qwen2.5's vocabulary, in this order, where the tokenizer does not hold it yet.
+# Tokens that Show-o2 adds to Qwen2.5's vocabulary, in this order, unless the tokenizer has them.
 ADDED_TOKENS = ("[PAD]", "<image>", "<|vid_start|>", "<|vid_end|>")
 
 
 def _byte_characters() -> dict[str, int]:
-    """Byte-level BPE writes every byte as one visible character: those that are visible in Latin-1 as themselves, the
-    others, in order, as the characters from 256."""
+    """The byte of each character of byte-level BPE: bytes that are visible in Latin-1 stand for themselves, the others,
+    in order, for the characters from 256."""
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in visible]
     return {chr(byte): byte for byte in visible} | {chr(256 + index): byte for index, byte in enumerate(others)}
@@ -33,7 +32,7 @@ _BYTES = _byte_characters()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpecialTokens:
-    """Ids of the tokens that give a sequence its form."""
+    """Ids of the special tokens."""
 
     bos: int
     eos: int
@@ -48,7 +47,7 @@ class Tokenizer:
 
     Args:
         backend: the vocabulary and merges; missing special tokens are added to it.
-        eos: what the vocabulary's owner calls its end-of-sequence token.
+        eos: name of the end-of-sequence token.
 
     Raises:
         CheckpointError: a token that Show-o2 needs is not in the vocabulary.
@@ -56,7 +55,7 @@ class Tokenizer:
 
     def __init__(self, backend: Backend, *, eos: str = "<|im_end|>") -> None:
         backend.add_special_tokens([AddedToken(token, special=True) for token in ADDED_TOKENS])
-        # User text goes through a backend that takes special tokens for plain characters.
+        # Users' text goes through a backend that encodes special tokens as plain characters.
         backend.encode_special_tokens = True
         self._plain = backend
         trusted = Backend.from_str(backend.to_str())
@@ -98,20 +97,20 @@ class Tokenizer:
         return int(self._plain.get_vocab_size(with_added_tokens=True))
 
     def encode(self, text: str) -> list[int]:
-        """A user's text as ids; a special token it spells stays plain text."""
+        """Ids of a user's text; names of special tokens in it stay plain text."""
         return list(self._plain.encode(text, add_special_tokens=False).ids)
 
     def encode_template(self, text: str) -> list[int]:
-        """A trusted template as ids; the special tokens it names become themselves."""
+        """Ids of a trusted template; names of special tokens in it become those tokens."""
         return list(self._trusted.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Ids to text, special tokens left out; bytes that are no UTF-8 become replacement characters."""
+        """Ids to text without special tokens; bytes that are not valid UTF-8 become replacement characters."""
         return str(self._plain.decode(list(ids), skip_special_tokens=True))
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes that a token stands for; those of a special token's name for a special one. Nothing for an id that
-        the vocabulary does not have, as models' last rows may be."""
+        """The bytes of a token; of a special token, those of its name. Empty for an id beyond the vocabulary, as the
+        last rows of padded embeddings are."""
         name = self._plain.id_to_token(token)
         if name is None:
             return b""

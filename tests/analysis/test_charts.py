@@ -28,19 +28,19 @@ TIMES = [
 
 
 @pytest.mark.parametrize(
-    "draw",
+    "plot",
     [
-        lambda study, path: charts.draw_specialisation(study.specialisation, path),
-        lambda study, path: charts.draw_similarity(study.generation, path),
-        lambda study, path: charts.draw_similarity(study.answering, path),
-        lambda study, path: charts.draw_tokens(study.tokens, path),
-        lambda study, path: charts.draw_components(TIMES, path),
+        lambda study, path: charts.plot_specialisation(study.specialisation, path),
+        lambda study, path: charts.plot_similarity(study.generation, path),
+        lambda study, path: charts.plot_similarity(study.answering, path),
+        lambda study, path: charts.plot_tokens(study.tokens, path),
+        lambda study, path: charts.plot_components(TIMES, path),
     ],
-    ids=["specialisation", "drawing", "answering", "tokens", "components"],
+    ids=["specialisation", "generation", "answering", "tokens", "components"],
 )
-def test_figures_are_pictures(draw: Callable[[Study, Path], None], studied: Study, tmp_path: Path) -> None:
+def test_figures_are_pictures(plot: Callable[[Study, Path], None], studied: Study, tmp_path: Path) -> None:
     path = tmp_path / "figure.png"
-    draw(studied, path)
+    plot(studied, path)
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("RGB"))
     assert min(pixels.shape[:2]) > 200

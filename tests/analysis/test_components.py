@@ -11,7 +11,7 @@ from flashu_core.types import GenerateRequest
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 
 
-def drawn(policy: str, backbone: float, total: float) -> GenerateResult:
+def generated(policy: str, backbone: float, total: float) -> GenerateResult:
     return GenerateResult(
         images=(IMAGE,),
         seeds=(0,),
@@ -39,7 +39,7 @@ def answered(tokens: int) -> UnderstandResult:
 
 def test_means_by_task_and_policy() -> None:
     found = components(
-        [drawn("exact", 10, 15), drawn("flashu", 5, 6), answered(2), answered(5), drawn("exact", 20, 25)]
+        [generated("exact", 10, 15), generated("flashu", 5, 6), answered(2), answered(5), generated("exact", 20, 25)]
     )
     assert [(one.task, one.policy, one.requests) for one in found] == [
         ("generate", "exact", 2),

@@ -13,7 +13,7 @@ def test_every_layer_of_every_pass_is_seen_in_order(tiny: Checkpoint, tiny_engin
     with watch_layers(tiny.model, seen.append):
         tiny_engine.generate(GenerateRequest(prompt="a", seed=0, num_inference_steps=3, acceleration="exact"))
     layers = tiny.model.config.backbone.layers
-    # The prompt, the unconditional prompt, two evaluations of both branches together.
+    # The prompt, the unconditional prompt, two denoising steps of both branches together.
     assert [one.index for one in seen] == list(range(layers)) * 4
     assert [one.is_prefix for one in seen[::layers]] == [True, True, False, False]
     assert [tuple(one.after.shape[:2]) for one in seen[2 * layers :: layers]] == [(2, 17), (2, 17)]

@@ -32,7 +32,7 @@ def test_a_layer_that_changes_nothing_is_similar(own_tiny: Checkpoint) -> None:
 
 
 def test_it_is_what_the_engine_measures(tiny: Checkpoint) -> None:
-    """The same passes, told by a trace of the model: its means over rows are ours."""
+    """The trace of the same passes has the same means over rows."""
     model = tiny.model
     cache = model.backbone_cache(2, 40)
     tokens = torch.randn(2, 17, 64, generator=torch.Generator().manual_seed(0))

@@ -44,7 +44,7 @@ def test_an_ffn_that_gives_nothing_loses_nothing() -> None:
     assert reconstruction_errors(ffn, torch.randn(3, 8), [torch.arange(64)]) == [0.0]
 
 
-def test_neurons_of_two_tasks_are_told_apart() -> None:
+def test_the_tasks_neurons_are_distinguished() -> None:
     """The first half of the neurons answers to the first input, the second half to the second."""
     torch.manual_seed(0)
     ffn = GatedFFN(2, 128).requires_grad_(False)
@@ -100,7 +100,7 @@ def test_inputs_are_those_of_the_ffns(tiny: Checkpoint, tiny_engine: Engine) -> 
     with ffn_inputs(tiny.model, maximum=10_000) as tokens:
         tiny_engine.generate(GenerateRequest(prompt="a", seed=0, num_inference_steps=3, acceleration="exact"))
     found = tokens()
-    # Two prompts of three and two tokens, and two evaluations of two branches of 17.
+    # Two prompts of three and two tokens, and two denoising steps of two branches of 17.
     prompt = found[0].shape[0] - 2 * 2 * 17
     assert [tuple(layer.shape) for layer in found] == [(prompt + 68, 64)] * 4
     assert prompt in range(4, 8)

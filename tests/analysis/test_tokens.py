@@ -48,7 +48,7 @@ def test_what_image_tokens_receive_is_what_the_layer_computes(
     engine = Engine(replace(tiny, model=model), EngineConfig())
     images = image_positions(model)
     embedded: list[torch.Tensor] = []
-    told: list[tuple[float, float, float]] = []
+    expected_values: list[tuple[float, float, float]] = []
 
     def probe(one: LayerPass) -> None:
         """A value that is 1 for one image token and 0 elsewhere lets attention itself tell what that token received."""
@@ -64,14 +64,16 @@ def test_what_image_tokens_receive_is_what_the_layer_computes(
         query = attention.project(one.layer.input_layernorm(one.before))[0]
         query = rotate(query, one.context.cosine, one.context.sine)
         shares = attend(query, [keys], [values], block=one.context.block, kernel=sdpa)
-        told.append((float(shares.mean()), float(shares[:, images.stop :].mean()), float(own[:, :, target].norm())))
+        expected_values.append(
+            (float(shares.mean()), float(shares[:, images.stop :].mean()), float(own[:, :, target].norm()))
+        )
 
     hook = model.vision.register_forward_hook(lambda _, __, features: embedded.append(features))
     with image_attention(model, layers=3) as found, watch_layers(model, probe):
         engine.understand(QUESTION)
     hook.remove()
-    assert len(found()) == 3 and len(told) == 4
-    for layer, expected in zip(found(), told, strict=False):
+    assert len(found()) == 3 and len(expected_values) == 4
+    for layer, expected in zip(found(), expected_values, strict=False):
         own = (layer.attention[4], layer.from_text[4], layer.norms[4])
         assert [float(value) for value in own] == pytest.approx(expected, rel=1e-4)
 

@@ -124,7 +124,7 @@ def test_an_engine_that_errs_is_caught(
     """The engine is what is compared: breaking it, and not the reference, shows."""
     guide = sampler.guide
     monkeypatch.setattr(
-        generate, "guide", lambda text, uncond, guidance_scale: guide(text, uncond, guidance_scale + 0.01)
+        generate, "guide", lambda cond, uncond, guidance_scale: guide(cond, uncond, guidance_scale + 0.01)
     )
     assert parity.main([str(variant)]) == 1
     failed = {line.split()[0] for line in capsys.readouterr().out.splitlines() if "FAILED" in line}

@@ -220,9 +220,9 @@ def test_truncated_or_missing_file(saved: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
-        ("", "is no JSON"),
+        ("", "is not JSON"),
         ("[]", "must be an object"),
         ('{"format": 2, "files": {}}', "format 2; this version reads format 1"),
         ('{"format": 1}', "has no 'files'"),
@@ -230,9 +230,9 @@ def test_truncated_or_missing_file(saved: Path, name: str) -> None:
         ('{"format": 1, "files": {}}', r"does not list config\.json"),
     ],
 )
-def test_bad_manifest(saved: Path, content: str, told: str) -> None:
+def test_bad_manifest(saved: Path, content: str, message: str) -> None:
     (saved / "manifest.json").write_text(content)
-    with pytest.raises(CheckpointError, match=rf"manifest\.json.*{told}"):
+    with pytest.raises(CheckpointError, match=rf"manifest\.json.*{message}"):
         load_checkpoint(saved)
 
 
@@ -268,7 +268,7 @@ def test_trusted_but_unfit_files(saved: Path) -> None:
 
 
 def test_own_layout_takes_no_parts_from_elsewhere(saved: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds its own parts; leave out vae, language_model"):
+    with pytest.raises(CheckpointError, match="contains all parts; do not give vae, language_model"):
         load_checkpoint(saved, vae=saved / "vae.safetensors", language_model="Qwen/Qwen2.5-1.5B-Instruct")
 
 
@@ -355,7 +355,7 @@ def test_convert_refuses_a_destination_in_use(saved: Path, tmp_path: Path) -> No
     busy.mkdir()
     (busy / "mine.txt").write_text("")
     for destination in (busy, busy / "mine.txt"):
-        with pytest.raises(CheckpointError, match=rf"{destination} exists and is no empty folder; give another"):
+        with pytest.raises(CheckpointError, match=rf"{destination} exists and is not an empty folder; give another"):
             convert(saved, destination)
     assert [path.name for path in busy.iterdir()] == ["mine.txt"]
     empty = tmp_path / "empty"

@@ -131,7 +131,7 @@ def test_bad_configuration(published: Any, content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "message"),
     [
         ("patch_size", None, "has no 'patch_size'"),
         ("patch_size", "two", "two"),
@@ -141,14 +141,14 @@ def test_bad_configuration(published: Any, content: str) -> None:
         ("llm_model_path", 5, "must be a folder or a hub id"),
     ],
 )
-def test_unusable_configuration(published: Any, key: str, value: object, told: str) -> None:
+def test_unusable_configuration(published: Any, key: str, value: object, message: str) -> None:
     path = published.folder / "config.json"
     raw = json.loads(path.read_text())
     raw[key] = value
     if value is None:
         del raw[key]
     path.write_text(json.dumps(raw))
-    with pytest.raises(CheckpointError, match=rf"config\.json.*({told})"):
+    with pytest.raises(CheckpointError, match=rf"config\.json.*({message})"):
         published.load()
 
 

@@ -32,17 +32,17 @@ def run_here(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
     return int(ended.value.code or 0)
 
 
-def test_drawing_and_asking(
+def test_generating_and_understanding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = tmp_path / "out.png"
     words = ("generate", "a red circle", "-o", picture, "--seed", "4", "--num-inference-steps", "8", "--json")
     assert run_here(monkeypatch, *words) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["seeds"] == [4]
-    assert told["schedule"]["evaluations"] == 7
-    with Image.open(picture) as drawn:
-        assert np.asarray(drawn).shape == (64, 64, 3)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["seeds"] == [4]
+    assert printed["schedule"]["evaluations"] == 7
+    with Image.open(picture) as file:
+        assert np.asarray(file).shape == (64, 64, 3)
     assert run_here(monkeypatch, "understand", picture, "how many squares are there?", "--max-new-tokens", "4") == 0
     out, err = capsys.readouterr()
     assert out.strip()
@@ -120,7 +120,7 @@ def test_a_calibration_is_replaced_by_force_only_and_listed(
 
 
 @pytest.mark.parametrize("words", [("generate", "a"), ("understand", "picture.png", "what?")])
-def test_a_bad_policy_is_told_before_anything_is_loaded(
+def test_a_bad_policy_is_refused_before_loading(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "picture.png")
@@ -134,7 +134,7 @@ def test_a_bad_policy_is_told_before_anything_is_loaded(
         assert said in line
 
 
-def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_here(monkeypatch, "--version") == 0
     assert capsys.readouterr().out == f"flashu {version('flashu-server')}\n"
 
@@ -143,14 +143,14 @@ def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     ("line", "said"),
     [
         ('{"picture": "a.png", "question": "b"}', "image is missing"),
-        ('{"image": "a.png", "question": 3}', "question must be a text"),
-        ("[]", "it is no object"),
+        ('{"image": "a.png", "question": 3}', "question must be a string"),
+        ("[]", "it is not an object"),
         ("{", "it is not JSON"),
         ('{"image": "no-such.png", "question": "b"}', "there is no such file"),
         ('{"image": "samples.jsonl", "question": "b"}', "samples.jsonl cannot be read as a picture: "),
     ],
 )
-def test_samples_are_told_by_line_in_words(line: str, said: str, tmp_path: Path) -> None:
+def test_errors_in_samples_name_the_line(line: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
     path.write_text(f"\n{line}\n")
     with pytest.raises(CalibrationError) as error:

@@ -174,7 +174,7 @@ def test_heic_where_its_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
     assert "HEIC" in picture_formats()
     monkeypatch.setattr("flashu_core.images.decode.find_spec", lambda name: None)
     assert "HEIC" not in picture_formats()
-    words = "HEIC, which this server reads where pillow-heif is installed; send PNG, JPEG, WEBP, GIF"
+    words = "HEIC, which this server reads only with pillow-heif installed; send PNG, JPEG, WEBP, GIF"
     with pytest.raises(InvalidRequestError, match=words):
         decode_picture(file, LIMITS)
 
@@ -187,9 +187,9 @@ def test_avif_where_pillow_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
         decode_picture(file, LIMITS)
 
 
-def test_other_files_in_boxes_are_no_pictures() -> None:
+def test_other_files_in_boxes_are_not_pictures() -> None:
     for brand in (b"isom", b"qt  ", b"mif1"):
-        assert "no picture" in refused(b"\0\0\0\x14ftyp" + brand + b"\0\0\0\0" + brand + b"\0" * 200)
+        assert "not a picture" in refused(b"\0\0\0\x14ftyp" + brand + b"\0\0\0\0" + brand + b"\0" * 200)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "AVIF", "HEIC"])

@@ -86,7 +86,7 @@ def test_scans_are_counted() -> None:
 
 def test_scans_are_counted_by_what_they_cost() -> None:
     """One that refines nothing is a walk through all coefficients, for a few bytes."""
-    assert "32 scans of 8000x8000; of that size it may have 31" in refused(refining_scans(1))
+    assert "32 scans of 8000x8000; at that size it may have at most 31" in refused(refining_scans(1))
     assert (decode(scan_bomb(64, 60, refining=True)) == 128).all()
 
 
@@ -130,7 +130,7 @@ def test_what_is_no_pixel_of_a_png_may_be_damaged(kind: bytes, good: bool) -> No
     assert (decode(file) == NOISE).all()
 
 
-def test_transparency_with_a_bad_checksum_is_left_out() -> None:
+def test_transparency_with_a_bad_checksum_is_skipped() -> None:
     file = file_of(np.full((8, 8), 7, np.uint8), "PNG")
     assert (decode(with_chunk(file, b"tRNS", b"\0\7", good=True)) == 255).all()
     assert (decode(with_chunk(file, b"tRNS", b"\0\7", good=False)) == 7).all()

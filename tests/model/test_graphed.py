@@ -19,7 +19,7 @@ from flashu_core.timing import Spans
 
 CPU = torch.device("cpu")
 CONFIG = MODELS["tiny"]
-DRAWN = {
+POLICIES = {
     "exact": GenerationPolicy(),
     "flashu": POLICIES["flashu"].generate,
     "skipping": GenerationPolicy(skip_ratio=0.5, skip_interval=3, hybrid_threshold=0.2),
@@ -61,7 +61,7 @@ def begin(
     )
 
 
-def draw(model: Showo2, policy: GenerationPolicy, *, images: int = 1) -> torch.Tensor:
+def generated(model: Showo2, policy: GenerationPolicy, *, images: int = 1) -> torch.Tensor:
     state = begin(model, policy, images=images)
     while not state.done:
         generate.advance(model, [state], Spans(CPU))
@@ -69,15 +69,15 @@ def draw(model: Showo2, policy: GenerationPolicy, *, images: int = 1) -> torch.T
 
 
 @pytest.mark.parametrize("images", [1, 3])
-@pytest.mark.parametrize("policy", DRAWN)
+@pytest.mark.parametrize("policy", POLICIES)
 def test_a_picture_is_the_same(plain: Showo2, graphed: Showo2, policy: str, images: int) -> None:
-    wanted = draw(plain, DRAWN[policy], images=images)
-    torch.testing.assert_close(draw(graphed, DRAWN[policy], images=images), wanted, atol=1e-4, rtol=1e-4)
+    wanted = generated(plain, POLICIES[policy], images=images)
+    torch.testing.assert_close(generated(graphed, POLICIES[policy], images=images), wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_pictures_that_leave_out_different_layers_share_a_pass(plain: Showo2, graphed: Showo2) -> None:
     def together(model: Showo2) -> list[torch.Tensor]:
-        policy = DRAWN["skipping"]
+        policy = POLICIES["skipping"]
         states = [begin(model, policy, tokens=tokens, seed=tokens) for tokens in (7, 40)]
         for number, state in enumerate(states):
             generate.advance(model, [state], Spans(CPU))
@@ -139,7 +139,9 @@ def test_a_cache_outside_the_pool_takes_the_plain_way(plain: Showo2) -> None:
     model = build()
     model.graphs = GraphedPasses(model, positions=64)  # the prompts fit, their branches do not
     assert not isinstance(model.backbone_cache(2, 1000), PooledCache)
-    torch.testing.assert_close(draw(model, DRAWN["exact"]), draw(plain, DRAWN["exact"]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        generated(model, POLICIES["exact"]), generated(plain, POLICIES["exact"]), atol=1e-4, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(

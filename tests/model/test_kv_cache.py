@@ -62,7 +62,7 @@ def test_layers_do_not_share() -> None:
     assert not torch.equal(first, second)
 
 
-def test_a_fork_repeats_the_row_and_has_room() -> None:
+def test_a_fork_repeats_the_row_and_has_free_positions() -> None:
     cache = empty(capacity=4)
     seen = write(cache, 4)
     cache.keep(4)
@@ -89,7 +89,7 @@ def test_a_fork_and_its_origin_do_not_touch_each_other() -> None:
     assert torch.equal(torch.stack(copy.keys)[:, :, :, :4], kept)
 
 
-def test_writing_beyond_the_room_fails() -> None:
+def test_writing_beyond_the_capacity_fails() -> None:
     cache = empty(capacity=4)
     write(cache, 3)
     cache.keep(3)

@@ -1,4 +1,4 @@
-"""The time grid, guidance, the Euler step, noise and the drawing of tokens."""
+"""The time grid, guidance, the Euler step, noise and the sampling of tokens."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def test_the_grid_is_the_shifted_one() -> None:
     assert sampler.time_grid(5, 1.0).tolist() == [0, 0.25, 0.5, 0.75, 1]
 
 
-def test_guidance_goes_from_null_to_text_and_beyond() -> None:
-    text, uncond = torch.randn(2, 3, 4)
-    torch.testing.assert_close(sampler.guide(text, uncond, 0.0), uncond)
-    torch.testing.assert_close(sampler.guide(text, uncond, 1.0), text)
-    torch.testing.assert_close(sampler.guide(text, uncond, 5.0), uncond + 5 * (text - uncond))
+def test_guidance_extrapolates_from_uncond_through_cond() -> None:
+    cond, uncond = torch.randn(2, 3, 4)
+    torch.testing.assert_close(sampler.guide(cond, uncond, 0.0), uncond)
+    torch.testing.assert_close(sampler.guide(cond, uncond, 1.0), cond)
+    torch.testing.assert_close(sampler.guide(cond, uncond, 5.0), uncond + 5 * (cond - uncond))
 
 
 def test_an_euler_step_follows_the_velocity() -> None:
@@ -45,8 +45,8 @@ def test_the_noise_is_the_seed_s() -> None:
 def test_zero_temperature_takes_the_likeliest() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.tensor([0.0, 3.0, 2.9])
-    drawn = {sampler.sample_token(logits, temperature=0.0, top_p=1.0, generator=generator) for _ in range(20)}
-    assert drawn == {1}
+    sampled = {sampler.sample_token(logits, temperature=0.0, top_p=1.0, generator=generator) for _ in range(20)}
+    assert sampled == {1}
 
 
 @pytest.mark.parametrize(
@@ -55,31 +55,31 @@ def test_zero_temperature_takes_the_likeliest() -> None:
 def test_the_smallest_numbers_take_the_likeliest_too(temperature: float, top_p: float) -> None:
     generator = torch.Generator().manual_seed(0)
     for logits in (torch.tensor([0.0, 3.0, 2.9]), torch.tensor([-1e30, 1e30, 0.0]), torch.tensor([-5.0, -4.0, -4.5])):
-        drawn = {
+        sampled = {
             sampler.sample_token(logits, temperature=temperature, top_p=top_p, generator=generator) for _ in range(9)
         }
-        assert drawn == {1}
+        assert sampled == {1}
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_scores_that_are_no_numbers_draw_nothing(bad: float, temperature: float) -> None:
+def test_nan_and_infinite_logits_raise(bad: float, temperature: float) -> None:
     generator = torch.Generator().manual_seed(0)
     with pytest.raises(FloatingPointError, match="token 1"):
         sampler.sample_token(torch.tensor([0.0, bad, 3.0]), temperature=temperature, top_p=1.0, generator=generator)
 
 
-def shares(logits: list[float], *, temperature: float, top_p: float, draws: int = 4000) -> list[float]:
-    """How often each token is drawn."""
+def shares(logits: list[float], *, temperature: float, top_p: float, count: int = 4000) -> list[float]:
+    """How often each token is sampled."""
     generator = torch.Generator().manual_seed(1)
     tokens = [
         sampler.sample_token(torch.tensor(logits), temperature=temperature, top_p=top_p, generator=generator)
-        for _ in range(draws)
+        for _ in range(count)
     ]
-    return [tokens.count(token) / draws for token in range(len(logits))]
+    return [tokens.count(token) / count for token in range(len(logits))]
 
 
-def test_tokens_are_drawn_by_their_probabilities() -> None:
+def test_tokens_are_sampled_by_their_probabilities() -> None:
     probabilities = torch.tensor([0.5, 0.1, 0.3, 0.1])
     found = shares(probabilities.log().tolist(), temperature=1.0, top_p=1.0)
     assert found == pytest.approx(probabilities.tolist(), abs=0.04)
@@ -95,13 +95,13 @@ def test_temperature_flattens() -> None:
 @pytest.mark.parametrize(
     ("top_p", "kept"), [(0.01, {0}), (0.45, {0}), (0.55, {0, 2}), (0.85, {0, 1, 2}), (1.0, {0, 1, 2, 3})]
 )
-def test_only_the_likeliest_that_hold_top_p_are_drawn(top_p: float, kept: set[int]) -> None:
+def test_only_the_likeliest_within_top_p_are_sampled(top_p: float, kept: set[int]) -> None:
     probabilities = torch.tensor([0.5, 0.14, 0.3, 0.06])
-    found = shares(probabilities.log().tolist(), temperature=1.0, top_p=top_p, draws=500)
+    found = shares(probabilities.log().tolist(), temperature=1.0, top_p=top_p, count=500)
     assert {token for token, share in enumerate(found) if share > 0} == kept
 
 
-def test_a_seed_draws_the_same_token() -> None:
+def test_a_seed_gives_the_same_token() -> None:
     logits = torch.randn(50)
     first, again = (
         [sampler.sample_token(logits, temperature=1.0, top_p=0.9, generator=generator) for _ in range(10)]

@@ -110,7 +110,7 @@ def test_text_and_time_matter() -> None:
     assert (base - evaluate(model, [TEXTS[0]], latents, TIMES[1:2])).abs().max() > 1e-2
 
 
-def test_an_evaluation_leaves_the_text_as_it_was() -> None:
+def test_a_denoising_step_does_not_change_the_text() -> None:
     model = build(TINY)
     with torch.inference_mode():
         backbone, _ = prefix(model, TEXTS[0])

@@ -41,10 +41,10 @@ def published(name: str) -> str:
     """One of diffusers' names as Wan's own code has it."""
     name = re.sub(r"up_blocks\.(\d)\.resnets\.(\d)", lambda at: f"upsamples.{LEVEL * int(at[1]) + int(at[2])}", name)
     name = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda at: f"upsamples.{LEVEL * int(at[1]) + 3}", name)
-    inside = "blocks." in name or "upsamples." in name or "mid_block." in name
+    within = "blocks." in name or "upsamples." in name or "mid_block." in name
     for pattern, replacement in NAMES:
-        # Plain conv1 and conv2 are a residual block's parts only inside one.
-        if "residual" in replacement and not inside:
+        # Plain conv1 and conv2 are a residual block's parts only within one.
+        if "residual" in replacement and not within:
             continue
         name = re.sub(pattern, replacement, name)
     return name

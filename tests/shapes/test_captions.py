@@ -97,7 +97,7 @@ def test_the_check_itself_catches_untruths() -> None:
     assert caught > 270
 
 
-def test_only_what_is_usual_is_left_out() -> None:
+def test_only_what_is_usual_is_omitted() -> None:
     rng = Random(2)
     open_colours = open_sizes = 0
     for _ in range(3000):

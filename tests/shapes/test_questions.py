@@ -99,7 +99,7 @@ def test_yes_and_no_are_balanced_and_no_is_often_a_near_miss(asked: list[tuple[S
     assert len(near) > 0.1 * len(answers)
 
 
-def test_no_answer_takes_most_of_its_kind(asked: list[tuple[Scene, Question]]) -> None:
+def test_no_answer_dominates_its_kind(asked: list[tuple[Scene, Question]]) -> None:
     for kind in QUESTION_KINDS:
         answers = Counter(q.answer for _, q in asked if q.kind == kind)
         assert max(answers.values()) < 0.55 * sum(answers.values()), (kind, answers)
@@ -127,7 +127,7 @@ def test_question_refuses_emptiness() -> None:
         Question(kind="where", text="", answer="left")
 
 
-def test_places_name_things_that_can_be_told_apart() -> None:
+def test_places_name_things_that_can_be_distinguished() -> None:
     rng = Random(6)
     found = [(scene, question) for scene in (sample_scene(rng) for _ in range(500)) for question in places(scene, rng)]
     assert any(len(scene.things) > 2 for scene, _ in found)

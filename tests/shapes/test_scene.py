@@ -141,11 +141,11 @@ def test_training_never_pairs_held_out_kinds_with_others() -> None:
         assert len(kinds) == 1 or not kinds & HELD_OUT
         assert not is_held_out(scene)
         alone.update(kinds & HELD_OUT)
-    # Held out of company, not out of the world.
+    # Held out beside other things, not alone.
     assert set(alone) == HELD_OUT and min(alone.values()) > 30
 
 
-def test_without_holding_out_every_kind_comes_in_company() -> None:
+def test_without_holding_out_every_kind_comes_beside_others() -> None:
     rng = Random(3)
     scenes = [sample_scene(rng, held_out=frozenset()) for _ in range(2000)]
     assert any(is_held_out(scene) for scene in scenes)

@@ -27,7 +27,7 @@ def scenes() -> list[Scene]:
     return [usual_scene(rng) for _ in range(6000)]
 
 
-def test_nothing_held_out_is_drawn_in_company() -> None:
+def test_nothing_held_out_comes_beside_others() -> None:
     rng = Random(1)
     assert not any(is_held_out(drawn_scene(rng)) for _ in range(3000))
 
@@ -61,7 +61,7 @@ def test_any_sway_keeps_things_apart_and_inside(count: int) -> None:
         assert has_usual_colours(scene) and has_usual_sizes(scene)
 
 
-def test_every_form_has_a_usual_colour_that_may_be_seen_in_company() -> None:
+def test_every_form_has_a_usual_colour_that_may_be_seen_beside_others() -> None:
     assert set(USUAL_COLOURS) == set(FORMS)
     rng = Random(2)
     looks = [((USUAL_COLOURS[form], form), usual_size(3)) for form in FORMS]

@@ -1,6 +1,5 @@
-"""What picture files are made of, read without decoding a pixel: one format a file. Each makes of a file the bare one,
-which holds the first frame's pixels and nothing else, so that no decoder ever sees metadata, later frames or anything
-that is many times more than it looks.
+"""Parsers of picture files that decode no pixels, one format a module. Each reduces a file to a bare one with the first
+frame's pixels and nothing else, so that no decoder sees metadata, later frames or decompression bombs.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ __all__ = ["Bare", "FormatLimits", "PictureFormat", "bare_file", "damaged", "ref
 
 
 def bare_file(data: bytes, limits: FormatLimits) -> Bare | None:
-    """The bare file of a picture, or None where it is of no format known here.
+    """The bare file of a picture, or None for an unknown format.
 
     Raises:
-        InvalidRequestError: damaged before its pixels, or with more parts, scans or frames than allowed.
+        InvalidRequestError: the file is damaged before its pixels, or has too many parts, scans or frames.
     """
     if data.startswith(b"\xff\xd8\xff"):
         return bare_jpeg(data, limits)

@@ -1,4 +1,4 @@
-"""The bare file of a picture, the limits on what its parts may be, and how both are refused."""
+"""The bare file of a picture, the limits on its parts, and the errors of both."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ PictureFormat = Literal["PNG", "JPEG", "WEBP", "GIF", "AVIF", "HEIC"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FormatLimits:
-    """How much a file may be made of, whatever its size in pixels.
+    """Limits of a file's parts, independent of its size in pixels.
 
     Attributes:
-        max_parts: segments, chunks, blocks or items: each costs a step in somebody's interpreter.
-        max_scans: of a progressive JPEG; a decoder walks through all pixels for each.
-        max_scan_pixels: scans times width times height: a scan that refines others without a bit of its own costs a
-            walk through all coefficients, and next to no bytes. Encoders make 10 scans or a few more.
+        max_parts: segments, chunks, blocks or items: each takes time to parse.
+        max_scans: of a progressive JPEG; a decoder visits all pixels for each.
+        max_scan_pixels: scans times width times height: an empty refinement scan has next to no bytes, but the decoder
+            visits all coefficients. Encoders make about 10 scans.
         max_frames: of an animation, though only its first frame is read.
     """
 
@@ -30,14 +30,14 @@ class FormatLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bare:
-    """A file with nothing but what its first frame's pixels are decoded from.
+    """A file with nothing but the data of its first frame's pixels.
 
     Attributes:
-        size: width and height as the header declares them; None where only the decoder can tell.
-        orientation: 1 to 8, as in EXIF: how to turn the pixels.
-        depth: bytes of memory per pixel that decoding takes beside the picture itself.
-        scans: of a JPEG.
-        ended: a JPEG has its end marker; without one, whether all pixels are there must be seen from them.
+        size: width and height in the header; None where only the decoder knows them.
+        orientation: EXIF orientation, 1 to 8.
+        depth: bytes of memory per pixel that decoding takes besides the picture itself.
+        scans: number of scans of a JPEG.
+        ended: whether a JPEG has its end marker; without one, the pixels must show whether the file is complete.
     """
 
     format: PictureFormat
@@ -50,7 +50,7 @@ class Bare:
 
 
 class Parts:
-    """Counts what a file is made of, up to the limit."""
+    """Counts the parts of a file, up to the limits."""
 
     def __init__(self, limits: FormatLimits) -> None:
         self._limits = limits
@@ -59,7 +59,7 @@ class Parts:
     def part(self) -> None:
         self._parts += 1
         if self._parts > self._limits.max_parts:
-            raise refused(f"image has more than {self._limits.max_parts} segments, chunks or blocks; save it anew")
+            raise refused(f"image has more than {self._limits.max_parts} segments, chunks or blocks; save it again")
 
     def frame(self) -> None:
         self._frames += 1
@@ -73,10 +73,10 @@ class Parts:
 
 
 def refused(message: str) -> InvalidRequestError:
-    """The error that a client is shown; it says what to send instead."""
+    """An error about the image; its message says what to send instead."""
     return InvalidRequestError(message, parameter="image")
 
 
 def damaged() -> InvalidRequestError:
-    """The error of a file that breaks its format's rules, or ends too early."""
+    """The error of a file that violates its format, or ends too early."""
     return refused("image is damaged or cut short; send the whole file")

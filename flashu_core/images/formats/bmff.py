@@ -10,15 +10,15 @@ _AVIF = frozenset({b"avif", b"avis"})
 _HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
 _HIDDEN = b"skip"
 _MAX_BRANDS = 64
-_DEPTH = 5.5  # planes as decoded, and a copy of the colours that they become
+_DEPTH = 5.5  # decoded planes, and their conversion to RGB
 
 
 def bare_bmff(data: bytes, limits: FormatLimits) -> Bare | None:
-    """The file with its EXIF and XMP items renamed, so that nobody reads them: how to turn the picture is said by
-    properties of its own, which the decoders heed. None where the file is neither AVIF nor HEIC.
+    """The file with its EXIF and XMP items renamed, so that decoders ignore them: the orientation is in properties of
+    the format, which decoders apply. None where the file is neither AVIF nor HEIC.
 
     Raises:
-        InvalidRequestError: damaged before its items, or with more boxes or items than allowed.
+        InvalidRequestError: the file is damaged before its items, or has too many boxes or items.
     """
     parts = Parts(limits)
     kind: PictureFormat | None = None
@@ -39,7 +39,7 @@ def bare_bmff(data: bytes, limits: FormatLimits) -> Bare | None:
 
 
 def _boxes(data: bytes, at: int, end: int, parts: Parts) -> Iterator[tuple[bytes, int, int]]:
-    """Name, begin and end of the contents of each box."""
+    """Name, start and end of the content of each box."""
     while at + 8 <= end:
         parts.part()
         length, name, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8

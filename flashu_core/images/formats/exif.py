@@ -1,5 +1,5 @@
-"""How a picture is to be turned, from its EXIF or XMP. One number of one directory is read, by hand: general readers of
-EXIF unpack whatever a file declares, and one entry can declare gigabytes."""
+"""The orientation of a picture, from its EXIF or XMP. Reads one number of one directory: general EXIF readers unpack
+everything that a file declares, and one entry can declare gigabytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _IN_XMP = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])[\"'<]")
 
 
 def orientation_of_exif(block: bytes) -> int | None:
-    """1 to 8, or None where an EXIF block (with or without its `Exif` header) says nothing valid about it."""
+    """1 to 8, or None where an EXIF block (with or without its `Exif` header) has no valid orientation."""
     tiff = block[6:] if block.startswith(b"Exif\0\0") else block
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
@@ -32,6 +32,6 @@ def orientation_of_exif(block: bytes) -> int | None:
 
 
 def orientation_of_xmp(block: bytes) -> int | None:
-    """1 to 8, or None where the beginning of an XMP packet says nothing about it."""
+    """1 to 8, or None where the beginning of an XMP packet has no orientation."""
     found = _IN_XMP.search(block[:_MAX_XMP_BYTES])
     return int(found[1]) if found else None

@@ -1,4 +1,4 @@
-"""GIF: blocks of sub-blocks."""
+"""GIF: blocks made of sub-blocks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _FULL = 255
 
 
 def bare_gif(data: bytes, limits: FormatLimits) -> Bare:
-    """Its screen, palette and first frame. The others are counted only, as far as the file is sound.
+    """Screen, palette and first frame of a GIF. Later frames are only counted, up to the first damage.
 
     Raises:
-        InvalidRequestError: damaged before its first frame, or with more blocks or frames than allowed.
+        InvalidRequestError: the file is damaged before its first frame, or has too many blocks or frames.
     """
     parts = Parts(limits)
     control = first = b""
-    with contextlib.suppress(IndexError):  # cut: of the first frame the decoder will tell
+    with contextlib.suppress(IndexError):  # truncated: the decoder checks the first frame
         at = head = 13 + _palette_bytes(data[10])
         while (kind := data[at]) in (_EXTENSION, _FRAME):
             begin = at
@@ -42,9 +42,9 @@ def bare_gif(data: bytes, limits: FormatLimits) -> Bare:
 
 
 def _behind_blocks(data: bytes, at: int, parts: Parts) -> int:
-    """Where the sub-blocks that begin at `at` have ended."""
+    """The position after the sub-blocks that begin at `at`."""
     while length := data[at]:
-        if length < _FULL:  # full ones are bounded by the file's size well enough
+        if length < _FULL:  # the file's size bounds the number of full ones
             parts.part()
         at += 1 + length
     return at + 1

@@ -15,22 +15,22 @@ _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a segment
 _END = bytes((0xFF, _EOI))
 # Frames, Huffman and arithmetic tables, quantisation tables, restart intervals, the number of lines; and the two
-# application segments that say what the colours are.
+# application segments with the colour space.
 _KEPT = _FRAMES | {_DHT, _DAC, 0xDB, 0xDC, 0xDD, _APP0, _ADOBE}
 # In entropy-coded data 0xFF is followed by 0 or a restart marker; anything else ends the scan. `\xff+` here would walk
 # through a long run once for each of its bytes.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-# Any number of 0xFF is as good as one; decoders that are fed piece by piece begin a run anew with each piece.
+# A run of 0xFF means the same as one; decoders that are fed piece by piece restart a run with each piece.
 _FILL = re.compile(rb"\xff\xff+")
 _BEHIND_FILL = re.compile(rb"[^\xff]")
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 def bare_jpeg(data: bytes, limits: FormatLimits) -> Bare:
-    """Its tables, frame header and scans.
+    """Tables, frame header and scans of a JPEG.
 
     Raises:
-        InvalidRequestError: damaged before its scans, or with more segments or scans than allowed.
+        InvalidRequestError: the file is damaged before its scans, or has too many segments or scans.
     """
     parts = Parts(limits)
     kept = [data[:2]]
@@ -39,7 +39,7 @@ def bare_jpeg(data: bytes, limits: FormatLimits) -> Bare:
     together = 0  # components of the first scan
     by_exif: int | None = None
     by_xmp: int | None = None
-    sent: set[tuple[int, int]] = set()  # (component, coefficient) whose last bit has come
+    sent: set[tuple[int, int]] = set()  # complete (component, coefficient) pairs
     ended = False
     for marker, segment, rest in _segments(data, parts):
         if marker == _EOI:
@@ -77,7 +77,7 @@ def bare_jpeg(data: bytes, limits: FormatLimits) -> Bare:
 
 
 def _segments(data: bytes, parts: Parts) -> Iterator[tuple[int, bytes, bytes]]:
-    """Marker, segment without its length, and for a scan the entropy-coded data behind it. Ends where the file does."""
+    """Marker, segment without its length, and for a scan the entropy-coded data after it, to the end of the file."""
     at = 2
     while True:
         at = data.find(b"\xff", at)
@@ -104,7 +104,7 @@ def _segments(data: bytes, parts: Parts) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 def _sent(scan: bytes) -> set[tuple[int, int]]:
-    """The components and coefficients that are complete with this scan, by its header."""
+    """The (component, coefficient) pairs that are complete after this scan, by its header."""
     if not scan or len(scan) < 1 + 2 * scan[0] + 3:
         raise damaged()
     first, last, approximation = scan[-3], min(scan[-2], 63), scan[-1]
@@ -114,13 +114,13 @@ def _sent(scan: bytes) -> set[tuple[int, int]]:
 
 
 def _whole(components: list[tuple[int, int]], sent: set[tuple[int, int]], progressive: bool) -> bool:
-    """Whether there is a scan for all that the frame has."""
+    """Whether the scans cover all components and coefficients of the frame."""
     needed = range(64 if progressive else 1)
     return all((name, place) in sent for name, _ in components for place in needed)
 
 
 def _coefficients(components: list[tuple[int, int]]) -> float:
-    """Bytes per pixel of the coefficients of a picture in several scans, which are all held at once."""
+    """Bytes per pixel of the coefficients of a picture in several scans, all of which stay in memory."""
     across = max((sampling >> 4 for _, sampling in components), default=1) or 1
     down = max((sampling & 15 for _, sampling in components), default=1) or 1
     return 2.0 * sum((sampling >> 4) * (sampling & 15) for _, sampling in components) / (across * down)

@@ -15,11 +15,11 @@ _MAX_TRANSPARENCY_BYTES = 256
 
 
 def bare_png(data: bytes, limits: FormatLimits) -> Bare:
-    """Its header, palette, transparency and image data, of an animation the default image. Checksums of these are
-    checked, those of anything else are not: what they guard is not read.
+    """Header, palette, transparency and image data of a PNG; of an animation, the default image. Their checksums are
+    verified; those of other chunks are not, as these are not read.
 
     Raises:
-        InvalidRequestError: damaged, cut in its image data, or with more chunks or frames than allowed.
+        InvalidRequestError: the file is damaged or truncated, or has too many chunks or frames.
     """
     parts = Parts(limits)
     header = palette = transparency = b""

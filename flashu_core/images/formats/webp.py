@@ -12,10 +12,10 @@ _DEPTH = 12.5  # Pillow's reader holds two canvases in RGBA and a copy
 
 
 def bare_webp(data: bytes, limits: FormatLimits) -> Bare:
-    """Its header and picture, of an animation the first frame.
+    """Header and picture of a WebP; of an animation, the first frame.
 
     Raises:
-        InvalidRequestError: damaged, or with more chunks or frames than allowed.
+        InvalidRequestError: the file is damaged, or has too many chunks or frames.
     """
     parts = Parts(limits)
     kept: list[bytes] = []
@@ -60,7 +60,7 @@ def bare_webp(data: bytes, limits: FormatLimits) -> Bare:
 
 
 def _chunk(kind: bytes, body: bytes, length: int) -> bytes:
-    """With the length that it declares, which a cut file has not."""
+    """A chunk with the length that it declares, which a truncated file does not have."""
     return kind + struct.pack("<I", length) + body + b"\0" * (len(body) % 2)
 
 

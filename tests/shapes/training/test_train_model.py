@@ -131,7 +131,7 @@ def test_times_lean_towards_noise() -> None:
     assert times.median() == pytest.approx(0.25, abs=0.03)
 
 
-def test_positions_tell_every_place_apart() -> None:
+def test_positions_distinguish_every_place() -> None:
     table = sine_cosine_positions(4, 96)
     assert table.shape == (16, 96)
     distances = torch.cdist(table, table) + torch.eye(16) * 9
