@@ -78,13 +78,13 @@ def test_pruning_needs_a_calibration(engine: Engine) -> None:
 
 def test_using_a_calibration_changes_no_exact_result(engine: Engine) -> None:
     def run() -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint8]], str]:
-        drawn = engine.generate(
+        image = engine.generate(
             GenerateRequest(prompt="a red circle", seed=4, num_inference_steps=4, acceleration="exact")
         ).images[0]
-        told = engine.understand(
+        answer = engine.understand(
             UnderstandRequest(question="what is it?", image=PICTURE, max_new_tokens=6, acceleration="exact")
         ).answer
-        return drawn, told
+        return image, answer
 
     found = measured(engine)
     (before, answer), _ = run(), engine.use(found)
@@ -108,7 +108,7 @@ def test_it_survives_the_disk(engine: Engine, tmp_path: Path) -> None:
     assert found.keep([nowhere]) is None
 
 
-def test_whoever_watches_requests_hears_of_units_only(engine: Engine) -> None:
+def test_calibration_reports_units_and_begins_no_request(engine: Engine) -> None:
     begun: list[int] = []
     units: list[UnitReport] = []
     engine.watch(on_begin=begun.append, on_unit=units.append)

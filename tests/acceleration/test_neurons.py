@@ -41,7 +41,7 @@ def test_kept_counts(neurons: int, ratio: float, count: int) -> None:
     assert kept_count(neurons, ratio) == count
 
 
-def test_the_most_important_stay_in_order() -> None:
+def test_the_kept_neurons_are_the_important_ones_in_order() -> None:
     values = torch.arange(192.0).flip(0)
     assert kept(values, 0.5).tolist() == list(range(64))
 

@@ -11,7 +11,7 @@ from flashu_core.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Times:
-    """Multiplies the guidance from one evaluation on."""
+    """Multiplies the guidance from one step on."""
 
     factor: float
     start: int = 1
@@ -34,7 +34,7 @@ class Plus:
         return np.zeros_like(steps.indices)
 
 
-def test_points_are_one_more_than_evaluations() -> None:
+def test_points_are_one_more_than_steps() -> None:
     assert make_schedule((), num_inference_steps=50, guidance_scale=5.0) == Schedule([StepPlan(5.0)] * 49)
 
 
@@ -52,13 +52,13 @@ def test_plans_are_values() -> None:
     )
 
 
-def test_branches_that_nothing_reads() -> None:
+def test_branches_without_a_reader() -> None:
     assert (StepPlan(5.0).reads_cond, StepPlan(5.0).reads_uncond) == (True, True)
     assert (StepPlan(1.0).reads_cond, StepPlan(1.0).reads_uncond) == (True, False)
     assert (StepPlan(0.0).reads_cond, StepPlan(0.0).reads_uncond) == (False, True)
 
 
-def test_a_grid_without_an_evaluation_is_refused() -> None:
+def test_a_grid_without_a_step_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="1 points"):
         make_schedule((), num_inference_steps=1, guidance_scale=5.0)
 

@@ -16,7 +16,7 @@ from flashu_core.acceleration.policies import (
 from flashu_core.errors import ConfigurationError, InvalidRequestError
 
 
-def test_a_share_of_points_never_exceeds_what_a_request_may_ask_for() -> None:
+def test_a_share_of_points_stays_within_the_limit_of_requests() -> None:
     assert GenerationPolicy(points=10.0).inference_steps_of(1000) == 1000
     assert GenerationPolicy(points=0.01).inference_steps_of(2) == 2
 
@@ -42,7 +42,7 @@ def test_overrides_change_single_parameters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         ({"ffn_ratio": 0.95}, "from 0 to 0.9"),
         ({"skip_ratio": -0.1}, "from 0 to 0.9"),
@@ -60,8 +60,8 @@ def test_overrides_change_single_parameters() -> None:
         ({"ffn_ratio": True}, "must be a number"),
     ],
 )
-def test_what_cannot_be_used_is_refused(overrides: dict[str, float], told: str) -> None:
-    with pytest.raises(InvalidRequestError, match=told) as caught:
+def test_what_cannot_be_used_is_refused(overrides: dict[str, float], message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message) as caught:
         override(GenerationPolicy(), overrides)
     assert caught.value.parameter == "acceleration"
 

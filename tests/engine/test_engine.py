@@ -1,4 +1,4 @@
-"""One request at a time: what it brings, what is told about it, and what is refused."""
+"""One request at a time: its events, its result and what is rejected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from flashu_core.checkpoint.load import Checkpoint
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
 
 
-def test_a_picture_and_all_that_is_told_about_it(tiny_engine: Engine) -> None:
+def test_generation_result_events_and_timings(tiny_engine: Engine) -> None:
     events: list[Event] = []
     result = tiny_engine.generate(
         GenerateRequest(prompt="a red circle", num_inference_steps=6, seed=3, acceleration="exact"), events.append
@@ -48,7 +48,7 @@ def test_a_picture_and_all_that_is_told_about_it(tiny_engine: Engine) -> None:
     assert sum(result.timings[name] for name in parts - {"tokenize"}) <= result.timings["total"]
 
 
-def test_an_answer_and_all_that_is_told_about_it(tiny_engine: Engine) -> None:
+def test_understanding_result_events_and_timings(tiny_engine: Engine) -> None:
     events: list[Event] = []
     request = UnderstandRequest(question="what is this?", image=PICTURE, max_new_tokens=12, acceleration="exact")
     result = tiny_engine.understand(request, events.append)
@@ -79,10 +79,10 @@ def test_several_pictures_of_one_request_are_those_of_their_seeds(tiny_engine: E
         assert np.abs(image.astype(int) - alone).max() <= 1
 
 
-def test_drawn_seeds_are_told_and_repeatable(tiny_engine: Engine) -> None:
-    drawn = tiny_engine.generate(GenerateRequest(prompt="a", acceleration="exact"))
-    again = tiny_engine.generate(GenerateRequest(prompt="a", seed=drawn.seeds[0], acceleration="exact"))
-    assert np.array_equal(drawn.images[0], again.images[0])
+def test_a_random_seed_is_reported_and_repeatable(tiny_engine: Engine) -> None:
+    generated = tiny_engine.generate(GenerateRequest(prompt="a", acceleration="exact"))
+    again = tiny_engine.generate(GenerateRequest(prompt="a", seed=generated.seeds[0], acceleration="exact"))
+    assert np.array_equal(generated.images[0], again.images[0])
 
 
 def test_the_negative_prompt_matters(tiny_engine: Engine) -> None:
@@ -129,11 +129,11 @@ def test_sampled_answers_follow_their_seed(tiny_engine: Engine) -> None:
     assert len({answer(seed) for seed in range(4)}) > 1
 
 
-def test_the_embedded_model_draws_what_it_is_told_and_reads_it(embedded: Engine) -> None:
-    drawn = embedded.generate(
+def test_the_embedded_model_follows_a_prompt_and_reads_the_picture(embedded: Engine) -> None:
+    generated = embedded.generate(
         GenerateRequest(prompt="a large red circle on a white background", seed=1, acceleration="exact")
     )
-    image = drawn.images[0]
+    image = generated.images[0]
     assert (image.shape, embedded.info.name) == ((64, 64, 3), "shapes-64")
     requested = UnderstandRequest(
         question="what colour is the circle?", image=image, max_new_tokens=4, acceleration="exact"
@@ -141,7 +141,7 @@ def test_the_embedded_model_draws_what_it_is_told_and_reads_it(embedded: Engine)
     assert embedded.understand(requested).answer == "red"
 
 
-def test_bfloat16_draws_the_same_scene(embedded: Engine) -> None:
+def test_bfloat16_generates_the_same_scene(embedded: Engine) -> None:
     request = GenerateRequest(prompt="a red circle", seed=2, acceleration="exact")
     exact = embedded.generate(request).images[0].astype(float)
     rounded = Engine.load(None, EngineConfig(dtype="bfloat16")).generate(request).images[0].astype(float)
@@ -160,7 +160,7 @@ def test_warm_up_prepares_and_leaves_nothing_behind(tiny: Checkpoint) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "told"),
+    ("request_", "message"),
     [
         (GenerateRequest(prompt="a", overrides={"token_ratio": 0.5}, acceleration="exact"), "token_ratio"),
         (GenerateRequest(prompt="a", overrides={"head_interval": 0}, acceleration="exact"), "head_interval is 0"),
@@ -175,8 +175,8 @@ def test_warm_up_prepares_and_leaves_nothing_behind(tiny: Checkpoint) -> None:
         ),
     ],
 )
-def test_unusable_parameters_are_refused_at_once(tiny_engine: Engine, request_: Request, told: str) -> None:
-    with pytest.raises(InvalidRequestError, match=told) as caught:
+def test_unusable_parameters_are_refused_at_once(tiny_engine: Engine, request_: Request, message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message) as caught:
         tiny_engine.submit(request_)
     assert caught.value.parameter == "acceleration"
     assert tiny_engine.idle
@@ -196,22 +196,22 @@ def test_a_question_without_a_picture(tiny_engine: Engine) -> None:
 
 
 def test_an_answer_ends_before_a_stop(tiny_engine: Engine) -> None:
-    def ask(*stop: str) -> tuple[UnderstandResult, str]:
+    def answer(*stop: str) -> tuple[UnderstandResult, str]:
         events: list[Event] = []
         request = UnderstandRequest(question="what is red?", max_new_tokens=24, stop=stop, acceleration="exact")
         result = tiny_engine.understand(request, events.append)
         return result, "".join(event.text for event in events if isinstance(event, Text))
 
-    whole, _ = ask()
+    whole, _ = answer()
     assert len(whole.answer) > 8
     for start in range(2, 6):
         # One that ends in the middle of the answer's tokens, and one that never comes but begins often.
         stop = whole.answer[start : start + 3]
-        result, streamed = ask(stop, whole.answer[start : start + 2] + "\0")
+        result, streamed = answer(stop, whole.answer[start : start + 2] + "\0")
         assert result.answer == streamed == whole.answer[: whole.answer.index(stop)]
         assert result.finish_reason == "stop"
         assert result.completion_tokens < whole.completion_tokens
-    never, streamed = ask(whole.answer + "\0")
+    never, streamed = answer(whole.answer + "\0")
     assert never.answer == streamed == whole.answer
     for stop in [("",), ("a",) * 5]:
         with pytest.raises(InvalidRequestError, match="stop"):
@@ -234,8 +234,8 @@ def test_log_probabilities_come_with_the_tokens_they_are_of(tiny_engine: Engine,
     said = ""
     for piece in pieces:  # no token before its text
         said += piece.text
-        told = result.logprobs[: sum(len(one.logprobs) for one in pieces[: pieces.index(piece) + 1])]
-        assert said.startswith(b"".join(bytes(token.chosen.bytes) for token in told).decode("utf-8", "replace"))
+        received = result.logprobs[: sum(len(one.logprobs) for one in pieces[: pieces.index(piece) + 1])]
+        assert said.startswith(b"".join(bytes(token.chosen.bytes) for token in received).decode("utf-8", "replace"))
     for token in result.logprobs:
         assert len(token.top) == 3
         assert token.chosen.logprob <= token.top[0].logprob <= 0
@@ -253,8 +253,8 @@ def test_log_probabilities_end_where_a_stop_cuts(tiny_engine: Engine) -> None:
         stop = whole.answer[start : start + 3]
         cut = tiny_engine.understand(replace(request, stop=(stop,)), events.append)
         assert cut.logprobs == whole.logprobs[: len(cut.logprobs)]
-        told = tuple(token for event in events if isinstance(event, Text) for token in event.logprobs)
-        assert told == cut.logprobs
+        received = tuple(token for event in events if isinstance(event, Text) for token in event.logprobs)
+        assert received == cut.logprobs
         if not cut.answer:
             assert cut.logprobs == ()
             continue

@@ -53,7 +53,7 @@ def results(identities: list[int], events: list[Event]) -> list[GenerateResult]:
     return [result for result in chosen if isinstance(result, GenerateResult)]
 
 
-def test_company_changes_nothing(tiny_engine: Engine) -> None:
+def test_a_batch_changes_no_result(tiny_engine: Engine) -> None:
     requests = [
         GenerateRequest(prompt="a red circle", seed=1, num_inference_steps=5, acceleration="exact"),
         GenerateRequest(
@@ -81,7 +81,7 @@ def ticking() -> Callable[[], float]:
     return itertools.count(1.0).__next__
 
 
-def test_an_answer_is_admitted_between_evaluations(tiny: Checkpoint) -> None:
+def test_an_answer_starts_between_denoising_steps(tiny: Checkpoint) -> None:
     engine = Engine(tiny, EngineConfig(), clock=ticking())
     generation = engine.submit(GenerateRequest(prompt="a", seed=1, num_inference_steps=30, acceleration="exact"))
     for _ in range(3):
@@ -107,10 +107,10 @@ def test_pictures_move_on_while_answers_keep_coming(tiny: Checkpoint) -> None:
         order += engine.step()
     result = order[-1]
     assert isinstance(result, Finished) and isinstance(result.result, UnderstandResult)
-    drawn = sum(isinstance(event, Progress) for event in order)
-    # The prefill reads the clock twice more, and an evaluation takes as long as a token.
-    assert drawn == pytest.approx((result.result.completion_tokens + 2) / 2, abs=2)
-    assert drawn > 2
+    steps = sum(isinstance(event, Progress) for event in order)
+    # The prefill reads the clock twice more, and a denoising step takes as long as a token.
+    assert steps == pytest.approx((result.result.completion_tokens + 2) / 2, abs=2)
+    assert steps > 2
 
 
 def test_what_waits_holds_nothing_and_what_runs_stays_within_bounds(tiny: Checkpoint) -> None:
@@ -243,10 +243,10 @@ def test_batched_answers_are_those_given_alone(tiny_engine: Engine) -> None:
         assert together.answer == alone.answer
 
 
-def test_a_watcher_is_told_of_every_unit(tiny_engine: Engine) -> None:
-    told: list[UnitReport] = []
+def test_every_unit_is_reported(tiny_engine: Engine) -> None:
+    units: list[UnitReport] = []
     begun: list[int] = []
-    tiny_engine.watch(on_begin=begun.append, on_unit=told.append)
+    tiny_engine.watch(on_begin=begun.append, on_unit=units.append)
     run(
         tiny_engine,
         *(
@@ -254,20 +254,20 @@ def test_a_watcher_is_told_of_every_unit(tiny_engine: Engine) -> None:
             for images in (1, 2)
         ),
     )
-    stages = [(unit.stage, unit.rows) for unit in told]
+    stages = [(unit.stage, unit.rows) for unit in units]
     assert stages == [("prefix", 1), ("prefix", 2), *[("evaluate", 3)] * 3, ("vae_decode", 1), ("vae_decode", 2)]
-    assert all(unit.seconds > 0 for unit in told)
+    assert all(unit.seconds > 0 for unit in units)
     assert begun == [1, 2]
     held = tiny_engine.memory
     assert (held["weights"] > 0, held["caches"]) == (True, 0)
-    told.clear()
+    units.clear()
     run(tiny_engine, UnderstandRequest(question="a", image=PICTURE, max_new_tokens=3, acceleration="exact"))
-    assert (told[0].stage, {unit.stage for unit in told[1:]}) == ("prefill", {"decode"})
+    assert (units[0].stage, {unit.stage for unit in units[1:]}) == ("prefill", {"decode"})
     assert begun == [1, 2, 3]
 
 
 def test_accelerated_requests_keep_to_themselves(tiny: Checkpoint) -> None:
-    """Both tasks, both policies, at different evaluations in one engine."""
+    """Both tasks, both policies, at different steps in one engine."""
     own = replace(tiny, model=copy.deepcopy(tiny.model))
     engine = Engine(own, EngineConfig())
     engine.use(engine.calibrate(["a red circle"], [Sample(np.zeros((64, 64, 3), np.uint8), "what is it?")]))
@@ -298,7 +298,7 @@ FATES = {"cancelled": CancelledError, "late": DeadlineExceededError, "not a numb
 
 @pytest.mark.parametrize("policy", ["exact", "flashu"])
 @pytest.mark.parametrize("fate", FATES)
-def test_what_becomes_of_one_changes_none_of_its_company(embedded: Engine, policy: str, fate: str) -> None:
+def test_a_failed_request_changes_no_other_of_its_batch(embedded: Engine, policy: str, fate: str) -> None:
     generation = GenerateRequest(prompt="a red circle", seed=1, num_inference_steps=12, acceleration=policy)
     # So hot, and with seeds such that an answer goes on to its limit.
     question = UnderstandRequest(
@@ -306,7 +306,7 @@ def test_what_becomes_of_one_changes_none_of_its_company(embedded: Engine, polic
     )
     generations = [generation, replace(generation, prompt="a large blue square", seed=2, num_images=2)]
     questions = [question, replace(question, question="how many squares are there?", seed=5)]
-    drawn = [embedded.generate(one) for one in generations]
+    generated = [embedded.generate(one) for one in generations]
     answered = [embedded.understand(one) for one in questions]
     lost = [embedded.submit(one) for one in (replace(generation, seed=9), replace(question, seed=11))]
     together = [embedded.submit(one) for one in (*generations, *questions)]
@@ -319,7 +319,7 @@ def test_what_becomes_of_one_changes_none_of_its_company(embedded: Engine, polic
     failed = {event.request: type(event.error) for event in events if isinstance(event, Failed)}
     assert failed == dict.fromkeys(lost, FATES[fate])
     found = {event.request: event.result for event in events if isinstance(event, Finished)}
-    for identity, expected in zip(together[:2], drawn, strict=True):
+    for identity, expected in zip(together[:2], generated, strict=True):
         result = found[identity]
         assert isinstance(result, GenerateResult)
         for image, expected_image in zip(result.images, expected.images, strict=True):

@@ -19,7 +19,7 @@ from flashu_core import (
 from flashu_core.engine.generation import preview_steps
 
 
-def told(engine: Engine, request: GenerateRequest) -> list[Event]:
+def events_of(engine: Engine, request: GenerateRequest) -> list[Event]:
     events: list[Event] = []
     engine.generate(request, events.append)
     return events
@@ -52,8 +52,10 @@ def test_there_are_never_more_than_asked() -> None:
 @pytest.mark.parametrize("policy", ["exact", "flashu"])
 def test_the_picture_is_the_same_with_and_without_them(embedded: Engine, policy: str) -> None:
     embedded.prepare()
-    plain = told(embedded, GenerateRequest(prompt="a red circle", seed=3, num_inference_steps=13, acceleration=policy))
-    events = told(
+    plain = events_of(
+        embedded, GenerateRequest(prompt="a red circle", seed=3, num_inference_steps=13, acceleration=policy)
+    )
+    events = events_of(
         embedded,
         GenerateRequest(prompt="a red circle", seed=3, num_inference_steps=13, acceleration=policy, previews=3),
     )
@@ -74,7 +76,7 @@ def test_the_picture_is_the_same_with_and_without_them(embedded: Engine, policy:
         assert near < min(first, middle) / 2  # the nearer to its end, the nearer to what the picture becomes
 
 
-def test_the_estimate_before_the_last_evaluation_is_a_step_along_the_velocity(tiny_engine: Engine) -> None:
+def test_the_estimate_before_the_last_step_follows_the_velocity(tiny_engine: Engine) -> None:
     identity = tiny_engine.submit(
         GenerateRequest(prompt="a", seed=1, num_inference_steps=4, previews=3, acceleration="exact")
     )
@@ -91,7 +93,7 @@ def test_the_estimate_before_the_last_evaluation_is_a_step_along_the_velocity(ti
     assert torch.equal(state.estimate, state.latents)
 
 
-def test_an_answer_waits_for_one_unit_at_most(tiny_engine: Engine) -> None:
+def test_an_answer_waits_for_no_more_than_one_unit(tiny_engine: Engine) -> None:
     generation = tiny_engine._active[
         tiny_engine.submit(
             GenerateRequest(prompt="a", seed=1, num_inference_steps=30, previews=3, acceleration="exact")
@@ -116,7 +118,7 @@ def test_previews_are_of_one_picture() -> None:
 
 
 @pytest.mark.parametrize("policy", ["exact", "flashu", "flashu-fast"])
-def test_the_schedule_sums_up_the_evaluations(embedded: Engine, policy: str) -> None:
+def test_the_schedule_sums_up_the_steps(embedded: Engine, policy: str) -> None:
     embedded.prepare()
     result = embedded.generate(GenerateRequest(prompt="a red circle", seed=3, acceleration=policy))
     schedule, ran = result.schedule, result.steps

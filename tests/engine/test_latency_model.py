@@ -61,10 +61,10 @@ def test_an_answer_is_its_prefill_and_its_tokens() -> None:
     )
 
 
-def test_evaluations_are_priced_by_their_kind() -> None:
+def test_denoising_steps_are_priced_by_their_kind() -> None:
     assert COSTS.step(StepPlan(5.0, ffn="pruned"), 1) == 2 * 2.0 + 2 * 1.0
     assert COSTS.step(StepPlan(5.0, head="reuse", run_backbone=False), 3) == 0.25 + 6 * 0.125
-    # The unconditional branch runs for a later evaluation that reads it.
+    # The unconditional branch runs for a later step that reads it.
     assert COSTS.step(StepPlan(1.0), 1) == 2 * 4.0 + 2 * 1.0
 
 

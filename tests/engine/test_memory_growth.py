@@ -36,7 +36,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 
 
-def drawn(policy: type, source: random.Random) -> dict[str, float]:
+def random_parameters(policy: type, source: random.Random) -> dict[str, float]:
     """A new value of every parameter of a task."""
     overrides = {}
     for one in fields(policy):
@@ -52,7 +52,7 @@ def generation(source: random.Random) -> Request:
         seed=1,
         acceleration="flashu",
         guidance_scale=source.uniform(0, 100),
-        overrides=drawn(GenerationPolicy, source),
+        overrides=random_parameters(GenerationPolicy, source),
     )
 
 
@@ -64,7 +64,7 @@ def question(source: random.Random) -> Request:
         temperature=source.uniform(0, 10),
         top_p=source.uniform(0.1, 1),
         acceleration="flashu",
-        overrides=drawn(UnderstandingPolicy, source),
+        overrides=random_parameters(UnderstandingPolicy, source),
     )
 
 
@@ -97,7 +97,7 @@ def test_a_thousand_distinct_values_of_every_parameter(engine: Engine, make: Cal
     (_, before), (held, after) = run(300), run(700)
     (minimum, _) = run(1)
     assert held["caches"] == 0
-    # The most that bounded caches can hold: 64 readings of the empty prompt, 8 of what precedes a question, with and
+    # What bounded caches hold when full: 64 readings of the empty prompt, 8 of what precedes a question, with and
     # without a picture, and 8 lists of neurons.
     model = engine._parts.model
     position = model.backbone_position_size + model.head_position_size

@@ -30,7 +30,7 @@ def test_nothing_to_do() -> None:
     assert Scheduler(4).next_unit([]) is None
 
 
-def test_requests_at_different_evaluations_share_a_batch() -> None:
+def test_requests_at_different_steps_share_a_batch() -> None:
     unit = chosen(
         Scheduler(4), entry(1, "evaluate", key="a"), entry(2, "evaluate", key="b"), entry(3, "evaluate", key="a")
     )
@@ -47,7 +47,7 @@ def test_sizes_do_not_mix_and_rows_are_bounded() -> None:
     assert chosen(Scheduler(4), *entries).requests == (1, 4)
 
 
-def test_the_most_that_go_together_go_first_but_pass_nobody_over_for_ever() -> None:
+def test_the_largest_batch_goes_first_but_nothing_starves() -> None:
     """Others keep joining the larger batch; the one that fits nobody still gets a batch in every five."""
     scheduler = Scheduler(2)
     units = [
@@ -312,7 +312,7 @@ def test_seconds_are_shared_by_weight_while_both_tasks_have_work(
     weight: float, costs: tuple[float, float], spread: float, seed: int
 ) -> None:
     scheduler = Scheduler(4, answer_weight=weight)
-    drawn = random.Random(seed)
+    source = random.Random(seed)
     seconds: Counter[Task] = Counter()
     longest = max(costs) * spread
     # Long enough for both to have run many times.
@@ -320,7 +320,7 @@ def test_seconds_are_shared_by_weight_while_both_tasks_have_work(
     assume(total / min(costs) < 50_000)
     while sum(seconds.values()) < total:
         unit = chosen(scheduler, entry(1, "evaluate"), entry(2, "decode"))
-        took = costs[unit.task == "vqa"] * drawn.uniform(1.0, spread)
+        took = costs[unit.task == "vqa"] * source.uniform(1.0, spread)
         seconds[unit.task] += took
         scheduler.ran(unit, took)
     # Neither is ever further ahead than two of its longest units.

@@ -24,7 +24,7 @@ def test_every_kind_of_unit_is_measured(tiny: Checkpoint) -> None:
     assert costs.decode.seconds(1) >= 1.0
     assert costs.vae_decode.seconds(1) == 2.0
     full = costs.backbone_full.seconds(2) + costs.head_computed.seconds(2)
-    assert full == pytest.approx(1.0, abs=0.3)  # the least of each part, of several evaluations
+    assert full == pytest.approx(1.0, abs=0.3)  # the least of each part, of several denoising steps
     assert 0 < costs.head_reused.seconds(2) < 1.0
     assert costs.backbone_not_needed.seconds(2) > 0
     assert costs.backbone_pruned != costs.backbone_full
@@ -33,7 +33,7 @@ def test_every_kind_of_unit_is_measured(tiny: Checkpoint) -> None:
 
 
 def test_a_price_is_near_what_a_request_takes(tiny: Checkpoint) -> None:
-    """With a second for each reading of the clock a picture alone takes one for each evaluation."""
+    """With a second for each reading of the clock a picture alone takes one for each denoising step."""
     own = replace(tiny, model=copy.deepcopy(tiny.model))
     engine = Engine(own, EngineConfig(calibrated=False), clock=itertools.count(1.0).__next__)
     engine.warm_up()

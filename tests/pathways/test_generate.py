@@ -65,7 +65,7 @@ def test_the_loop_is_the_references(tiny: Checkpoint, ids: list[int], guidance_s
     assert (found - expected).abs().max() < 1e-4
 
 
-def test_requests_at_different_evaluations_share_batches(tiny: Checkpoint) -> None:
+def test_requests_at_different_steps_share_batches(tiny: Checkpoint) -> None:
     options = [
         {"seed": 1, "num_inference_steps": 5},
         {"seed": 2, "num_inference_steps": 9, "guidance_scale": 1.0},

@@ -52,8 +52,8 @@ def step(model: Showo2, *batch: generate.Generation) -> None:
     generate.advance(model, batch, Spans(CPU))
 
 
-def test_requests_at_different_evaluations_keep_to_themselves(tiny: Checkpoint) -> None:
-    """Whoever agrees on what to run shares a pass, and gets what it gets alone."""
+def test_a_shared_pass_changes_no_result(tiny: Checkpoint) -> None:
+    """Requests that agree on what to run share a pass, and each gets the result it gets alone."""
     model = tiny.model
     # Lists of different lengths: some layers run for some rows only.
     policies = [replace(FLASHU.generate, skip_ratio=ratio) for ratio in (0.25, 0.5, 0.75)]
@@ -81,34 +81,34 @@ def test_requests_at_different_evaluations_keep_to_themselves(tiny: Checkpoint) 
         assert state.ran == alone.ran
 
 
-def test_what_ran_is_what_the_model_was_told(tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each evaluation's record against the passes that the model saw, measurements that come with one included."""
-    model, told = tiny.model, []
+def test_the_record_of_a_step_matches_the_passes_that_ran(tiny: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compares each step's record with the passes of the model, including passes that measure."""
+    model, passes_seen = tiny.model, []
     run_backbone, run_head = model.run_backbone, model.run_head
 
     def backbone(*inputs: Any, **options: Any) -> Any:
-        told.append(("backbone", options["options"]))
+        passes_seen.append(("backbone", options["options"]))
         return run_backbone(*inputs, **options)
 
     def head(*inputs: Any, **options: Any) -> Any:
-        told.append(("head", None))
+        passes_seen.append(("head", None))
         return run_head(*inputs, **options)
 
     state = start(model, 0, replace(FLASHU.generate, skip_ratio=0.5))
-    # Measured anew while layers are still left out: the record is of those that were, not of those chosen next.
+    # Measured anew while layers are still skipped: the record is of those, not of the layers chosen next.
     state.schedule = Schedule(
         replace(plan, measure=0.75) if step == 3 else plan for step, plan in enumerate(state.schedule)
     )
     assert state.schedule[3].layers == "measured" and state.schedule[3].run_backbone
-    monkeypatch.setattr(generate.Prompt, "read", read_unseen(generate.Prompt.read, told))
+    monkeypatch.setattr(generate.Prompt, "read", read_unrecorded(generate.Prompt.read, passes_seen))
     monkeypatch.setattr(model, "run_backbone", backbone)
     monkeypatch.setattr(model, "run_head", head)
     while not state.done:
-        told.clear()
+        passes_seen.clear()
         step(model, state)
-        passes = [options for part, options in told if part == "backbone"]
+        passes = [options for part, options in passes_seen if part == "backbone"]
         ran = state.ran[-1]
-        assert (ran.head == "computed") == (("head", None) in told)
+        assert (ran.head == "computed") == (("head", None) in passes_seen)
         assert (ran.backbone != "not_needed") == bool(passes)
         for options in passes:
             assert (ran.backbone == "pruned") == (options.neurons is not None)
@@ -117,20 +117,20 @@ def test_what_ran_is_what_the_model_was_told(tiny: Checkpoint, monkeypatch: pyte
     assert len({(ran.backbone, ran.head, ran.layers_skipped) for ran in state.ran}) > 4
 
 
-def read_unseen(read: Any, told: list[Any]) -> Any:
-    """Reads a prompt without its passes being told: they are no evaluations."""
+def read_unrecorded(read: Any, passes_seen: list[Any]) -> Any:
+    """Reads a prompt without recording its passes, which belong to no step."""
 
     def reading(*inputs: Any) -> Any:
-        before = list(told)
+        before = list(passes_seen)
         branch = read(*inputs)
-        told[:] = before
+        passes_seen[:] = before
         return branch
 
     return reading
 
 
-def test_what_nothing_reads_changes_nothing(tiny: Checkpoint) -> None:
-    """The schedule before liveness, which runs the backbone in every evaluation, gives the same latents."""
+def test_removing_dead_computation_changes_nothing(tiny: Checkpoint) -> None:
+    """The schedule before liveness, which runs the backbone in every step, gives the same latents."""
     model = tiny.model
     state, wasteful = start(model, 0), start(model, 0)
     wasteful.schedule = Schedule(
@@ -144,8 +144,8 @@ def test_what_nothing_reads_changes_nothing(tiny: Checkpoint) -> None:
     assert state.counts["backbone_not_needed"] > 0
 
 
-def test_a_layer_that_is_left_out_is_left_out_of_the_text_too(tiny: Checkpoint) -> None:
-    """One evaluation without a layer is the evaluation of a model that has no such layer."""
+def test_a_skipped_layer_is_skipped_for_the_prompt_too(tiny: Checkpoint) -> None:
+    """A step that skips a layer equals a step of a model without that layer."""
     model, skipped_layers = tiny.model, 1
     state = start(model, 1, GenerationPolicy(skip_ratio=0.3, skip_interval=9), num_inference_steps=12)
     step(model, state)
@@ -167,7 +167,7 @@ def test_a_layer_that_is_left_out_is_left_out_of_the_text_too(tiny: Checkpoint) 
     assert (state.velocity - (uncond + 4.0 * (text - uncond))).abs().max() < 1e-5
 
 
-def ask(
+def prefill(
     model: Showo2, policy: UnderstandingPolicy, *, tokens: int, latents: Tensor = LATENTS
 ) -> understand.Understanding:
     return understand.begin(
@@ -184,10 +184,10 @@ def ask(
 
 
 def test_catching_up_makes_the_cache_exact(tiny: Checkpoint) -> None:
-    """After the first pass of an interval every layer's keys and values are those of a run that left nothing out."""
+    """After the first pass of an interval every layer's keys and values are those of a run that skipped nothing."""
     model = tiny.model
-    state = ask(model, UnderstandingPolicy(skip_ratio=0.3, skip_interval=4), tokens=30)
-    exact = ask(model, UnderstandingPolicy(), tokens=30)
+    state = prefill(model, UnderstandingPolicy(skip_ratio=0.3, skip_interval=4), tokens=30)
+    exact = prefill(model, UnderstandingPolicy(), tokens=30)
     assert state.skipped
     blocks = []
     for _ in range(9):
@@ -195,7 +195,7 @@ def test_catching_up_makes_the_cache_exact(tiny: Checkpoint) -> None:
         exact.tokens[-1] = state.tokens[-1]  # the same tokens for both
         understand.advance(model, [state], Spans(CPU))
         understand.advance(model, [exact], Spans(CPU))
-    # Evaluations 2 to 4 leave layers out; 5 runs those three again, and so on.
+    # Passes 2 to 4 skip layers; pass 5 runs those three tokens again, and so on.
     assert blocks == [1, 1, 1, 4, 1, 1, 1, 4, 1]
     last = state.cache.length - state.pending
     assert (state.pending, state.cache.length) == (1, exact.cache.length)
@@ -238,7 +238,7 @@ def pruned_logits(model: Showo2, latents: Tensor, layer: int, ratio: float) -> T
 def test_dropped_tokens_are_missing_from_deeper_layers(tiny: Checkpoint, placement: Literal["image", "time"]) -> None:
     model = Showo2(replace(tiny.model.config, understanding_block=placement)).eval()
     model.load_state_dict(tiny.model.state_dict())
-    state = ask(model, UnderstandingPolicy(token_ratio=0.5, token_layer=2), tokens=12)
+    state = prefill(model, UnderstandingPolicy(token_ratio=0.5, token_layer=2), tokens=12)
     assert (state.logits - pruned_logits(model, LATENTS, 2, 0.5)).abs().max() < 1e-5
     assert (state.counts["visual_tokens_kept"], state.counts["visual_tokens_pruned"]) == (8, 8)
     layers = model.config.backbone.layers
@@ -253,11 +253,11 @@ def test_answers_at_different_tokens_keep_to_themselves(tiny: Checkpoint) -> Non
     model = tiny.model
     policy = replace(FLASHU.vqa, skip_ratio=0.34, skip_interval=5)
     pictures = [noise(seed, SHAPE) for seed in (5, 6, 7)]
-    alone = [ask(model, policy, tokens=20, latents=picture) for picture in pictures]
+    alone = [prefill(model, policy, tokens=20, latents=picture) for picture in pictures]
     for state in alone:
         while not state.done:
             understand.advance(model, [state], Spans(CPU))
-    together = [ask(model, policy, tokens=20, latents=picture) for picture in pictures]
+    together = [prefill(model, policy, tokens=20, latents=picture) for picture in pictures]
     for _ in range(3):
         understand.advance(model, together[:1], Spans(CPU))
     while waiting := [state for state in together if not state.done]:

@@ -84,7 +84,7 @@ def test_decoding_is_the_references(tiny: Checkpoint, placement: Literal["image"
     assert state.counts["decode_passes"] == 11
 
 
-def test_the_end_token_ends_and_is_not_told(tiny: Checkpoint) -> None:
+def test_the_end_token_ends_the_answer_and_is_not_part_of_it(tiny: Checkpoint) -> None:
     plain = begin(tiny.model, tokens=6)
     while not plain.done:
         understand.advance(tiny.model, [plain], Spans(CPU))

@@ -52,12 +52,12 @@ def test_a_picture_whose_file_is_late_is_not_delivered(toy: Any, serving: Any) -
         try:
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
-            drawn = len(live.engine.logged("evaluation"))
+            drawn = len(live.engine.logged("step"))
             for fields in ({}, {"response_format": "binary"}, {"stream": True}):
                 late = generate(live, timeout_s=1.0, **fields)
                 assert "deadline_exceeded" in late.text
                 assert late.status_code == (200 if "stream" in fields else 504)
-            assert len(live.engine.logged("evaluation")) == drawn + 3 * 4
+            assert len(live.engine.logged("step")) == drawn + 3 * 4
         finally:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
@@ -94,7 +94,7 @@ def test_clients_that_leave_free_their_place(toy: Any, serving: Any) -> None:
         _post_and_leave(live, {"prompt": "long", "num_inference_steps": 1000}, "flashu_requests_running")
         live.wait_for(lambda: live.metric("flashu_requests_running") == 0)
         assert [entry.request for entry in live.engine.logged("cancel")] == [1]
-        assert len(live.engine.logged("evaluation")) < 900
+        assert len(live.engine.logged("step")) < 900
         assert live.metric("flashu_evaluations_saved_by_cancel_total") > 0
         first = _hold(live, pool)
         _post_and_leave(live, {"prompt": "waits"}, "flashu_requests_waiting")

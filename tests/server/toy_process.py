@@ -1,5 +1,5 @@
-"""The worker's program with a small honest engine in place of the model: it draws seeded noise, names a picture's mean
-colour, and does to its process what some prompts say. It runs as `python toy_process.py FOLDER STEP_S DESCRIPTOR`; the
+"""The worker's program with a toy engine in place of the model: it generates seeded noise, names a picture's mean
+colour, and harms its process where the prompt says so. It runs as `python toy_process.py FOLDER STEP_S DESCRIPTOR`; the
 folder is how a test holds it (`hold`, `hold-harm`, `hold-loading`, `slow-loading`, `no-loading`, `no-memory`) and reads
 what it did (`log`)."""
 
@@ -46,7 +46,7 @@ SECRET = "/secret/path/of/weights.bin"
 
 
 class ToyEngine:
-    """One evaluation, or one word, of one request at a step, in turn."""
+    """Each step runs one denoising step, or one word, of one request, in turn."""
 
     def __init__(self, folder: Path, step_s: float, descriptor: int) -> None:
         self.info = ModelInfo(
@@ -124,8 +124,8 @@ class ToyEngine:
 
     def submit(self, request: Request, *, arrived: float | None = None) -> int:
         text = request.prompt if isinstance(request, GenerateRequest) else request.question
-        drawing = isinstance(request, GenerateRequest)
-        self._log("submit", text=text, seed=request.seed, temperature=None if drawing else request.temperature)
+        is_generation = isinstance(request, GenerateRequest)
+        self._log("submit", text=text, seed=request.seed, temperature=None if is_generation else request.temperature)
         self._check(request)
         self._submitted += 1
         self._active[self._submitted] = (request, 0)
@@ -162,17 +162,17 @@ class ToyEngine:
             self._waited[identity] = (time.monotonic() - self._arrived[identity]) * 1000
         self._wait_while("hold")
         self._harm(text)
-        drawing = isinstance(request, GenerateRequest)
-        self._unit("evaluate" if drawing else "decode" if done else "prefill", identity)
-        told = (
-            _draw(identity, request, done, self._waited[identity])
+        is_generation = isinstance(request, GenerateRequest)
+        self._unit("evaluate" if is_generation else "decode" if done else "prefill", identity)
+        new = (
+            _generate(identity, request, done, self._waited[identity])
             if isinstance(request, GenerateRequest)
             else _name(identity, request, done, self._waited[identity])
         )
-        self._log("evaluation")
-        if not isinstance(told[-1], Finished):
+        self._log("step")
+        if not isinstance(new[-1], Finished):
             self._active[identity] = (request, done + 1)
-        return [*events, *told]
+        return [*events, *new]
 
     def _unit(self, stage: Stage = "evaluate", *requests: int) -> None:
         begun = time.monotonic()
@@ -209,7 +209,7 @@ class ToyEngine:
             file.write(json.dumps({"what": what, **fields}) + "\n")
 
 
-def _draw(identity: int, request: GenerateRequest, done: int, waited: float) -> list[Event]:
+def _generate(identity: int, request: GenerateRequest, done: int, waited: float) -> list[Event]:
     of = (request.num_inference_steps or 5) - 1
     progress = Progress(identity, done + 1, of)
     if done + 1 < of:

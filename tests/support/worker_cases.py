@@ -1,4 +1,4 @@
-"""What tests of the worker ask of it and wait for."""
+"""What tests of the worker send it and wait for."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def gone(pid: int) -> bool:
     return False
 
 
-def drawing(prompt: str = "a", **fields: Any) -> GenerateRequest:
+def generation(prompt: str = "a", **fields: Any) -> GenerateRequest:
     return GenerateRequest(prompt=prompt, **fields)
 
 
 def begun(engine: Any) -> list[str]:
-    """What the engine has turned to."""
+    """The texts of requests that the engine began, in order."""
     return [entry.text for entry in engine.logged("begin")]

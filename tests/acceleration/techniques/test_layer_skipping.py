@@ -5,7 +5,7 @@ import pytest
 from flashu_core.acceleration.techniques.layer_skipping import similar_layers
 
 
-def test_the_most_similar_layers_are_chosen() -> None:
+def test_layers_with_the_highest_similarity_are_chosen() -> None:
     assert similar_layers([0.1, 0.9, 0.5, 0.8], 0.5) == {1, 3}
     assert similar_layers([0.1, 0.9, 0.5, 0.8], 0.0) == frozenset()
 

@@ -68,7 +68,7 @@ def test_a_technique_is_a_pure_value(technique: Technique) -> None:
 
 
 def test_the_defaults_compute_what_is_read_and_no_more() -> None:
-    """What the original ran for 35 points, less what nothing reads."""
+    """The original's passes for 35 points, without dead computation."""
     schedule = make_schedule(POLICIES["flashu"].generate.techniques, num_inference_steps=35, guidance_scale=10.0)
     assert len(schedule) == 34
     backbone = [number for number, plan in enumerate(schedule, start=1) if plan.run_backbone]
@@ -100,7 +100,7 @@ def test_a_measurement_that_nobody_reads_is_not_made() -> None:
     assert [number for number, plan in enumerate(schedule, start=1) if plan.run_backbone] == [1, 2, 3, 5, 6]
 
 
-def test_a_branch_is_computed_for_whoever_reads_its_state_later() -> None:
+def test_a_branch_is_computed_when_a_later_step_reads_its_state() -> None:
     plans = (
         StepPlan(1.0),
         StepPlan(3.0, head="reuse"),
@@ -119,8 +119,8 @@ def test_a_state_that_was_never_computed_cannot_be_reused() -> None:
 
 
 def one_by_one(policy: Sequence[Technique], indices: int, num_inference_steps: int, start: StepPlan) -> list[StepPlan]:
-    """A schedule as it is defined: every technique asked for every evaluation, and one walk from the last to the first
-    that strikes out what nothing reads."""
+    """A schedule by its definition: every technique applied to every step, then one walk backwards that removes
+    dead computation."""
     plans = []
     for index in range(1, indices + 1):
         plan = start
@@ -157,7 +157,7 @@ def one_by_one(policy: Sequence[Technique], indices: int, num_inference_steps: i
 
 shares = st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.999, 1.0]) | st.floats(0.0, 1.0, allow_subnormal=False)
 intervals = st.integers(1, 12) | st.integers(1, 1000)
-DRAWN = st.fixed_dictionaries(
+PARAMETERS = st.fixed_dictionaries(
     {"hybrid_threshold": shares, "skip_interval": intervals},
     optional={
         "ffn_ratio": st.floats(0.0, 0.9, allow_subnormal=False),
@@ -168,7 +168,7 @@ DRAWN = st.fixed_dictionaries(
 
 @settings(deadline=None, max_examples=300)
 @given(
-    DRAWN,
+    PARAMETERS,
     st.fixed_dictionaries(
         {}, optional={"low_guidance": st.sampled_from([0.0, 0.2, 0.75, 1.0, 5.0]), "guidance_threshold": shares}
     ),
@@ -176,7 +176,7 @@ DRAWN = st.fixed_dictionaries(
     st.integers(2, 60),
     st.sampled_from([0.0, 1.0, 5.0]),
 )
-def test_evaluations_that_are_alike_are_planned_as_one_by_one(
+def test_equal_steps_are_planned_as_one_by_one(
     shared: dict[str, Any], own: dict[str, Any], head: int, num_inference_steps: int, guidance_scale: float
 ) -> None:
     policy = GenerationPolicy(**shared, **own, head_interval=head).techniques

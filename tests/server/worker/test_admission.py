@@ -39,11 +39,11 @@ class World:
     limits: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        room = QueueLimits(
+        limits = QueueLimits(
             **{"seconds": 60.0, "requests": 1000, "request_seconds": 1e9, "batch": 1, "rows": 1, **self.limits}
         )
         self.counts = AdmissionCounts()
-        self.admission = Admission(Tariff(), room, self.counts, clock=lambda: self.now)
+        self.admission = Admission(Tariff(), limits, self.counts, clock=lambda: self.now)
 
     def picture(self, price: int = 10, priority: int = 0, images: int = 1) -> Ticket:
         return self.admission.admit(
@@ -110,7 +110,7 @@ def test_pictures_wait_for_the_share_that_answers_leave_while_they_keep_arriving
     assert world.admission.predicted_wait("generate") == pytest.approx(20.0, rel=0.1)
 
 
-def test_a_wait_beyond_the_limit_is_refused_with_the_time_of_room() -> None:
+def test_a_wait_beyond_the_limit_is_refused_with_a_time_to_retry() -> None:
     world = World(limits={"seconds": 25})
     tickets = [world.picture(), world.picture(), world.picture()]
     with pytest.raises(OverloadedError, match="would wait 30 s; at most 25 s") as caught:
@@ -125,7 +125,7 @@ def test_an_idle_server_takes_a_request_of_any_length_of_queue() -> None:
     assert World(limits={"seconds": 1}).picture(1000).left(1.0) == 1000.0
 
 
-def test_one_request_has_a_price_at_most() -> None:
+def test_the_price_of_one_request_is_limited() -> None:
     world = World(limits={"request_seconds": 50.0})
     world.picture(50).close(finished=False)
     with pytest.raises(
@@ -260,7 +260,7 @@ def test_only_what_runs_first_is_ahead() -> None:
     assert world.admission.predicted_wait("generate", 1) == 40.0
 
 
-def test_so_many_wait_at_most() -> None:
+def test_the_number_of_waiting_requests_is_limited() -> None:
     world = World(limits={"requests": 2})
     first, _ = world.picture(), world.picture()
     with pytest.raises(OverloadedError, match="2 requests are waiting") as caught:

@@ -41,8 +41,8 @@ def test_one_of_the_newcomer_s_own_size_is_all_ahead() -> None:
     ),
     st.sampled_from([0.5, 10.0, 60.0]),
 )
-def test_it_is_bounded_by_the_work_and_grows_with_it(drawn: list[tuple[float, float, int]], within: float) -> None:
-    parts = [Part(left * factor, share) for left, share, factor in drawn]
+def test_it_is_bounded_by_the_work_and_grows_with_it(source: list[tuple[float, float, int]], within: float) -> None:
+    parts = [Part(left * factor, share) for left, share, factor in source]
     found = seconds_ahead(parts, within)
     assert 0.0 <= found <= max(sum(part.left for part in parts), within) + 1e-6
     if found > within:

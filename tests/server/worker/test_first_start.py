@@ -57,12 +57,14 @@ def converted(tmp_path: Path) -> Path:
     return tmp_path / "converted"
 
 
-def draw_and_ask(live: Any) -> None:
+def generate_and_answer(live: Any) -> None:
     """A picture and an answer with the default policy, which needs the calibration."""
-    drawn = live.client.post("/v1/generate", json={"prompt": "a red circle", "num_inference_steps": STEPS, "seed": 1})
-    assert drawn.status_code == 200, drawn.text
-    assert drawn.json()["schedule"]["backbone_pruned"] > 0
-    picture = drawn.json()["images"][0]["b64_json"]
+    generated = live.client.post(
+        "/v1/generate", json={"prompt": "a red circle", "num_inference_steps": STEPS, "seed": 1}
+    )
+    assert generated.status_code == 200, generated.text
+    assert generated.json()["schedule"]["backbone_pruned"] > 0
+    picture = generated.json()["images"][0]["b64_json"]
     with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
         assert np.asarray(image).std() > 0
     requested = {"question": "what colour is the circle?", "image": picture, "max_new_tokens": 4}
@@ -76,7 +78,7 @@ def test_it_is_measured_once_and_kept_beside_the_checkpoint(
 ) -> None:
     with serving(None, model=str(folder), dtype="float32") as live:
         live.wait_until_ready()
-        draw_and_ask(live)
+        generate_and_answer(live)
         assert live.worker.restarts == 0
         live.wait_for(lambda: f"{KEPT} {folder / FILE}" in caplog.text)
     assert MEASURED in caplog.text
@@ -85,7 +87,7 @@ def test_it_is_measured_once_and_kept_beside_the_checkpoint(
     assert not cache.exists()
     with serving(None, model=str(folder), dtype="float32") as live:
         live.wait_until_ready()
-        draw_and_ask(live)
+        generate_and_answer(live)
     assert MEASURED not in caplog.text
     assert (folder / FILE).read_bytes() == written
 
@@ -109,7 +111,7 @@ def test_beside_a_folder_that_may_only_be_read_it_is_kept_in_the_users_cache(
     for start in range(2):
         with serving(None, model=str(closed), dtype="float32", **limited(UNPRIVILEGED)) as live:
             live.wait_until_ready()
-            draw_and_ask(live)
+            generate_and_answer(live)
         assert (MEASURED in caplog.text) == (start == 0)
         caplog.clear()
     (kept,) = cache.iterdir()
@@ -124,7 +126,7 @@ def test_where_nothing_can_be_written_it_serves_all_the_same(
     before = {path.name for path in converted.iterdir()}
     with serving(None, model=str(converted), dtype="float32", **limited(FULL_DISK)) as live:
         live.wait_until_ready()
-        draw_and_ask(live)
+        generate_and_answer(live)
         assert live.worker.restarts == 0
         live.wait_for(lambda: NOT_KEPT in caplog.text)
     assert {path.name for path in converted.iterdir()} == before

@@ -1,5 +1,5 @@
-"""The same request again, in company, beside others that fail or leave, and after the model's process was replaced: the
-same picture and the same answer, on the embedded model over real sockets."""
+"""The same request alone, in a batch, beside requests that fail or disconnect, and after the worker's process was
+replaced gives the same picture and answer, with the embedded model over real sockets."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def picture() -> str:
 ENCODED = picture()
 
 
-def drawing(policy: str | dict[str, Any], **fields: Any) -> dict[str, Any]:
+def generation(policy: str | dict[str, Any], **fields: Any) -> dict[str, Any]:
     body = {"prompt": "a large red circle", "seed": 7, "num_inference_steps": POINTS, "acceleration": policy}
     return {**body, **fields}
 
 
-def asking(policy: str | dict[str, Any], **fields: Any) -> dict[str, Any]:
+def question(policy: str | dict[str, Any], **fields: Any) -> dict[str, Any]:
     body = {"question": "what is this?", "image": ENCODED, "max_new_tokens": 24, "acceleration": policy}
     return {**body, "temperature": 10.0, "seed": 4, **fields}
 
@@ -65,7 +65,7 @@ def difference(one: httpx.Response, other: httpx.Response) -> int:
 
 
 def together(live: Any, bodies: list[dict[str, Any]], meanwhile: Callable[[], None] = lambda: None) -> list[Any]:
-    """The answers to requests that are all inside the engine at once."""
+    """The answers to requests that are all in the engine at once."""
     with ThreadPoolExecutor(len(bodies)) as pool:
         waiting: list[Future[httpx.Response]] = [pool.submit(post, live, body) for body in bodies]
         meanwhile()
@@ -74,43 +74,43 @@ def together(live: Any, bodies: list[dict[str, Any]], meanwhile: Callable[[], No
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_alone_it_is_the_same_to_the_byte(policy: str, real: Any) -> None:
-    first, again = (post(real, drawing(policy, n=2)) for _ in range(2))
+    first, again = (post(real, generation(policy, n=2)) for _ in range(2))
     assert first.json()["images"] == again.json()["images"]
     assert first.json()["schedule"] == again.json()["schedule"]
-    one, other = (post(real, asking(policy)).json() for _ in range(2))
+    one, other = (post(real, question(policy)).json() for _ in range(2))
     assert (one["answer"], one["usage"]) == (other["answer"], other["usage"])
     assert one["usage"]["completion_tokens"] > 5
-    moved = post(real, drawing(policy, seed=8))
-    assert difference(moved, post(real, drawing(policy))) > 50
+    moved = post(real, generation(policy, seed=8))
+    assert difference(moved, post(real, generation(policy))) > 50
 
 
 @pytest.mark.parametrize(("load", "policy"), [(2, "exact"), (8, "exact"), (3, "flashu"), (8, "flashu")])
-def test_in_company_it_is_the_same_within_rounding(load: int, policy: str, real: Any) -> None:
+def test_in_a_batch_it_is_the_same_within_rounding(load: int, policy: str, real: Any) -> None:
     prompts = ["a small blue square", "two green stars on white", "a", "a yellow triangle left of a red circle"]
     bodies = []
     for index in range(1, load):
         text, num_inference_steps = prompts[index % 4], POINTS + index
         bodies.append(
-            drawing(
+            generation(
                 policy, prompt=text, seed=index, guidance_scale=float(index), num_inference_steps=num_inference_steps
             )
             if index % 3
-            else asking(policy, question=f"{text}?", seed=index)
+            else question(policy, question=f"{text}?", seed=index)
         )
-    alone, answer = post(real, drawing(policy)), post(real, asking(policy)).json()["answer"]
-    found, *_ = together(real, [drawing(policy), *bodies])
+    alone, answer = post(real, generation(policy)), post(real, question(policy)).json()["answer"]
+    found, *_ = together(real, [generation(policy), *bodies])
     assert difference(found, alone) <= WITHIN
     assert found.json()["schedule"] == alone.json()["schedule"]
-    said, *others = together(real, [asking(policy), *bodies])
+    said, *others = together(real, [question(policy), *bodies])
     assert said.json()["answer"] == answer
     assert all(other.status_code == 200 for other in others)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_others_that_fail_or_leave_change_nothing(policy: str, real: Any) -> None:
-    alone, answer = post(real, drawing(policy)), post(real, asking(policy)).json()["answer"]
+    alone, answer = post(real, generation(policy)), post(real, question(policy)).json()["answer"]
     pid = real.worker.pid
-    long = drawing(policy, prompt="a blue square", num_inference_steps=1000)
+    long = generation(policy, prompt="a blue square", num_inference_steps=1000)
 
     def leave() -> None:
         with httpx.stream(
@@ -119,8 +119,8 @@ def test_others_that_fail_or_leave_change_nothing(policy: str, real: Any) -> Non
             assert next(response.iter_lines()).startswith("event: progress")
 
     late = {**long, "timeout_s": 0.2}
-    refused = drawing(policy, prompt="word " * 5000)
-    found = together(real, [drawing(policy), asking(policy), late, refused], leave)
+    refused = generation(policy, prompt="word " * 5000)
+    found = together(real, [generation(policy), question(policy), late, refused], leave)
     assert [one.status_code for one in found] == [200, 200, 504, 400]
     assert difference(found[0], alone) <= WITHIN
     assert found[1].json()["answer"] == answer
@@ -142,7 +142,7 @@ NEAR: dict[str, list[float]] = {
 }
 
 
-@pytest.mark.parametrize(("task", "policy"), [(drawing, GenerationPolicy), (asking, UnderstandingPolicy)])
+@pytest.mark.parametrize(("task", "policy"), [(generation, GenerationPolicy), (question, UnderstandingPolicy)])
 def test_what_others_change_of_their_policy_changes_nothing(task: Any, policy: type, real: Any) -> None:
     """Whatever one request sets, before another or beside it, the other stays the same to the byte."""
     victims = [task("flashu"), task({"policy": "flashu", "ffn_ratio": 0.3})]
@@ -150,7 +150,7 @@ def test_what_others_change_of_their_policy_changes_nothing(task: Any, policy: t
     for parameter in (one.name for one in fields(policy)):
         for value in NEAR[parameter]:
             changed = task({"policy": "flashu", parameter: value}, seed=99)
-            if task is drawing and parameter == "points":
+            if task is generation and parameter == "points":
                 del changed["num_inference_steps"]
             assert post(real, changed).status_code == 200, parameter
         for victim, before in zip(victims, expected, strict=True):
@@ -159,10 +159,10 @@ def test_what_others_change_of_their_policy_changes_nothing(task: Any, policy: t
                 assert found.get(same) == before.get(same), parameter
 
 
-def test_a_stopped_process_is_replaced_and_draws_the_same(serving: Any) -> None:
+def test_a_stopped_process_is_replaced_and_generates_the_same(serving: Any) -> None:
     with serving(None, dtype="float32", hang_timeout_s=1.0, max_queue_seconds=3600) as live:
         live.wait_until_ready()
-        bodies = [make(policy) for policy in POLICIES for make in (drawing, asking)]
+        bodies = [make(policy) for policy in POLICIES for make in (generation, question)]
         before = [post(live, body).json() for body in bodies]
         pid = live.worker.pid
 
@@ -171,7 +171,7 @@ def test_a_stopped_process_is_replaced_and_draws_the_same(serving: Any) -> None:
             os.kill(pid, signal.SIGSTOP)
 
         lost = together(
-            live, [drawing("exact", num_inference_steps=1000), drawing("flashu", num_inference_steps=1000)], stop
+            live, [generation("exact", num_inference_steps=1000), generation("flashu", num_inference_steps=1000)], stop
         )
         assert [(one.status_code, one.json()["error"]["code"]) for one in lost] == [(503, "worker_lost")] * 2
         live.wait_until_ready()

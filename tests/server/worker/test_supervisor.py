@@ -1,5 +1,5 @@
 """What becomes of the process and of its requests when it dies, hangs or does not load. The processes and the signals
-are real, the engine inside is the small one of these tests."""
+are real, the engine is the toy one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 from typing import Any
 
 import pytest
-from worker_cases import begun, drawing, gone, until
+from worker_cases import begun, generation, gone, until
 
 from flashu_core import (
     EngineConfig,
@@ -29,12 +29,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def test_a_dying_process_fails_all_and_is_replaced(both: Any, fate: str, capfd: Any) -> None:
     engine, worker = both
     before = worker.pid, worker.restarts
-    beside = asyncio.create_task(worker.run(drawing("beside", num_inference_steps=1000)))
+    beside = asyncio.create_task(worker.run(generation("beside", num_inference_steps=1000)))
     await until(lambda: worker.running == 1)
     engine.hold("hold-harm")
-    tasks = [beside, asyncio.create_task(worker.run(drawing(fate)))]
+    tasks = [beside, asyncio.create_task(worker.run(generation(fate)))]
     await until(lambda: worker.running == 2)
-    waiting = asyncio.create_task(worker.run(drawing("waits")))
+    waiting = asyncio.create_task(worker.run(generation("waits")))
     await until(lambda: worker.waiting == 1)
     engine.hold("hold-loading")
     engine.release("hold-harm")
@@ -43,13 +43,13 @@ async def test_a_dying_process_fails_all_and_is_replaced(both: Any, fate: str, c
     assert worker.state == "restarting"
     assert worker.info().name == "toy"
     with pytest.raises(UnavailableError, match="started again"):
-        await worker.run(drawing())
+        await worker.run(generation())
     with pytest.raises(UnavailableError):
         worker.check_ready()
     engine.release("hold-loading")
     await until(lambda: worker.state == "ready")
     worker.check_ready()
-    await worker.run(drawing("next"))
+    await worker.run(generation("next"))
     assert (begun(engine).count(fate), "waits" in begun(engine)) == (1, False)
     assert worker.restarts == before[1] + 1
     assert worker.pid != before[0]
@@ -63,10 +63,10 @@ async def test_a_poison_request_ends_in_unready(toy: Any, working: Any) -> None:
             await until(lambda: worker.state == "ready")
             assert worker.restarts == death
             with pytest.raises(WorkerLostError):
-                await worker.run(drawing("SIGKILL"))
+                await worker.run(generation("SIGKILL"))
         await until(lambda: worker.state == "failed")
         with pytest.raises(UnavailableError, match="not running"):
-            await worker.run(drawing())
+            await worker.run(generation())
         await asyncio.sleep(0.5)
         assert (worker.state, worker.restarts, worker.pid) == ("failed", 5, None)
         assert len(engine.seen) == 6
@@ -78,10 +78,10 @@ async def test_a_hanging_process_is_replaced(toy: Any, fate: str, working: Any) 
         before = worker.pid
         assert before is not None
         with pytest.raises(WorkerLostError):
-            await worker.run(drawing(fate))
+            await worker.run(generation(fate))
         await until(lambda: worker.state == "ready")
         assert gone(before)
-        await worker.run(drawing())
+        await worker.run(generation())
         assert worker.restarts == 1
 
 
@@ -92,14 +92,14 @@ async def test_a_process_stopped_while_idle_is_replaced_once_it_has_work(toy: An
         await asyncio.sleep(2)
         assert (worker.state, worker.restarts) == ("ready", 0)
         with pytest.raises(WorkerLostError):
-            await worker.run(drawing())
+            await worker.run(generation())
         await until(lambda: worker.state == "ready")
-        await worker.run(drawing())
+        await worker.run(generation())
 
 
 async def test_slow_work_that_moves_raises_no_alarm(toy: Any, working: Any) -> None:
     async with working(toy(step_s=0.5), unit_s=0.2) as worker:
-        result = await worker.run(drawing())
+        result = await worker.run(generation())
         assert isinstance(result, GenerateResult)
         assert worker.restarts == 0
 
@@ -110,7 +110,7 @@ async def test_loading_has_a_limit_of_its_own(toy: Any, working: Any) -> None:
     async with working(engine, wait=False, load_s=0.5, restarts=1) as worker:
         assert worker.state == "loading"
         with pytest.raises(UnavailableError, match="loading"):
-            await worker.run(drawing())
+            await worker.run(generation())
         with pytest.raises(UnavailableError, match="loading"):
             worker.info()
         assert await worker.loaded() is None

@@ -70,7 +70,7 @@ def test_each_stage_is_remembered_by_itself() -> None:
 def test_larger_units_than_any_before_may_take_what_their_costs_predict() -> None:
     pace = UnitTimes(1.0)
     pace.know(costs(backbone_full=UnitCost(0.5, 1.0), head_computed=UnitCost(0.5, 0.5), prefill=UnitCost(0.0, 7.0)))
-    # An evaluation runs two branches of each picture; a prefill is of one answer, however many there are.
+    # A denoising step runs two branches of each picture; a prefill is of one answer, however many there are.
     assert pace.allowance(1) == 2 * 7.0
     assert pace.allowance(8) == 2 * (0.5 + 16 * 1.0 + 0.5 + 16 * 0.5)
     assert pace.allowance(4.0) < pace.allowance(8)

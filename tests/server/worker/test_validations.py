@@ -1,5 +1,5 @@
-"""Asking the engine's process whether it would take a request: what is told, and what becomes of the question when the
-process cannot tell. The processes are real, the engine inside is the small one of these tests."""
+"""Validation of requests by the engine's process, and how it ends when the process dies or the server ends. The
+processes are real, their engine is the toy one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from server.worker.client import Worker
 from server.worker.validations import Validations
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-ASKED = UnderstandRequest(question="what is red?", acceleration="exact")
+REQUEST = UnderstandRequest(question="what is red?", acceleration="exact")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -27,15 +27,15 @@ async def held(toy: Any, working: Any) -> AsyncIterator[tuple[Any, Worker]]:
         yield engine, worker
 
 
-async def test_what_would_be_taken_or_refused_is_told_and_nothing_runs(held: Any) -> None:
+async def test_validation_reports_what_submitting_would_and_runs_nothing(held: Any) -> None:
     engine, worker = held
-    await worker.validate(ASKED)
+    await worker.validate(REQUEST)
     with pytest.raises(PromptTooLongError) as caught:
         await worker.validate(UnderstandRequest(question="word " * 300, acceleration="exact"))
     assert caught.value.parameter == "question"
     with pytest.raises(InternalError):
         await worker.validate(UnderstandRequest(question="refuse", acceleration="exact"))
-    assert [entry.text for entry in engine.logged("validate")] == [ASKED.question, "word " * 300, "refuse"]
+    assert [entry.text for entry in engine.logged("validate")] == [REQUEST.question, "word " * 300, "refuse"]
     assert (engine.seen, worker.running, worker.waiting) == ([], 0, 0)
 
 
@@ -47,32 +47,32 @@ async def test_it_ends_with_its_deadline_with_the_process_and_with_the_server(he
         await asyncio.sleep(0.005)
     with pytest.raises(DeadlineExceededError):
         await worker.validate(UnderstandRequest(question="a", deadline=time.monotonic() + 0.05, acceleration="exact"))
-    requested = asyncio.create_task(worker.validate(ASKED))
+    validating = asyncio.create_task(worker.validate(REQUEST))
     await asyncio.sleep(0.05)
-    assert not requested.done()
+    assert not validating.done()
     engine.release("hold-harm")
     with pytest.raises(WorkerLostError):
-        await requested
+        await validating
     with pytest.raises(WorkerLostError):
         await busy
     while worker.state != "ready":
         await asyncio.sleep(0.005)
-    await worker.validate(ASKED)
+    await worker.validate(REQUEST)
     worker.begin_drain()
     with pytest.raises(UnavailableError):
-        await worker.validate(ASKED)
+        await worker.validate(REQUEST)
 
 
-async def test_whoever_waits_when_the_server_ends_is_told_so(held: Any) -> None:
+async def test_validations_fail_when_the_server_ends(held: Any) -> None:
     engine, worker = held
     engine.hold("hold-harm")
     busy = asyncio.create_task(worker.run(UnderstandRequest(question="loop", acceleration="exact")))
     while not engine.logged("begin"):
         await asyncio.sleep(0.005)
-    requested = asyncio.create_task(worker.validate(ASKED))
+    validating = asyncio.create_task(worker.validate(REQUEST))
     await asyncio.sleep(0.05)
     worker.give_up()
-    for one in (requested, busy):
+    for one in (validating, busy):
         with pytest.raises(UnavailableError):
             await one
 
