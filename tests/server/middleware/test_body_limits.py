@@ -177,7 +177,7 @@ def test_forms_that_take_long_to_parse_are_not_read_to_their_end(toy: Any, servi
         live.wait_until_ready()
         for data in (b"\r\n--aX" * 700_000, b"\r\n--a" + b" " * 4_000_000):
             response = live.client.post("/v1/vqa", content=FILE + data + b"\r\n--a--\r\n", headers=kind)
-            assert "looks like its boundary" in check(response, 400, "malformed_body")["message"]
+            assert "resembles its boundary" in check(response, 400, "malformed_body")["message"]
 
 
 @pytest.mark.parametrize(
