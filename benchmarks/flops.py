@@ -21,7 +21,6 @@ from benchmarks.random_weights import on_meta
 from flashu_core.acceleration.neurons import FULL, NeuronPath, kept_count
 from flashu_core.acceleration.plan import StepPlan, make_answer_schedule, make_schedule
 from flashu_core.acceleration.policies import GenerationPolicy, UnderstandingPolicy
-from flashu_core.acceleration.techniques.layer_skipping import similar_layers
 from flashu_core.config import WAN_VAE, ModelConfig
 from flashu_core.model import reference, sampler
 from flashu_core.model.showo2 import Showo2
@@ -169,7 +168,7 @@ def generation_cost(
             costs.setdefault(plan, sum(spans.flops.values()))
             if plan.measure:
                 # Numbers have no values here, so any layers serve: which ones are skipped does not change the count.
-                state.skipped = similar_layers([0.0] * config.backbone.layers, plan.measure)
+                state.skipped = plan.measure.observe([0.0] * config.backbone.layers)
         for name, flops in known[key].items():
             parts[name] = parts.get(name, 0) + flops
     return GenerationCost(
@@ -262,8 +261,8 @@ def answer_cost(config: ModelConfig, policy: UnderstandingPolicy, *, question_to
             schedule=schedule,
             pruned=pruned,
         )
-        if schedule[0].measure:
-            state.skipped = similar_layers([0.0] * config.backbone.layers, schedule[0].measure)
+        if (observer := schedule[0].measure) is not None:
+            state.skipped = observer.observe([0.0] * config.backbone.layers)
         understand.advance(model, [state], spans)
     parts = dict(spans.flops)
     parts["token"] = parts.pop("decode")

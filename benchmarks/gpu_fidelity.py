@@ -50,13 +50,15 @@ def load(device: str, dtype: str, *, eager: bool) -> Engine:
 
 def latents(engine: Engine, policy: str, times: int) -> list[Tensor]:
     """Final latents of each prompt, generated alone, of the last of `times` rounds."""
-    generate_runner = engine._direct.generate_runner  # noqa: SLF001 - results hold pixels, whose rounding hides what is measured here
+    generate_runner = engine._generate_runner  # noqa: SLF001 - results hold pixels, whose rounding hides what is measured here
     found: list[Tensor] = []
     spans = Spans(torch.device("cpu"))
     for _ in range(times):
         found = []
         for seed, prompt in enumerate(PROMPTS):
-            generation = generate_runner.accept(0, GenerateRequest(prompt=prompt, acceleration=policy), seed)
+            generation = generate_runner.accept(
+                GenerateRequest(prompt=prompt, acceleration=policy), request_id=prompt, seed=seed
+            )
             generate_runner.read_prompts([generation], spans)
             while generation.state is not None and not generation.state.done:
                 generate_runner.evaluate([generation], spans)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from flashu_core.acceleration.plan import Schedule
 from flashu_core.engine.latency_model import UnitCosts
-from flashu_core.engine.scheduler import Entry, Scheduler
+from flashu_core.engine.scheduler import Scheduler
 from flashu_core.types import Stage, Task
 
 
@@ -89,37 +89,51 @@ def poisson(
     return trace
 
 
-@dataclass(slots=True)
-class _Job:
-    """A request on the machine."""
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request on the machine, as the scheduler sees it."""
 
-    identity: int
-    arrival: Arrival
+    arrival: int
+    request: Arrival
     started: bool = False
     done: int = 0  # denoising steps, or tokens
+    priority: ClassVar[int] = 0
+    nbytes: ClassVar[int] = 0
 
     @property
-    def entry(self) -> Entry:
-        arrival = self.arrival
-        stage: Stage
-        key = None
+    def request_id(self) -> str:
+        return str(self.arrival)
+
+    @property
+    def task(self) -> Task:
+        return self.request.task
+
+    @property
+    def rows(self) -> int:
+        return self.request.rows
+
+    @property
+    def stage(self) -> Stage:
+        request = self.request
         if not self.started:
-            stage = "prefix" if arrival.task == "generate" else "prefill"
-        elif arrival.task == "vqa":
-            stage = "decode"
-        elif self.done == len(arrival.schedule):
-            stage = "vae_decode"
-        else:
-            plan = arrival.schedule[self.done]
-            stage, key = "evaluate", (plan.head, plan.run_backbone, plan.ffn if plan.run_backbone else None)
-        return Entry(request=self.identity, task=arrival.task, stage=stage, key=key, rows=arrival.rows)
+            return "prefix" if request.task == "generate" else "prefill"
+        if request.task == "vqa":
+            return "decode"
+        return "vae_decode" if self.done == len(request.schedule) else "evaluate"
+
+    @property
+    def key(self) -> Hashable:
+        if self.stage != "evaluate":
+            return None
+        plan = self.request.schedule[self.done]
+        return (plan.head, plan.run_backbone, plan.ffn if plan.run_backbone else None)
 
     def advance(self, stage: Stage) -> bool:
         """Advances by a unit; returns whether it was the last."""
         self.started = True
         if stage != "prefix":
             self.done += 1  # a prefill gives the first token
-        return stage == "vae_decode" or (self.arrival.task == "vqa" and self.done >= self.arrival.tokens)
+        return stage == "vae_decode" or (self.request.task == "vqa" and self.done >= self.request.tokens)
 
 
 @dataclass
@@ -132,7 +146,7 @@ class _Machine:
     busy: dict[Stage, float] = field(default_factory=dict)
     longest: dict[Stage, float] = field(default_factory=dict)
 
-    def run(self, stage: Stage, batch: Sequence[_Job]) -> float:
+    def run(self, stage: Stage, batch: Sequence[Job]) -> float:
         """Runs one unit for a batch; returns its seconds."""
         seconds = self._seconds(stage, batch)
         self.now += seconds
@@ -140,19 +154,19 @@ class _Machine:
         self.longest[stage] = max(self.longest.get(stage, 0.0), seconds)
         return seconds
 
-    def end(self, job: _Job) -> None:
-        arrival = job.arrival
-        self.latencies.append(Latency(arrival.task, arrival.at, self.now - arrival.at, job.identity))
+    def end(self, job: Job) -> None:
+        request = job.request
+        self.latencies.append(Latency(request.task, request.at, self.now - request.at, job.arrival))
 
     @property
     def outcome(self) -> Outcome:
         return Outcome(self.latencies, self.busy, self.longest, self.now)
 
-    def _seconds(self, stage: Stage, batch: Sequence[_Job]) -> float:
-        costs, rows = self.costs, sum(job.arrival.rows for job in batch)
+    def _seconds(self, stage: Stage, batch: Sequence[Job]) -> float:
+        costs, rows = self.costs, sum(job.rows for job in batch)
         match stage:
             case "evaluate":
-                return costs.step(batch[0].arrival.schedule[batch[0].done], rows)
+                return costs.step(batch[0].request.schedule[batch[0].done], rows)
             case "prefix":
                 return costs.prefix.seconds(rows)
             case "vae_decode":
@@ -163,39 +177,36 @@ class _Machine:
                 return costs.decode.seconds(rows)
 
 
-def serve(trace: Sequence[Arrival], costs: UnitCosts, scheduler: Scheduler, *, guard: Guard | None = None) -> Outcome:
+def serve(
+    trace: Sequence[Arrival], costs: UnitCosts, scheduler: Scheduler[Job], *, guard: Guard | None = None
+) -> Outcome:
     """Serves the trace under the scheduler, which chooses at every unit boundary among all requests that have arrived
     (and that the guard accepted)."""
     machine = _Machine(costs)
-    coming = deque(_Job(index, arrival) for index, arrival in enumerate(trace, start=1))
-    # Most of a long queue is unchanged between units, so entries are kept: a simulation takes seconds.
-    jobs: dict[int, _Job] = {}
-    entries: dict[int, Entry] = {}
-    while coming or jobs:
-        if not jobs:
-            machine.now = max(machine.now, coming[0].arrival.at)
-        while coming and coming[0].arrival.at <= machine.now:
+    coming = deque(Job(index, arrival) for index, arrival in enumerate(trace, start=1))
+    active: dict[int, Job] = {}
+    while coming or active:
+        if not active:
+            machine.now = max(machine.now, coming[0].request.at)
+        while coming and coming[0].request.at <= machine.now:
             job = coming.popleft()
-            if guard is None or guard.takes(job.identity, job.arrival.at):
-                jobs[job.identity], entries[job.identity] = job, job.entry
-        unit = scheduler.next_unit(entries.values())
+            if guard is None or guard.takes(job.arrival, job.request.at):
+                active[job.arrival] = job
+        unit = scheduler.next_unit(active.values())
         if unit is None:
             continue  # all that has arrived was refused
         begun = machine.now
-        scheduler.ran(unit, machine.run(unit.stage, [jobs[request] for request in unit.requests]))
+        scheduler.ran(unit, machine.run(unit.stage, unit.requests))
         if guard is not None:
-            for request in unit.requests:
-                if not jobs[request].started:
-                    guard.begins(request, begun)
-            guard.ran(unit.stage, unit.requests, machine.now)
-        for request in unit.requests:
-            if jobs[request].advance(unit.stage):
-                machine.end(jobs.pop(request))
-                del entries[request]
+            for job in unit.requests:
+                if not job.started:
+                    guard.begins(job.arrival, begun)
+            guard.ran(unit.stage, [job.arrival for job in unit.requests], machine.now)
+        for job in unit.requests:
+            if job.advance(unit.stage):
+                machine.end(active.pop(job.arrival))
                 if guard is not None:
-                    guard.ended(request, machine.now)
-            else:
-                entries[request] = jobs[request].entry
+                    guard.ended(job.arrival, machine.now)
     return machine.outcome
 
 
@@ -203,14 +214,14 @@ def serve_in_order(trace: Sequence[Arrival], costs: UnitCosts, *, max_batch: int
     """Serves the trace first in, first out, each request to its end; with `max_batch` above 1 waiting requests of the
     same task join when one begins."""
     machine = _Machine(costs)
-    coming = deque(_Job(index, arrival) for index, arrival in enumerate(trace, start=1))
-    waiting: deque[_Job] = deque()
+    coming = deque(Job(index, arrival) for index, arrival in enumerate(trace, start=1))
+    waiting: deque[Job] = deque()
     while coming or waiting:
         if not waiting:
-            machine.now = max(machine.now, coming[0].arrival.at)
-        while coming and coming[0].arrival.at <= machine.now:
+            machine.now = max(machine.now, coming[0].request.at)
+        while coming and coming[0].request.at <= machine.now:
             waiting.append(coming.popleft())
-        batch = [job for job in waiting if job.arrival.task == waiting[0].arrival.task][:max_batch]
+        batch = [job for job in waiting if job.task == waiting[0].task][:max_batch]
         for job in batch:
             waiting.remove(job)
         running = list(batch)
@@ -223,10 +234,10 @@ def serve_in_order(trace: Sequence[Arrival], costs: UnitCosts, *, max_batch: int
     return machine.outcome
 
 
-def _static(running: list[_Job]) -> Iterator[tuple[Stage, list[_Job]]]:
+def _static(running: list[Job]) -> Iterator[tuple[Stage, list[Job]]]:
     """The units of a batch that nobody joins: one after the other what cannot be shared, the rest together."""
     while running:
         first = next((job for job in running if not job.started), running[0])
-        stage = first.entry.stage
+        stage = first.stage
         shared = stage in ("evaluate", "decode")
-        yield stage, [job for job in running if job.entry.stage == stage] if shared else [first]
+        yield stage, [job for job in running if job.stage == stage] if shared else [first]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.queueing import Arrival, Outcome, poisson, serve, serve_in_order
+from benchmarks.queueing import Arrival, Job, Outcome, poisson, serve, serve_in_order
 from flashu_core.acceleration.plan import Schedule, make_schedule
 from flashu_core.acceleration.policies import POLICIES, with_own
 from flashu_core.analysis.charts import new_figure
@@ -45,7 +45,7 @@ def record() -> UnitCosts:
     return engine.costs
 
 
-def make_scheduler(config: EngineConfig) -> Scheduler:
+def make_scheduler(config: EngineConfig) -> Scheduler[Job]:
     """A scheduler as the engine makes it, without limits in bytes."""
     bound = Bound(rows=config.running)
     return Scheduler(config.max_batch, answer_weight=config.answer_weight, bounds={"generate": bound, "vqa": bound})

@@ -21,6 +21,7 @@ from flashu_core.errors import (
 from flashu_core.images.decode import PictureLimits, decode_picture, picture_formats
 from flashu_core.images.resize import cover
 from flashu_core.types import (
+    Begun,
     DenoisingStep,
     Event,
     Failed,
@@ -33,6 +34,7 @@ from flashu_core.types import (
     Preview,
     Progress,
     Request,
+    RequestEvent,
     Result,
     Stage,
     Task,
@@ -41,13 +43,14 @@ from flashu_core.types import (
     TokenLogprobs,
     UnderstandRequest,
     UnderstandResult,
-    UnitReport,
+    UnitEnded,
 )
 
 if TYPE_CHECKING:
     from flashu_core.engine.engine import Engine
 
 __all__ = [
+    "Begun",
     "CalibrationError",
     "CancelledError",
     "CheckpointError",
@@ -74,6 +77,7 @@ __all__ = [
     "PromptTooLongError",
     "Quote",
     "Request",
+    "RequestEvent",
     "Result",
     "Stage",
     "Task",
@@ -84,7 +88,7 @@ __all__ = [
     "UnderstandResult",
     "UnitCost",
     "UnitCosts",
-    "UnitReport",
+    "UnitEnded",
     "cover",
     "decode_picture",
     "picture_formats",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,7 @@ class GenerateRequest:
         InvalidRequestError: a value is out of range.
     """
 
+    task: ClassVar[Task] = "generate"
     prompt: str
     negative_prompt: str = ""
     num_images: int = 1
@@ -124,6 +125,7 @@ class UnderstandRequest:
         InvalidRequestError: a value is out of range, or the image has another shape or type.
     """
 
+    task: ClassVar[Task] = "vqa"
     question: str
     image: Pixels | None = None
     max_new_tokens: int = 128
@@ -245,10 +247,17 @@ Result = GenerateResult | UnderstandResult
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """The next unit of work is the request's first; nothing of it has run before."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """A denoising step ended: step `step` of `of`."""
 
-    request: int
+    request_id: str
     step: int
     of: int
 
@@ -257,7 +266,7 @@ class Progress:
 class Preview:
     """The current latents decoded at time 1, uint8 (height, width, 3); `index` counts a request's previews from 0."""
 
-    request: int
+    request_id: str
     index: int
     image: Pixels
 
@@ -267,7 +276,7 @@ class Text:
     """The next piece of an answer. The pieces of a request, joined, are its answer, and their `logprobs` those of its
     tokens: a token comes with the piece that completes its text."""
 
-    request: int
+    request_id: str
     text: str
     logprobs: tuple[TokenLogprobs, ...] = ()
 
@@ -276,7 +285,7 @@ class Text:
 class Finished:
     """A request ended with a result."""
 
-    request: int
+    request_id: str
     result: Result
 
 
@@ -284,27 +293,30 @@ class Finished:
 class Failed:
     """A request ended without a result: it was cancelled, missed its deadline, or failed."""
 
-    request: int
+    request_id: str
     error: FlashUError
 
 
-Event = Progress | Preview | Text | Finished | Failed
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class UnitReport:
-    """A unit of work that ran.
+class UnitEnded:
+    """A unit of work ended.
 
     Attributes:
         rows: number of pictures or answers that it advanced.
-        seconds: time on the host; on a GPU some of the work may still be running.
-        requests: ids of the requests that it advanced; empty while warming up.
+        seconds: from its start until the device had done it.
+        memory: bytes on the device afterwards, by kind, as `Engine.memory`.
+        request_ids: of the requests that it advanced; empty while warming up.
     """
 
     stage: Stage
     rows: int
     seconds: float
-    requests: tuple[int, ...] = ()
+    memory: Mapping[str, int] = field(default_factory=dict)
+    request_ids: tuple[str, ...] = ()
+
+
+RequestEvent = Begun | Progress | Preview | Text | Finished | Failed
+Event = RequestEvent | UnitEnded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from flashu_core import GenerateResult, Result, Task, UnitReport
+from flashu_core import GenerateResult, Result, Task, UnitEnded
 from server import __version__
 from server.connections.protocol import CUTS
 from server.errors import FAILURES, REFUSALS
@@ -313,7 +313,7 @@ class Metrics:
         if 200 <= status < 300:
             self._duration.labels(task).observe(seconds)
 
-    def unit_ended(self, unit: UnitReport) -> None:
+    def unit_ended(self, unit: UnitEnded) -> None:
         task = "vqa" if unit.stage in ("prefill", "decode") else "generate"
         self._batch.labels(task).observe(unit.rows)
         if unit.stage == "evaluate":

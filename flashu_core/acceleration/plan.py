@@ -66,6 +66,17 @@ def _before_last(share: float, num_inference_steps: int) -> int:
     return num_inference_steps - math.ceil(round(share * num_inference_steps, 9))
 
 
+class Observer(Protocol):
+    """What a technique decides while a request runs. A frozen dataclass, so that plans stay values."""
+
+    def observe(self, similarities: Sequence[float]) -> frozenset[int]:
+        """The layers to skip until the next measurement.
+
+        Args:
+            similarities: the cosine of each layer's input and output.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class StepPlan:
     """What one denoising step does; for an answer, what one decoded token does.
@@ -74,8 +85,7 @@ class StepPlan:
         guidance_scale: at 1 the unconditional branch's velocity is not read, at 0 the conditional branch's.
         ffn: which neurons run in the backbone.
         layers: all of them, or without those the request last measured as similar.
-        measure: the share of the layers that is skipped from here on, chosen by their similarity in this step;
-            0 measures nothing.
+        measure: chooses, by the layers' similarity in this step, which layers later steps skip; None measures nothing.
         head: whether the head's state is computed, or the last computed one is used again.
         drop: the share of the image tokens that a prefill drops behind layer `drop_layer`, counted from 1.
         keep_head: whether a later step uses this one's head state again.
@@ -86,7 +96,7 @@ class StepPlan:
     guidance_scale: float
     ffn: FfnPath = "full"
     layers: Literal["all", "measured"] = "all"
-    measure: float = 0.0
+    measure: Observer | None = None
     head: Literal["compute", "reuse"] = "compute"
     drop: float = 0.0
     drop_layer: int = 0
@@ -262,14 +272,14 @@ def liveness(schedule: Schedule) -> Schedule:
         for reads in (schedule.flags(lambda plan: plan.reads_cond), schedule.flags(lambda plan: plan.reads_uncond))
     )
     keep = compute & np.append(~compute[1:], False)
-    measures = schedule.flags(lambda plan: plan.measure > 0)
+    measures = schedule.flags(lambda plan: plan.measure is not None)
     reads = schedule.flags(lambda plan: plan.layers == "measured") & compute & ~measures
     measured = measures & _any_until_next(measures, reads)
 
     def mark(place: int, plan: StepPlan) -> StepPlan:
         return replace(
             plan,
-            measure=plan.measure if measured[place] else 0.0,
+            measure=plan.measure if measured[place] else None,
             keep_head=bool(keep[place]),
             run_backbone=bool(compute[place] or measured[place]),
             run_cond=bool(run_cond[place]),

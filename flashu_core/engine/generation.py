@@ -1,4 +1,4 @@
-"""A generation request on its way through the engine: accepted, its prompt read, evaluated, its latents decoded.
+"""A generation request on its way through the engine: accepted, its prompt read, denoised, its latents decoded.
 
 The stages here turn one unit of the scheduler's into calls of the generation pathway and events. They know no queue and
 no other task.
@@ -6,15 +6,14 @@ no other task.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
-from flashu_core.acceleration.plan import Schedule, make_schedule
-from flashu_core.acceleration.policies import GenerationPolicy, find_policy, override
+from flashu_core.acceleration.resolve import ResolvedGeneration, resolve_generation
 from flashu_core.engine.context import Parts
-from flashu_core.engine.scheduler import Entry
 from flashu_core.errors import FlashUError, InvalidRequestError
 from flashu_core.images.tensors import to_pixels
 from flashu_core.limits import SEEDS
@@ -23,7 +22,6 @@ from flashu_core.pathways import generate
 from flashu_core.text import prompt
 from flashu_core.timing import Spans, total_milliseconds
 from flashu_core.types import (
-    Event,
     Failed,
     Finished,
     GenerateRequest,
@@ -31,28 +29,29 @@ from flashu_core.types import (
     Pixels,
     Preview,
     Progress,
+    RequestEvent,
     Stage,
+    Task,
 )
 
 UNCOND_WAYS = 64  # in which the empty prompt, two tokens, is kept as it was read
 
 
-@dataclass(slots=True)
+@dataclass(kw_only=True, slots=True, eq=False)
 class GenerateSequence:
-    """One request: what it will do is settled when it is accepted, and `state`, which holds all memory that counts, is
-    there once its prompt is read. `size` is in pixels, `held` in bytes."""
+    """One request: what it will do is settled when it is accepted, and `state`, which holds `nbytes` on the device,
+    exists once its prompt is read."""
 
-    identity: int
+    task: ClassVar[Task] = "generate"
+    request_id: str
     request: GenerateRequest
+    resolved: ResolvedGeneration
     seed: int
-    num_inference_steps: int
-    guidance_scale: float
     size: tuple[int, int]  # width, height
-    policy: GenerationPolicy
-    schedule: Schedule
     cond: generate.Prompt
     uncond: generate.Prompt
-    held: int
+    nbytes: int
+    arrival: int = 0
     arrived: float = 0.0
     previews: tuple[int, ...] = ()  # the steps behind which one is shown
     shown: int = 0
@@ -67,20 +66,30 @@ class GenerateSequence:
         return state is not None and self.shown < len(self.previews) and state.step >= self.previews[self.shown]
 
     @property
-    def entry(self) -> Entry:
-        """What the scheduler needs to know."""
-        stage: Stage = "prefix"
-        if self.state is not None:
-            stage = "vae_decode" if self.state.done or self.preview_due else "evaluate"
-        return Entry(
-            request=self.identity,
-            task="generate",
-            stage=stage,
-            key=(self.size, self.state.work if stage == "evaluate" and self.state is not None else None),
-            rows=self.request.num_images,
-            size=self.held,
-            priority=self.request.priority,
-        )
+    def started(self) -> bool:
+        """Whether a unit of it has run."""
+        return self.state is not None
+
+    @property
+    def stage(self) -> Stage:
+        """What it needs next."""
+        if self.state is None:
+            return "prefix"
+        return "vae_decode" if self.state.done or self.preview_due else "evaluate"
+
+    @property
+    def key(self) -> Hashable:
+        """Requests of one stage share a batch where this is equal."""
+        return (self.size, self.state.work if self.state is not None and self.stage == "evaluate" else None)
+
+    @property
+    def rows(self) -> int:
+        """Pictures."""
+        return self.request.num_images
+
+    @property
+    def priority(self) -> int:
+        return self.request.priority
 
 
 class GenerateRunner:
@@ -100,7 +109,11 @@ class GenerateRunner:
         """Bytes of what was read for all requests."""
         return self._uncond.nbytes
 
-    def accept(self, identity: int, request: GenerateRequest, seed: int) -> GenerateSequence:
+    def needs_calibration(self, request: GenerateRequest) -> bool:
+        """Whether the request prunes neurons, and it is not known which."""
+        return self.parts.paths is None and self._resolve(request).policy.ffn_ratio > 0.0
+
+    def accept(self, request: GenerateRequest, *, request_id: str, seed: int) -> GenerateSequence:
         """Settles a request's size, schedule and tokens.
 
         Raises:
@@ -113,38 +126,48 @@ class GenerateRunner:
         if size not in info.sizes:
             known = ", ".join(f"{width}x{height}" for width, height in info.sizes)
             raise InvalidRequestError(
-                f"size {size[0]}x{size[1]} is not one this model draws; use one of: {known}", parameter="size"
+                f"size {size[0]}x{size[1]} is not one this model generates; use one of: {known}", parameter="size"
             )
-        policy = override(find_policy(request.acceleration, self.parts.policies).generate, request.overrides)
+        resolved = self._resolve(request)
+        policy = resolved.policy
         self.parts.check_path(policy.ffn_ratio)
-        num_inference_steps = (
-            policy.inference_steps_of(info.num_inference_steps)
-            if request.num_inference_steps is None
-            else request.num_inference_steps
-        )
-        guidance_scale = info.guidance_scale if request.guidance_scale is None else request.guidance_scale
         ways = generate.WAYS if policy.ffn_ratio or policy.skip_ratio else 1
         cond, uncond = generate.Prompt(self._ids(request.prompt, "prompt"), ways), self._uncond
         if request.negative_prompt:
             uncond = generate.Prompt(self._ids(request.negative_prompt, "negative_prompt"), ways)
         own = [cond] if uncond is self._uncond else [cond, uncond]
-        schedule = make_schedule(
-            policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale
-        )
         return GenerateSequence(
-            identity=identity,
+            request_id=request_id,
             request=request,
+            resolved=resolved,
             seed=seed,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
             size=size,
-            policy=policy,
-            schedule=schedule,
-            previews=preview_steps(len(schedule), request.previews),
+            previews=preview_steps(len(resolved.schedule), request.previews),
             cond=cond,
             uncond=uncond,
-            held=request.num_images * self._row_size(size, len(cond.ids), len(uncond.ids))
+            nbytes=request.num_images * self._row_size(size, len(cond.ids), len(uncond.ids))
             + sum(prompt.ways * len(prompt.ids) * self._position_size for prompt in own),
+        )
+
+    def run(self, stage: Stage, sequences: Sequence[GenerateSequence], spans: Spans) -> Sequence[RequestEvent]:
+        """Runs one unit."""
+        match stage:
+            case "prefix":
+                return self.read_prompts(sequences, spans)
+            case "evaluate":
+                return self.evaluate(sequences, spans)
+            case "vae_decode":
+                return self.decode(sequences, spans)
+            case _:
+                raise ValueError(f"{stage!r} is no stage of generation")
+
+    def _resolve(self, request: GenerateRequest) -> ResolvedGeneration:
+        info = self.parts.info
+        return resolve_generation(
+            request,
+            self.parts.policies,
+            num_inference_steps=info.num_inference_steps,
+            guidance_scale=info.guidance_scale,
         )
 
     @property
@@ -153,7 +176,7 @@ class GenerateRunner:
         return self.parts.model.backbone_position_size + self.parts.model.head_position_size
 
     def _row_size(self, size: tuple[int, int], *prompts: int) -> int:
-        """Bytes that one picture holds while it is drawn: in both branches the keys and values of its prompt and of
+        """Bytes that one picture holds while it is generated: in both branches the keys and values of its prompt and of
         the image block, and the head's state of the block."""
         model = self.parts.model
         patch = self.parts.vae.config.compression * model.config.patch_size
@@ -165,7 +188,7 @@ class GenerateRunner:
         limit = self.parts.info.max_prompt_tokens
         return prompt.generation_prefix(self.parts.tokenizer, text, limit=limit, parameter=parameter)
 
-    def read_prompts(self, sequences: Sequence[GenerateSequence], spans: Spans) -> list[Event]:
+    def read_prompts(self, sequences: Sequence[GenerateSequence], spans: Spans) -> list[RequestEvent]:
         """Reads the prompts and samples the noise that the steps start from."""
         config = self.parts.model.config
         for sequence in sequences:
@@ -178,25 +201,25 @@ class GenerateRunner:
                     cond=sequence.cond,
                     uncond=sequence.uncond,
                     noise=torch.cat([sampler.noise(seed, shape) for seed in _seeds(sequence)]),
-                    schedule=sequence.schedule,
-                    times=sampler.time_grid(sequence.num_inference_steps, config.time_shift),
-                    pruned=self.parts.path("generate", sequence.policy.ffn_ratio),
+                    schedule=sequence.resolved.schedule,
+                    times=sampler.time_grid(sequence.resolved.num_inference_steps, config.time_shift),
+                    pruned=self.parts.path("generate", sequence.resolved.policy.ffn_ratio),
                 )
             sequence.spans.append(spans)
         return []
 
-    def evaluate(self, sequences: Sequence[GenerateSequence], spans: Spans) -> list[Event]:
+    def evaluate(self, sequences: Sequence[GenerateSequence], spans: Spans) -> list[RequestEvent]:
         """Runs the next step of each."""
         states = [sequence.state for sequence in sequences if sequence.state is not None]
         generate.advance(self.parts.model, states, spans)
         return [
-            Progress(sequence.identity, state.step, len(state.schedule))
+            Progress(sequence.request_id, state.step, len(state.schedule))
             for sequence, state in zip(sequences, states, strict=True)
         ]
 
-    def decode(self, sequences: Sequence[GenerateSequence], spans: Spans) -> list[Event]:
+    def decode(self, sequences: Sequence[GenerateSequence], spans: Spans) -> list[RequestEvent]:
         """Turns latents into pictures: a preview, or the end of a request."""
-        events: list[Event] = []
+        events: list[RequestEvent] = []
         for sequence in sequences:
             state = sequence.state
             assert state is not None
@@ -205,19 +228,19 @@ class GenerateRunner:
                     (image,) = to_pixels(self.parts.vae.decode(state.estimate))
                 state.counts["previews"] += 1
                 state.spans.append(spans)
-                events.append(Preview(sequence.identity, sequence.shown, image))
+                events.append(Preview(sequence.request_id, sequence.shown, image))
                 sequence.shown += 1
                 continue
             if not bool(torch.isfinite(state.latents).all()):
                 lost = FlashUError("the latents contain NaN or Inf; lower the guidance scale")
-                events.append(Failed(sequence.identity, lost))
+                events.append(Failed(sequence.request_id, lost))
                 continue
             with spans.span("vae_decode"), torch.inference_mode():
                 images = to_pixels(self.parts.vae.decode(state.latents))
             timings = total_milliseconds([*sequence.spans, *state.spans, spans])
             timings["queue"] = (sequence.begun - sequence.arrived) * 1000
             timings["total"] = (self.parts.clock() - sequence.begun) * 1000
-            events.append(Finished(sequence.identity, _result(sequence, state, images, timings)))
+            events.append(Finished(sequence.request_id, _result(sequence, state, images, timings)))
         return events
 
 
@@ -237,8 +260,8 @@ def _result(
     return GenerateResult(
         images=images,
         seeds=tuple(_seeds(sequence)),
-        num_inference_steps=sequence.num_inference_steps,
-        guidance_scale=sequence.guidance_scale,
+        num_inference_steps=sequence.resolved.num_inference_steps,
+        guidance_scale=sequence.resolved.guidance_scale,
         acceleration=sequence.request.acceleration,
         schedule={
             "evaluations": state.step,

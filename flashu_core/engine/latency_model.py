@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
-from flashu_core.acceleration.plan import StepPlan, make_schedule
-from flashu_core.acceleration.policies import TaskPolicies, find_policy, override, with_own
+from flashu_core.acceleration.plan import StepPlan
+from flashu_core.acceleration.policies import TaskPolicies, with_own
+from flashu_core.acceleration.resolve import resolve_generation, resolve_understanding
 from flashu_core.errors import ConfigurationError
 from flashu_core.types import GenerateRequest, Request
 
@@ -137,20 +138,17 @@ class UnitCosts:
         Raises:
             InvalidRequestError: its policy or a parameter of it is unknown or out of range.
         """
-        policies = find_policy(request.acceleration, self._known)
         if not isinstance(request, GenerateRequest):
-            override(policies.vqa, request.overrides)
+            resolve_understanding(request, self._known)
             token = self.decode.seconds(1)
             start = max(self.prefill.seconds(1) - token, 0.0)
             return Quote(start=start, unit=token, units=request.max_new_tokens)
-        policy = override(policies.generate, request.overrides)
-        schedule = make_schedule(
-            policy.techniques,
-            num_inference_steps=policy.inference_steps_of(self.num_inference_steps)
-            if request.num_inference_steps is None
-            else request.num_inference_steps,
-            guidance_scale=self.guidance_scale if request.guidance_scale is None else request.guidance_scale,
-        )
+        schedule = resolve_generation(
+            request,
+            self._known,
+            num_inference_steps=self.num_inference_steps,
+            guidance_scale=self.guidance_scale,
+        ).schedule
         rows = request.num_images * self.relative_size(request.width, request.height)
         steps = sum(count * self.step(plan, rows) for plan, count in schedule.counts.items())
         return Quote(

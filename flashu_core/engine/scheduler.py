@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from flashu_core.types import Stage, Task
 
@@ -19,45 +20,61 @@ _BATCHED: frozenset[Stage] = frozenset({"evaluate", "decode"})
 _SMOOTHING = 0.25  # of the newest unit in what a unit of its stage is expected to take
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """A request as the scheduler sees it.
+class Schedulable(Protocol):
+    """A request as the scheduler sees it."""
 
-    Attributes:
-        request: its id; ids grow with arrival.
-        stage: what it needs next.
-        key: requests of one stage may share a batch when their keys are equal.
-        rows: of a batch that it takes.
-        size: bytes it holds from its first unit to its last; before that it holds next to nothing.
-        priority: lower runs first.
-    """
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def task(self) -> Task: ...
+    @property
+    def arrival(self) -> int:
+        """Grows from request to request."""
 
-    request: int
-    task: Task
-    stage: Stage
-    key: Hashable = None
-    rows: int = 1
-    size: int = 0
-    priority: int = 0
+    @property
+    def priority(self) -> int:
+        """Lower runs first."""
+
+    @property
+    def stage(self) -> Stage:
+        """What it needs next."""
+
+    @property
+    def key(self) -> Hashable:
+        """Requests of one stage may share a batch when their keys are equal."""
+
+    @property
+    def rows(self) -> int:
+        """Of a batch, that it takes."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds from its first unit to its last; before that it holds next to nothing."""
 
     @property
     def started(self) -> bool:
         """Whether a unit of it has run."""
-        return self.stage not in _STARTING
 
-    @property
-    def rank(self) -> tuple[int, int]:
-        """Order of service: priority, then arrival."""
-        return (self.priority, self.request)
+
+R = TypeVar("R", bound=Schedulable)
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Generic[R]):
     """One unit of work: a stage for a batch of requests."""
 
     task: Task
     stage: Stage
-    requests: tuple[int, ...]
+    requests: tuple[R, ...]
+
+    @property
+    def request_ids(self) -> tuple[str, ...]:
+        return tuple(request.request_id for request in self.requests)
+
+    @property
+    def rows(self) -> int:
+        """Pictures or answers that it advances."""
+        return sum(request.rows for request in self.requests)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,14 +83,14 @@ class Bound:
 
     Attributes:
         rows: the sum of their rows.
-        size: the sum of their bytes.
+        nbytes: the sum of their bytes.
     """
 
     rows: float = math.inf
-    size: float = math.inf
+    nbytes: float = math.inf
 
 
-class Scheduler:
+class Scheduler(Generic[R]):
     """Chooses the next unit.
 
     Args:
@@ -92,14 +109,14 @@ class Scheduler:
         self._contended = False  # whether both tasks had work at the last choice
         self._last: Task = "generate"
         self._starts: dict[Task, int] = {"generate": 0, "vqa": 0}  # units in a row that started a request
-        self._passed: dict[Task, dict[int, int]] = {"generate": {}, "vqa": {}}  # batches in a row without a request
+        self._passed: dict[Task, dict[str, int]] = {"generate": {}, "vqa": {}}  # batches in a row without a request
         self._expected: dict[Stage, float] = {}  # seconds of a unit, smoothed
 
-    def next_unit(self, entries: Iterable[Entry]) -> Unit | None:
+    def next_unit(self, requests: Iterable[R]) -> Unit[R] | None:
         """The next unit among the active requests, or None where there is none."""
-        work: dict[Task, list[Entry]] = {"generate": [], "vqa": []}
-        for entry in entries:
-            work[entry.task].append(entry)
+        work: dict[Task, list[R]] = {"generate": [], "vqa": []}
+        for request in requests:
+            work[request.task].append(request)
         units = {task: self._choose(task, own) for task, own in work.items() if own}
         self._contended = len(units) > 1
         if not units:
@@ -113,7 +130,7 @@ class Scheduler:
         self._remember(unit, work[unit.task])
         return unit
 
-    def ran(self, unit: Unit, seconds: float) -> None:
+    def ran(self, unit: Unit[R], seconds: float) -> None:
         """Records what the last chosen unit took; the tasks' shares are of these seconds."""
         expected = self._expected.get(unit.stage, seconds)
         self._expected[unit.stage] = expected + _SMOOTHING * (seconds - expected)
@@ -122,81 +139,100 @@ class Scheduler:
         elif unit.task == "generate":
             self._due = max(self._due - seconds, 0.0)
 
-    def _remember(self, unit: Unit, entries: list[Entry]) -> None:
+    def _remember(self, unit: Unit[R], requests: Iterable[R]) -> None:
         task = unit.task
         self._last = task
         if unit.stage in _STARTING:
             self._starts[task] += 1
             return
         self._starts[task] = 0
-        passed = self._passed[task]
-        passed_over = [one.request for one in entries if one.started and one.request not in unit.requests]
+        passed, chosen = self._passed[task], frozenset(unit.request_ids)
         # A batch of one large request takes as long as several of single rows, and counts as so many.
-        weight = max(one.rows for one in entries if one.request in unit.requests)
-        self._passed[task] = {request: passed.get(request, 0) + weight for request in passed_over}
+        weight = max(request.rows for request in unit.requests)
+        self._passed[task] = {
+            request.request_id: passed.get(request.request_id, 0) + weight
+            for request in requests
+            if request.started and request.request_id not in chosen
+        }
 
-    def _is_due(self, unit: Unit) -> bool:
+    def _is_due(self, unit: Unit[R]) -> bool:
         """Whether answers ran long enough to pay for this unit of pictures."""
         # With a clock that stands still, as in a test, everything is due at once; then the tasks alternate.
         return self._due >= self._expected.get(unit.stage, 0.0) and (self._due > 0.0 or self._last == "vqa")
 
-    def _choose(self, task: Task, entries: list[Entry]) -> Unit:
+    def _choose(self, task: Task, requests: Iterable[R]) -> Unit[R]:
         """The next unit of one task: a request that can start, so that it joins batches from then on, unless one of
         better priority is running; else a batch of started requests."""
-        started = [entry for entry in entries if entry.started]
-        newcomer = min((entry for entry in entries if not entry.started), key=lambda entry: entry.rank, default=None)
+        started: list[R] = []
+        waiting: list[R] = []
+        for request in requests:
+            (started if request.started else waiting).append(request)
+        newcomer = min(waiting, key=_rank, default=None)
         if not started:
             assert newcomer is not None
-            return Unit(task, newcomer.stage, (newcomer.request,))
-        first = self._first(task, started)
+            return Unit(task, newcomer.stage, (newcomer,))
+        best = min(request.priority for request in started)
+        # Stages and keys follow from what ran last: read once for each request and choice.
+        groups = {request.request_id: (request.stage, request.key) for request in started}
+        first = self._first(task, [request for request in started if request.priority == best], started, groups)
         if newcomer is not None and self._may_start(newcomer, first, started):
-            return Unit(task, newcomer.stage, (newcomer.request,))
-        return self._batch(first, started)
+            return Unit(task, newcomer.stage, (newcomer,))
+        group = groups[first.request_id]
+        mates = [request for request in started if groups[request.request_id] == group]
+        return self._batch(first, mates)
 
-    def _first(self, task: Task, started: list[Entry]) -> Entry:
-        """The leader of the next batch, among the best priority: a picture that only needs decoding, because it ends
-        and frees its memory; else a request that was passed over too often; else one of the largest group that can
-        share a batch, so that requests at different steps fall into step. A group of one counts as one row."""
-        best = min(entry.priority for entry in started)
+    def _first(
+        self, task: Task, candidates: Iterable[R], started: Iterable[R], groups: Mapping[str, tuple[Stage, Hashable]]
+    ) -> R:
+        """The leader of the next batch, among those of the best priority: a picture that only needs decoding, because
+        it ends and frees its memory; else a request that was passed over too often; else one of the largest group that
+        can share a batch, so that requests at different steps fall into step. A group of one counts as one row."""
         rows: Counter[tuple[Stage, Hashable]] = Counter()
         count: Counter[tuple[Stage, Hashable]] = Counter()
-        for entry in started:
-            rows[entry.stage, entry.key] += entry.rows
-            count[entry.stage, entry.key] += 1
+        for request in started:
+            group = groups[request.request_id]
+            rows[group] += request.rows
+            count[group] += 1
         max_wait, passed = 2 * self.max_batch, self._passed[task]
 
-        def order(entry: Entry) -> tuple[bool, bool, int, int, int]:
-            group = entry.stage, entry.key
+        def order(request: R) -> tuple[bool, bool, int, int, int]:
+            group = groups[request.request_id]
+            stage, _ = group
             together = min(rows[group], self.max_batch) if count[group] > 1 else 1
-            waited = passed.get(entry.request, 0)
+            waited = passed.get(request.request_id, 0)
             overdue = waited >= max_wait
-            turn = -waited if entry.stage == "decode" else 0
-            return (entry.stage != "vae_decode", not overdue, 0 if overdue else -together, turn, entry.request)
+            turn = -waited if stage == "decode" else 0
+            return (stage != "vae_decode", not overdue, 0 if overdue else -together, turn, request.arrival)
 
-        return min((entry for entry in started if entry.priority == best), key=order)
+        return min(candidates, key=order)
 
-    def _may_start(self, newcomer: Entry, first: Entry, started: list[Entry]) -> bool:
+    def _may_start(self, newcomer: R, first: R, started: Sequence[R]) -> bool:
         if newcomer.priority > first.priority or (newcomer.priority == first.priority and first.stage == "vae_decode"):
             return False
         if newcomer.priority == first.priority and self._starts[newcomer.task] >= self.max_batch:
             return False  # requests that end in their first unit would starve the others
         # No request overtakes a newcomer that does not fit, or a large one would starve.
         bound = self._bounds[newcomer.task]
-        rows = newcomer.rows + sum(entry.rows for entry in started)
-        return rows <= bound.rows and newcomer.size + sum(entry.size for entry in started) <= bound.size
+        rows = newcomer.rows + sum(request.rows for request in started)
+        return rows <= bound.rows and newcomer.nbytes + sum(request.nbytes for request in started) <= bound.nbytes
 
-    def _batch(self, first: Entry, started: list[Entry]) -> Unit:
-        chosen, rows = [first.request], first.rows
-        if first.stage in _BATCHED:
-            mates = [entry for entry in started if entry.stage == first.stage and entry.key == first.key]
+    def _batch(self, first: R, mates: Iterable[R]) -> Unit[R]:
+        chosen, rows, stage = [first], first.rows, first.stage
+        if stage in _BATCHED:
             passed = self._passed[first.task]
 
-            def order(entry: Entry) -> tuple[int, int, int]:
+            def order(request: R) -> tuple[int, int, int]:
                 # Answers take turns, because their length is unknown; pictures end in order of arrival.
-                return (entry.priority, -passed.get(entry.request, 0) if entry.stage == "decode" else 0, entry.request)
+                turn = -passed.get(request.request_id, 0) if stage == "decode" else 0
+                return (request.priority, turn, request.arrival)
 
-            for entry in sorted(mates, key=order):
-                if entry.request != first.request and rows + entry.rows <= self.max_batch:
-                    chosen.append(entry.request)
-                    rows += entry.rows
-        return Unit(first.task, first.stage, tuple(chosen))
+            for request in sorted(mates, key=order):
+                if request is not first and rows + request.rows <= self.max_batch:
+                    chosen.append(request)
+                    rows += request.rows
+        return Unit(first.task, stage, tuple(chosen))
+
+
+def _rank(request: Schedulable) -> tuple[int, int]:
+    """Order of service: priority, then arrival."""
+    return (request.priority, request.arrival)

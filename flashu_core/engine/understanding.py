@@ -6,24 +6,26 @@ and no other task.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
-from flashu_core.acceleration.plan import Schedule, make_answer_schedule
-from flashu_core.acceleration.policies import UnderstandingPolicy, find_policy, override
+from flashu_core.acceleration.resolve import ResolvedUnderstanding, resolve_understanding
 from flashu_core.engine.context import Parts
-from flashu_core.engine.scheduler import Entry
 from flashu_core.errors import FlashUError, InvalidRequestError
 from flashu_core.images.tensors import fit
 from flashu_core.pathways import understand
 from flashu_core.text import prompt
+from flashu_core.text.detokenizer import Detokenizer
 from flashu_core.timing import Spans, total_milliseconds
 from flashu_core.types import (
-    Event,
     Failed,
     Finished,
+    RequestEvent,
+    Stage,
+    Task,
     Text,
     TokenLogprob,
     TokenLogprobs,
@@ -34,37 +36,48 @@ from flashu_core.types import (
 _MIN_LOGPROB = -9999.0  # JSON has no infinity; OpenAI's own value for a token that cannot be
 
 
-@dataclass(slots=True)
+@dataclass(kw_only=True, slots=True, eq=False)
 class UnderstandSequence:
-    """One request; `state`, which holds all memory that counts, `held` bytes, exists once its picture is read;
-    `shown` and `logprobs` are what events already carry."""
+    """One request; `state`, which holds `nbytes` on the device, exists once its picture is read; of the text, events
+    carry so far what is `shown`, and `logprobs`."""
 
-    identity: int
+    task: ClassVar[Task] = "vqa"
+    rows: ClassVar[int] = 1
+    request_id: str
     request: UnderstandRequest
+    resolved: ResolvedUnderstanding
     seed: int
-    policy: UnderstandingPolicy
-    schedule: Schedule
     suffix: Sequence[int]
-    held: int
+    detokenizer: Detokenizer
+    nbytes: int
+    arrival: int = 0
     arrived: float = 0.0
     begun: float = 0.0
     first_token: float = 0.0
     state: understand.Understanding | None = None
-    shown: str = ""
+    detokenized: int = 0  # tokens
+    shown: int = 0  # characters
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     spans: list[Spans] = field(default_factory=list)
 
     @property
-    def entry(self) -> Entry:
-        """What the scheduler needs to know."""
-        return Entry(
-            request=self.identity,
-            task="vqa",
-            stage="prefill" if self.state is None else "decode",
-            key=None if self.state is None else self.state.work,
-            size=self.held,
-            priority=self.request.priority,
-        )
+    def started(self) -> bool:
+        """Whether a unit of it has run."""
+        return self.state is not None
+
+    @property
+    def stage(self) -> Stage:
+        """What it needs next."""
+        return "prefill" if self.state is None else "decode"
+
+    @property
+    def key(self) -> Hashable:
+        """Requests of one stage share a batch where this is equal."""
+        return None if self.state is None else self.state.work
+
+    @property
+    def priority(self) -> int:
+        return self.request.priority
 
 
 class UnderstandRunner:
@@ -84,14 +97,19 @@ class UnderstandRunner:
         """Bytes of what was read for all requests."""
         return self._before_picture.nbytes + self._before_question.nbytes
 
-    def accept(self, identity: int, request: UnderstandRequest, seed: int) -> UnderstandSequence:
-        """Settles a request's tokens.
+    def needs_calibration(self, request: UnderstandRequest) -> bool:
+        """Whether the request prunes neurons, and it is not known which."""
+        return self.parts.paths is None and self._resolve(request).policy.ffn_ratio > 0.0
+
+    def accept(self, request: UnderstandRequest, *, request_id: str, seed: int) -> UnderstandSequence:
+        """Settles a request's schedule and tokens.
 
         Raises:
             InvalidRequestError: this model cannot do it.
         """
         parts = self.parts
-        policy = override(find_policy(request.acceleration, parts.policies).vqa, request.overrides)
+        resolved = self._resolve(request)
+        policy = resolved.policy
         layers = parts.model.config.backbone.layers
         if policy.token_ratio and policy.token_layer >= layers:
             raise InvalidRequestError(
@@ -101,16 +119,28 @@ class UnderstandRunner:
         parts.check_path(policy.ffn_ratio)
         after = prompt.question_suffix if request.image is None else prompt.understanding_suffix
         suffix = after(parts.tokenizer, request.question, limit=parts.info.max_prompt_tokens)
-        schedule = make_answer_schedule(policy.techniques, tokens=request.max_new_tokens)
         return UnderstandSequence(
-            identity=identity,
+            request_id=request_id,
             request=request,
+            resolved=resolved,
             seed=seed,
-            policy=policy,
-            schedule=schedule,
             suffix=suffix,
-            held=self._size(len(suffix) + request.max_new_tokens),
+            detokenizer=parts.tokenizer.detokenizer(),
+            nbytes=self._size(len(suffix) + request.max_new_tokens),
         )
+
+    def run(self, stage: Stage, sequences: Sequence[UnderstandSequence], spans: Spans) -> Sequence[RequestEvent]:
+        """Runs one unit."""
+        match stage:
+            case "prefill":
+                return self.prefill(sequences, spans)
+            case "decode":
+                return self.decode(sequences, spans)
+            case _:
+                raise ValueError(f"{stage!r} is no stage of understanding")
+
+    def _resolve(self, request: UnderstandRequest) -> ResolvedUnderstanding:
+        return resolve_understanding(request, self.parts.policies)
 
     def _size(self, text: int) -> int:
         """Bytes that the keys and values of a picture and of so many tokens after it take at most."""
@@ -119,9 +149,9 @@ class UnderstandRunner:
         positions = len(self._before_picture.ids) + rows * columns + 1 + text
         return positions * model.backbone_position_size
 
-    def prefill(self, sequences: Sequence[UnderstandSequence], spans: Spans) -> list[Event]:
-        """Reads pictures and questions, and draws the answers' first tokens."""
-        events: list[Event] = []
+    def prefill(self, sequences: Sequence[UnderstandSequence], spans: Spans) -> list[RequestEvent]:
+        """Reads pictures and questions, and samples the answers' first tokens."""
+        events: list[RequestEvent] = []
         for sequence in sequences:
             parts, request = self.parts, sequence.request
             sequence.begun = parts.clock()
@@ -144,47 +174,39 @@ class UnderstandRunner:
                 ),
                 generator=torch.Generator().manual_seed(sequence.seed),
                 spans=spans,
-                schedule=sequence.schedule,
-                pruned=parts.path("vqa", sequence.policy.ffn_ratio),
+                schedule=sequence.resolved.schedule,
+                pruned=parts.path("vqa", sequence.resolved.policy.ffn_ratio),
             )
             sequence.first_token = parts.clock()
             events += self._emit(sequence)
         return events
 
-    def decode(self, sequences: Sequence[UnderstandSequence], spans: Spans) -> list[Event]:
+    def decode(self, sequences: Sequence[UnderstandSequence], spans: Spans) -> list[RequestEvent]:
         """Decodes one more token of each answer."""
         understand.advance(
             self.parts.model, [sequence.state for sequence in sequences if sequence.state is not None], spans
         )
         return [event for sequence in sequences for event in self._emit(sequence)]
 
-    def _emit(self, sequence: UnderstandSequence) -> list[Event]:
+    def _emit(self, sequence: UnderstandSequence) -> list[RequestEvent]:
         """What is new of an answer, and its end."""
         state = sequence.state
         assert state is not None
         if state.lost:
             return [
                 Failed(
-                    sequence.identity,
+                    sequence.request_id,
                     FlashUError(
                         "the logits contain NaN or Inf; rephrase the question or choose another acceleration policy"
                     ),
                 )
             ]
-        events: list[Event] = []
-        text = self.parts.tokenizer.decode(state.tokens)
-        stops = [text.index(stop) for stop in sequence.request.stop if stop in text]
-        if stops:
-            text = text[: min(stops)]
-            state.ended = True
-        elif not state.done:
-            # A character may still lack bytes that come with the next token, and a stop its end.
-            text = text.rstrip("\ufffd")
-            text = text[: len(text) - _begun(text, sequence.request.stop)]
-        logprobs = () if sequence.request.logprobs is None else self._logprobs(sequence, state, text, cut=bool(stops))
-        if len(text) > len(sequence.shown) or logprobs:
-            events.append(Text(sequence.identity, text[len(sequence.shown) :], logprobs))
-            sequence.shown = text
+        events: list[RequestEvent] = []
+        text, cut = self._text(sequence, state)
+        logprobs = () if sequence.request.logprobs is None else self._logprobs(sequence, state, len(text), cut=cut)
+        if len(text) > sequence.shown or logprobs:
+            events.append(Text(sequence.request_id, text[sequence.shown :], logprobs))
+            sequence.shown = len(text)
             sequence.logprobs += logprobs
         if state.done:
             timings = total_milliseconds([*sequence.spans, *state.spans])
@@ -201,22 +223,37 @@ class UnderstandRunner:
                 timings=timings,
                 logprobs=tuple(sequence.logprobs),
             )
-            events.append(Finished(sequence.identity, result))
+            events.append(Finished(sequence.request_id, result))
         return events
 
+    def _text(self, sequence: UnderstandSequence, state: understand.Understanding) -> tuple[str, bool]:
+        """The answer so far as far as it can be shown, and whether a stop cut it, which ends it."""
+        detokenizer, stops = sequence.detokenizer, sequence.request.stop
+        for token in state.tokens[sequence.detokenized :]:
+            detokenizer.add(token)
+        sequence.detokenized = len(state.tokens)
+        if state.done:
+            detokenizer.finish(state.tokens)
+        text = detokenizer.text
+        # What was shown holds no part of a stop.
+        starts = [start for stop in stops if (start := text.find(stop, sequence.shown)) >= 0]
+        if starts:
+            state.ended = True
+            return text[: min(starts)], True
+        if not state.done:
+            text = text[: len(text) - _begun(text, stops)]  # a stop may lack its end
+        return text, False
+
     def _logprobs(
-        self, sequence: UnderstandSequence, state: understand.Understanding, text: str, *, cut: bool
+        self, sequence: UnderstandSequence, state: understand.Understanding, shown: int, *, cut: bool
     ) -> tuple[TokenLogprobs, ...]:
-        """Log probabilities of the tokens that `text`, the answer so far, completes and that no event carries yet.
-        Where a stop string cut the text, those whose text begins in it; at the end the remaining ones too."""
-        decode, first = self.parts.tokenizer.decode, len(sequence.logprobs)
+        """Log probabilities of the tokens whose text ends in the `shown` characters of the answer, and that no event
+        carries yet. Where a stop cut the answer, also of those whose text begins in it; at its end of all."""
+        first, ends = len(sequence.logprobs), sequence.detokenizer.ends
         end = len(state.tokens)
         if cut or not state.done:
             end = first
-            while end < len(state.tokens):
-                reaches = len(decode(state.tokens[: end + 1]))
-                if reaches > len(text) and not (cut and len(decode(state.tokens[:end])) < len(text)):
-                    break
+            while end < len(ends) and (ends[end] <= shown or (cut and (ends[end - 1] if end else 0) < shown)):
                 end += 1
         return tuple(
             TokenLogprobs(

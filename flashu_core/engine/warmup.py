@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from flashu_core.acceleration.plan import StepPlan
-from flashu_core.engine.direct import Direct, outcome
 from flashu_core.engine.latency_model import UnitCost, UnitCosts
+from flashu_core.engine.sequential import REQUEST_ID, Sequential, outcome
 from flashu_core.timing import Spans
 from flashu_core.types import GenerateRequest, GenerateResult, Pixels, UnderstandRequest
 
@@ -26,20 +26,20 @@ HEAD_INTERVAL = 2
 TOKENS = 4
 
 
-def warm_up(direct: Direct, *, max_batch: int, budget_s: float = BUDGET_S, graphs: bool = False) -> UnitCosts:
+def warm_up(sequential: Sequential, *, max_batch: int, budget_s: float = BUDGET_S, graphs: bool = False) -> UnitCosts:
     """Runs both tasks on every policy and returns what their units cost on this machine.
 
     Args:
-        direct: runs the units of one engine.
+        sequential: runs the units of one engine.
         max_batch: requests that run together at most.
         budget_s: seconds after which no new round begins.
         graphs: whether passes are captured as CUDA graphs, which takes more than one round whatever that takes.
 
     Raises:
-        FlashUError: this model draws or answers nothing.
+        FlashUError: this model generates or answers nothing.
     """
-    parts = direct.generate_runner.parts
-    meter = _Meter(direct)
+    parts = sequential.generate_runner.parts
+    meter = _Meter(sequential)
     ends = parts.clock() + budget_s
     sizes = dict.fromkeys((1, min(FEW, max_batch)))
     rounds = [rows for _ in range(ROUNDS) for rows in sizes]
@@ -59,11 +59,11 @@ def warm_up(direct: Direct, *, max_batch: int, budget_s: float = BUDGET_S, graph
 class _Meter:
     """The least seconds of each kind of unit, by its rows."""
 
-    direct: Direct
+    sequential: Sequential
     seconds: dict[str, dict[int, float]] = field(default_factory=dict)
 
     def generate(self, policy: str, images: int) -> Pixels:
-        generate_runner = self.direct.generate_runner
+        generate_runner = self.sequential.generate_runner
         own = generate_runner.parts.policies[policy].generate
         request = GenerateRequest(
             prompt="warm-up",
@@ -72,14 +72,14 @@ class _Meter:
             acceleration=policy,
             overrides={"head_interval": min(own.head_interval, HEAD_INTERVAL)},
         )
-        sequence = generate_runner.accept(0, request, 0)
-        taken, _, _ = self.direct.unit("prefix", images, partial(generate_runner.read_prompts, [sequence]))
+        sequence = generate_runner.accept(request, request_id=REQUEST_ID, seed=0)
+        taken, _, _ = self.sequential.unit("prefix", images, partial(generate_runner.read_prompts, [sequence]))
         self._add("prefix", images, taken)
         while sequence.state is not None and not sequence.state.done:
             plan = sequence.state.plan
-            taken, spans, _ = self.direct.unit("evaluate", images, partial(generate_runner.evaluate, [sequence]))
+            taken, spans, _ = self.sequential.unit("evaluate", images, partial(generate_runner.evaluate, [sequence]))
             self._add_step(plan, images, taken, spans)
-        taken, _, events = self.direct.unit("vae_decode", images, partial(generate_runner.decode, [sequence]))
+        taken, _, events = self.sequential.unit("vae_decode", images, partial(generate_runner.decode, [sequence]))
         self._add("vae_decode", images, taken)
         result = outcome(events)
         assert isinstance(result, GenerateResult)
@@ -87,27 +87,27 @@ class _Meter:
 
     def answer(self, policy: str, picture: Pixels | None, requests: int) -> None:
         """Of text alone, where there is no picture; that runs what such an answer needs, and counts as no cost."""
-        understand_runner = self.direct.understand_runner
+        understand_runner = self.sequential.understand_runner
         sequences = []
         for seed in range(requests):
-            # So hot that tokens are drawn at random: an answer that ends at once would leave nothing to measure.
+            # So hot that tokens are sampled at random: an answer that ends at once would leave nothing to measure.
             request = UnderstandRequest(
                 question="warm-up", image=picture, max_new_tokens=TOKENS, temperature=10.0, acceleration=policy
             )
-            sequences.append(understand_runner.accept(seed, request, seed))
+            sequences.append(understand_runner.accept(request, request_id=REQUEST_ID, seed=seed))
         for sequence in sequences:
-            taken, _, _ = self.direct.unit("prefill", 1, partial(understand_runner.prefill, [sequence]))
+            taken, _, _ = self.sequential.unit("prefill", 1, partial(understand_runner.prefill, [sequence]))
             if picture is not None:
                 self._add("prefill", 1, taken)
         while running := [one for one in sequences if one.state is not None and not one.state.done]:
-            batch = [one for one in running if one.entry.key == running[0].entry.key]
-            taken, _, _ = self.direct.unit("decode", len(batch), partial(understand_runner.decode, batch))
+            batch = [one for one in running if one.key == running[0].key]
+            taken, _, _ = self.sequential.unit("decode", len(batch), partial(understand_runner.decode, batch))
             if picture is not None:
                 self._add("decode", len(batch), taken)
 
     def costs(self, *, pixels: int) -> UnitCosts:
         parts, found = (
-            self.direct.generate_runner.parts,
+            self.sequential.generate_runner.parts,
             {name: UnitCost.through(by) for name, by in self.seconds.items()},
         )
         full, computed = found["backbone_full"], found["head_computed"]

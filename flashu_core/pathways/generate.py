@@ -16,7 +16,6 @@ from torch import Tensor
 
 from flashu_core.acceleration.neurons import FULL, NeuronPath
 from flashu_core.acceleration.plan import Schedule, StepPlan
-from flashu_core.acceleration.techniques.layer_skipping import similar_layers
 from flashu_core.lru_cache import LruCache
 from flashu_core.model.kv_cache import KeyValueCache
 from flashu_core.model.pass_options import PassOptions, Trace
@@ -286,7 +285,7 @@ def _observe(batch: Sequence[Generation], running: Sequence[tuple[Generation, Si
     for generation in batch:
         if generation.plan.measure:
             own = [part for (owner, _), part in zip(running, parts, strict=True) if owner is generation]
-            generation.skipped = similar_layers(torch.cat(own, dim=1).mean(dim=1).tolist(), generation.plan.measure)
+            generation.skipped = generation.plan.measure.observe(torch.cat(own, dim=1).mean(dim=1).tolist())
 
 
 def _move(generation: Generation, velocities: dict[int, Tensor]) -> None:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from flashu_core.acceleration.neurons import FULL, NeuronPath
 from flashu_core.acceleration.plan import Schedule, StepPlan, make_answer_schedule
-from flashu_core.acceleration.techniques.layer_skipping import similar_layers
 from flashu_core.lru_cache import LruCache
 from flashu_core.model.kv_cache import KeyValueCache
 from flashu_core.model.pass_options import Drop, PassOptions
@@ -74,7 +73,7 @@ class System:
 
 
 def _clean_time_token(model: Showo2) -> Tensor:
-    # A picture that is read, not drawn, stands at the end of the flow: time 1.
+    # A picture that is read, not generated, stands at the end of the flow: time 1.
     _, token = model.time_tokens(torch.ones(1, device=model.device))
     return token
 
@@ -84,7 +83,7 @@ class Understanding:
     """The running state of one request.
 
     Attributes:
-        schedule: one plan for each token that may be drawn; the first is the prefill's.
+        schedule: one plan for each token that may be sampled; the first is the prefill's.
         cache: keys and values of everything read so far.
         tokens: the answer so far, without the end token.
         logprobs: for each token its log probability, and the likeliest tokens with theirs; where they are wanted.
@@ -131,7 +130,7 @@ class Understanding:
 
     @property
     def skipped_layers(self) -> frozenset[int]:
-        """The layers that the next token leaves out."""
+        """The layers that the next token skips."""
         return self.skipped if self.plan.layers == "measured" else frozenset()
 
     @property
@@ -159,13 +158,13 @@ def begin(
     schedule: Schedule | None = None,
     pruned: NeuronPath = FULL,
 ) -> Understanding:
-    """Reads a picture and its question, or a question alone, and draws the answer's first token.
+    """Reads a picture and its question, or a question alone, and samples the answer's first token.
 
     Args:
         system: what precedes the picture or the question.
         latents: (1, C, H, W) of the picture; None where there is none.
         suffix: ids of `image_end question assistant`, without `image_end` where there is no picture.
-        decoding: how the answer is drawn.
+        decoding: how the answer is sampled.
         generator: on the CPU, for sampling.
         spans: measures `features` and `prefill`.
         schedule: a plan for each token; exact by default.
@@ -197,7 +196,7 @@ def begin(
         logits = model.logits(hidden[0, -1])
         state = Understanding(decoding, generator, schedule, cache, logits, cache.length, pruned)
         if plan.measure:
-            state.skipped = similar_layers(torch.cat(trace.similarity).tolist(), plan.measure)
+            state.skipped = plan.measure.observe(torch.cat(trace.similarity).tolist())
         state.counts.update(prefills=1, visual_tokens_kept=images - gone, visual_tokens_pruned=gone)
         _sample(state)
     state.spans.append(spans)
@@ -241,7 +240,7 @@ def advance(model: Showo2, batch: Sequence[Understanding], spans: Spans) -> None
             state.pending = state.pending + 1 if skipped_layers[row] else 0
             if plan.measure:
                 similarity = torch.stack(trace.similarity)[:, row]
-                state.skipped = similar_layers(similarity.tolist(), plan.measure)
+                state.skipped = plan.measure.observe(similarity.tolist())
             state.counts.update(
                 {"decode_passes": 1, f"tokens_{plan.ffn}": 1, "layers_skipped": len(skipped_layers[row])}
             )

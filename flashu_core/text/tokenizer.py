@@ -14,6 +14,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Backend
 
 from flashu_core.errors import CheckpointError
+from flashu_core.text.detokenizer import Detokenizer
 
 # Tokens that Show-o2 adds to Qwen2.5's vocabulary, in this order, unless the tokenizer has them.
 ADDED_TOKENS = ("[PAD]", "<image>", "<|vid_start|>", "<|vid_end|>")
@@ -107,6 +108,10 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Ids to text without special tokens; bytes that are not valid UTF-8 become replacement characters."""
         return str(self._plain.decode(list(ids), skip_special_tokens=True))
+
+    def detokenizer(self) -> Detokenizer:
+        """Decodes a new sequence token by token, to what `decode` gives of all its tokens."""
+        return Detokenizer(self._plain)
 
     def token_bytes(self, token: int) -> bytes:
         """The bytes of a token; of a special token, those of its name. Empty for an id beyond the vocabulary, as the

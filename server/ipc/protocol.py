@@ -1,5 +1,5 @@
-"""What the front end and its processes, the engine's and those for pictures, tell each other: frozen messages, and the
-tag that each travels under. It knows what is said, not how it is written (`wire`) nor who acts on it."""
+"""The messages between the front end and its processes, the engine's and those for pictures, and the tag of each on the
+wire. How they are encoded is `framing`'s; events of the engine travel as they are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from flashu_core import (
+    Begun,
     CalibrationError,
     CancelledError,
     CheckpointError,
@@ -15,6 +16,7 @@ from flashu_core import (
     DeadlineExceededError,
     DenoisingStep,
     EngineConfig,
+    Event,
     Failed,
     Finished,
     FlashUError,
@@ -35,7 +37,7 @@ from flashu_core import (
     UnderstandResult,
     UnitCost,
     UnitCosts,
-    UnitReport,
+    UnitEnded,
 )
 
 
@@ -63,32 +65,28 @@ class Submit:
     """A request for the engine to schedule.
 
     Attributes:
-        request: the number that all later messages call it by.
+        request_id: of all later messages about it.
         arrived: when it came, in monotonic seconds: one clock for both processes.
     """
 
-    request: int
-    work: Request
+    request_id: str
+    request: Request
     arrived: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Validate:
-    """Whether the engine would take a request: answered with `Valid` or `Refused`, and nothing is run.
+    """Whether the engine would take a request: answered with `Valid` or `Refused`, and nothing is run."""
 
-    Attributes:
-        request: a number that no other request has.
-    """
-
-    request: int
-    work: Request
+    request_id: str
+    request: Request
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cancel:
     """End a request at the next unit; nothing where it has ended."""
 
-    request: int
+    request_id: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,17 +116,10 @@ class LoadFailed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Begun:
-    """The engine turns to a request for the first time; before that it has run nothing of it."""
-
-    request: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Valid:
     """The engine would take a request that was to be validated."""
 
-    request: int
+    request_id: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -136,22 +127,8 @@ class Refused:
     """The engine did not take a request, or would not take it; without an error of its own it was an internal fault,
     reported in the log."""
 
-    request: int
+    request_id: str
     error: FlashUError | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UnitEnded:
-    """A sign of forward progress, after every unit of work, those of warming up too.
-
-    Attributes:
-        units: that ended since the process began.
-        memory: bytes on the device, by kind.
-    """
-
-    units: int
-    unit: UnitReport
-    memory: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -213,7 +190,7 @@ class ImageRefused:
 
 
 ToWorker = Load | Submit | Validate | Cancel | Shutdown
-FromWorker = Loaded | LoadFailed | Begun | Valid | Refused | UnitEnded | Progress | Preview | Text | Finished | Failed
+FromWorker = Loaded | LoadFailed | Valid | Refused | Event
 TO_WORKER: Final[tuple[type[ToWorker], ...]] = get_args(ToWorker)
 FROM_WORKER: Final[tuple[type[FromWorker], ...]] = get_args(FromWorker)
 
@@ -250,7 +227,6 @@ TAGS: Final[Mapping[str, type]] = {
     "model_info": ModelInfo,
     "unit_cost": UnitCost,
     "unit_costs": UnitCosts,
-    "unit_report": UnitReport,
     "generate_request": GenerateRequest,
     "understand_request": UnderstandRequest,
     "evaluation": DenoisingStep,

@@ -1,6 +1,5 @@
-"""The worker as the front end sees it: admission before a process that owns the engine. It knows requests, what they
-are predicted to cost and their deadlines, nothing of HTTP nor of how the process is kept alive; in which order requests
-run is the engine's to say, which has all that were accepted."""
+"""The worker as the front end sees it: admission before a process that owns the engine. In which order requests run is
+the engine's to say, which has all that were accepted."""
 
 from __future__ import annotations
 
@@ -8,12 +7,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from flashu_core import (
+    Begun,
     DeadlineExceededError,
-    Event,
     Failed,
     Finished,
     GenerateRequest,
@@ -23,46 +21,25 @@ from flashu_core import (
     Progress,
     Quote,
     Request,
+    RequestEvent,
     Result,
     Task,
     Text,
     UnderstandRequest,
     UnitCosts,
-    UnitReport,
+    UnitEnded,
 )
 from server.errors import InternalError, UnavailableError, WorkerLostError
 from server.ipc.child_process import PROGRAM
 from server.ipc.framing import WireError, encode
-from server.ipc.protocol import Begun, Cancel, FromWorker, Load, Refused, Submit, UnitEnded, Valid, Validate
-from server.worker.admission import Admission, AdmissionCounts, QueueLimits, Ticket
+from server.ipc.protocol import Cancel, FromWorker, Load, Refused, Submit, Valid, Validate
+from server.worker.active_request import ActiveRequest, uncounted
+from server.worker.admission import Admission, AdmissionCounts, QueueLimits
 from server.worker.request_handle import RequestHandle
 from server.worker.supervisor import Supervisor, WorkerTimeouts
 from server.worker.validations import Validations
 
 State = Literal["loading", "ready", "restarting", "draining", "failed"]
-
-
-def _uncounted(_: int) -> None:
-    """What `on_work` is where nobody counts."""
-
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """A request inside the process: who follows it, its place in the prediction, and who counts its work."""
-
-    handle: RequestHandle
-    ticket: Ticket
-    on_work: Callable[[int], None]
-    size: float = 1.0  # of each of its pictures, as a multiple of the default size
-    counted: int = 0  # units of work that `on_work` was called with
-
-    def count(self, *, ahead: int = 0) -> None:
-        """Tells the work that ran since the last time, and `ahead` units that are running now."""
-        quote = self.ticket.quote
-        done = min(self.ticket.done + ahead, quote.units)
-        if done > self.counted:
-            self.on_work((done - self.counted) * quote.rows)
-            self.counted = done
 
 
 class Worker:
@@ -91,12 +68,12 @@ class Worker:
         self._costs: UnitCosts | None = None
         self._counts = AdmissionCounts()
         self._draining = False
-        self._active: dict[int, _Entry] = {}  # sent, and not yet ended by the process
+        self._active: dict[str, ActiveRequest] = {}  # sent, and not yet ended by the process
         self._validations = Validations()
         self._arrivals = 0
         self._steps_saved = 0
         self._memory: Mapping[str, int] = {}
-        self._on_unit: Callable[[UnitReport], None] = lambda _: None
+        self._on_unit: Callable[[UnitEnded], None] = lambda _: None
 
     @property
     def state(self) -> State:
@@ -160,8 +137,8 @@ class Worker:
             raise UnavailableError("loading" if self.state == "ready" else self.state)
         return self._supervisor.info
 
-    def watch(self, on_unit: Callable[[UnitReport], None]) -> None:
-        """Tells of every unit that a ready process ends."""
+    def watch(self, on_unit: Callable[[UnitEnded], None]) -> None:
+        """Has `on_unit` called after every unit that a ready process ends."""
         self._on_unit = on_unit
 
     def start(self) -> None:
@@ -218,15 +195,15 @@ class Worker:
             InternalError: the engine could not tell.
         """
         self._open()
-        self._arrivals += 1
-        self._supervisor.send(encode(Validate(request=self._arrivals, work=request)))
+        request_id = self._new_id()
+        self._supervisor.send(encode(Validate(request_id=request_id, request=request)))
         left = None if request.deadline is None else request.deadline - self._clock()
         try:
-            await self._validations.answer(self._arrivals, within_s=left)
+            await self._validations.answer(request_id, within_s=left)
         except asyncio.TimeoutError:
             raise _too_late() from None
 
-    async def run(self, request: Request, on_work: Callable[[int], None] = _uncounted) -> Result:
+    async def run(self, request: Request, on_work: Callable[[int], None] = uncounted) -> Result:
         """The request's result. If the awaiting task is cancelled, so is the request.
 
         Args:
@@ -243,9 +220,9 @@ class Worker:
             return await handle.result()
 
     async def events(
-        self, request: Request, on_work: Callable[[int], None] = _uncounted
-    ) -> AsyncGenerator[Event, None]:
-        """What the engine tells of the request: its progress or text, and `Finished` as the last.
+        self, request: Request, on_work: Callable[[int], None] = uncounted
+    ) -> AsyncGenerator[RequestEvent, None]:
+        """The request's events: its progress or text, and `Finished` as the last.
 
         A slow reader gets the last progress only, and pieces of text joined. Close the iterator
         (`contextlib.aclosing`) to leave early; that, or cancelling the reading task, cancels the request.
@@ -253,7 +230,7 @@ class Worker:
         Raises:
             as `run` does.
         """
-        with self._entered(request, on_work) as handle:
+        with self._entered(request, on_work, streamed=True) as handle:
             while True:
                 for event in await handle.next_events():
                     yield event
@@ -278,34 +255,39 @@ class Worker:
 
     # One request
 
+    def _new_id(self) -> str:
+        self._arrivals += 1
+        return f"request-{self._arrivals}"
+
     def _open(self) -> Admission:
         if self.state != "ready" or self._admission is None:
             raise UnavailableError("loading" if self.state == "ready" else self.state)
         return self._admission
 
     @contextlib.contextmanager
-    def _entered(self, request: Request, on_work: Callable[[int], None]) -> Iterator[RequestHandle]:
+    def _entered(
+        self, request: Request, on_work: Callable[[int], None], *, streamed: bool = False
+    ) -> Iterator[RequestHandle]:
         """Submits a request, and cancels it where it is left before its end."""
         admission = self._open()
         if request.deadline is not None and self._clock() >= request.deadline:
             raise _too_late()  # before it costs anything
-        self._arrivals += 1
-        number = self._arrivals
+        request_id = self._new_id()
         try:
-            frame = encode(Submit(request=number, work=request, arrived=self._clock()))
+            frame = encode(Submit(request_id=request_id, request=request, arrived=self._clock()))
         except WireError as error:
             raise InvalidRequestError(f"the request cannot be handed to the engine: {error}") from None
         ticket = admission.admit(request)
-        handle = RequestHandle(number=number, rows=ticket.quote.rows)
+        handle = RequestHandle(request_id=request_id, rows=ticket.quote.rows, streamed=streamed)
         size = self._size(request) if isinstance(request, GenerateRequest) else 1.0
-        entry = _Entry(handle, ticket, on_work, size=size)
+        entry = ActiveRequest(handle, ticket, on_work, size=size)
         timer = None
         if request.deadline is not None:
             # The engine holds it too, at its units' ends; this one holds where the engine does not move.
             left = max(request.deadline - self._clock(), 0.0)
             timer = asyncio.get_running_loop().call_later(left, handle.end, _too_late())
         self._supervisor.send(frame)
-        self._active[number] = entry
+        self._active[request_id] = entry
         try:
             yield handle
         finally:
@@ -313,13 +295,13 @@ class Worker:
                 timer.cancel()
             self._abandon(entry)
 
-    def _abandon(self, entry: _Entry) -> None:
+    def _abandon(self, entry: ActiveRequest) -> None:
         entry.handle.abandoned = True
-        if entry.handle.number in self._active:
-            # What is left of it is not going to run; what runs now nobody else will count.
+        if entry.handle.request_id in self._active:
+            # What is left of it is not going to run, and what runs now is not counted later.
             entry.count(ahead=int(entry.ticket.started))
             entry.ticket.close(finished=False)
-            self._supervisor.send(encode(Cancel(request=entry.handle.number)))
+            self._supervisor.send(encode(Cancel(request_id=entry.handle.request_id)))
 
     def _size(self, request: GenerateRequest) -> float:
         if self._costs is None or (request.width, request.height) not in self.info().sizes:
@@ -350,47 +332,47 @@ class Worker:
 
     def receive(self, message: FromWorker) -> None:
         match message:
-            case UnitEnded(unit=unit, memory=memory):
-                self._memory = memory
-                if self._admission is not None:  # units of warming up are nobody's
-                    self._unit_ended(self._admission, unit)
-            case Begun(request=number):
-                if entry := self._active.get(number):
+            case UnitEnded():
+                self._memory = message.memory
+                if self._admission is not None:  # not one of warming up
+                    self._unit_ended(self._admission, message)
+            case Begun(request_id=request_id):
+                if entry := self._active.get(request_id):
                     entry.ticket.begin()
-            case Progress(request=number) | Text(request=number) | Preview(request=number):
-                if entry := self._active.get(number):
+            case Progress(request_id=request_id) | Text(request_id=request_id) | Preview(request_id=request_id):
+                if entry := self._active.get(request_id):
                     entry.handle.publish(message)
-            case Finished(request=number):
-                if entry := self._active.pop(number, None):
+            case Finished(request_id=request_id):
+                if entry := self._active.pop(request_id, None):
                     entry.ticket.close(finished=True)
                     entry.handle.end(message)
-            case Failed(request=number, error=error):
-                if entry := self._left(number):
+            case Failed(request_id=request_id, error=error):
+                if entry := self._left(request_id):
                     if entry.handle.abandoned:
                         self._steps_saved += entry.handle.steps_left
                     entry.handle.end(error)
-            case Valid(request=number):
-                self._validations.publish(number, None)
-            case Refused(request=number, error=refusal):
-                self._validations.publish(number, refusal or InternalError())
-                if entry := self._left(number):
+            case Valid(request_id=request_id):
+                self._validations.publish(request_id, None)
+            case Refused(request_id=request_id, error=refusal):
+                self._validations.publish(request_id, refusal or InternalError())
+                if entry := self._left(request_id):
                     entry.handle.end(refusal or InternalError())
 
-    def _unit_ended(self, admission: Admission, unit: UnitReport) -> None:
-        entries = [self._active.get(number) for number in unit.requests]
+    def _unit_ended(self, admission: Admission, unit: UnitEnded) -> None:
+        entries = [self._active.get(request_id) for request_id in unit.request_ids]
         admission.ran(unit.stage, [None if entry is None else entry.ticket for entry in entries])
         for entry in entries:
             if entry is not None and not entry.handle.abandoned:
                 entry.count()
         self._on_unit(unit)
 
-    def _left(self, number: int) -> _Entry | None:
+    def _left(self, request_id: str) -> ActiveRequest | None:
         """Takes out a request that came to no result."""
-        if entry := self._active.pop(number, None):
+        if entry := self._active.pop(request_id, None):
             entry.ticket.close(finished=False)
         return entry
 
-    def _end_all(self, reason: Callable[[_Entry], Exception]) -> None:
+    def _end_all(self, reason: Callable[[ActiveRequest], Exception]) -> None:
         for entry in self._active.values():
             entry.ticket.close(finished=False)
             entry.handle.end(reason(entry))

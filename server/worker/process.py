@@ -7,7 +7,6 @@ Run as `python -m server.worker.process DESCRIPTOR`, which only `server.ipc.chil
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import faulthandler
 import logging
 import os
@@ -27,14 +26,12 @@ from flashu_core import (
     CheckpointUnreachableError,
     ConfigurationError,
     Event,
-    Failed,
-    Finished,
     FlashUError,
     KernelUnavailableError,
     ModelInfo,
     Request,
     UnitCosts,
-    UnitReport,
+    UnitEnded,
 )
 from flashu_core.acceleration.policies import POLICIES
 from flashu_core.streams import open_standard_streams
@@ -43,7 +40,6 @@ from server.ipc.framing import Bytes, WireError, encode, receive_blocking
 from server.ipc.process_limits import die_with_parent
 from server.ipc.protocol import (
     TO_WORKER,
-    Begun,
     Cancel,
     Load,
     Loaded,
@@ -52,7 +48,6 @@ from server.ipc.protocol import (
     Shutdown,
     Submit,
     ToWorker,
-    UnitEnded,
     Valid,
     Validate,
 )
@@ -64,7 +59,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("flashu.engine")
 _NICENESS = 2
 _SMALL = 64 * 1024  # bytes that are rather copied than sent alone
-# Of commands between two units of work: a flood of requests must not keep those who are inside from moving.
+# Of commands between two units of work: a flood of requests must not hold up those that run.
 _DRAIN_COMMANDS = 64
 _DRAIN_S = 0.02
 
@@ -80,11 +75,10 @@ class EngineLike(Protocol):
     def costs(self) -> UnitCosts | None: ...
     @property
     def memory(self) -> Mapping[str, int]: ...
-    def watch(self, *, on_begin: Callable[[int], None], on_unit: Callable[[UnitReport], None]) -> None: ...
-    def warm_up(self) -> None: ...
-    def submit(self, request: Request, *, arrived: float | None = None) -> int: ...
+    def warm_up(self, on_unit: Callable[[UnitEnded], None]) -> None: ...
+    def submit(self, request: Request, *, request_id: str, arrived: float | None = None) -> None: ...
     def validate(self, request: Request) -> None: ...
-    def cancel(self, request: int) -> None: ...
+    def cancel(self, request_id: str) -> None: ...
     def step(self) -> list[Event]: ...
 
 
@@ -103,9 +97,6 @@ class EngineProcess:
         self._ready = False
         self._ending = threading.Event()
         self._frames: list[Bytes] = []  # encoded, and not yet sent
-        self._units = 0
-        self._numbers: dict[int, int] = {}  # the front end's, by the engine's own
-        self._identities: dict[int, int] = {}  # and back
 
     def run(self) -> int:
         """Serves until it receives `Shutdown`; returns the exit status."""
@@ -117,8 +108,7 @@ class EngineProcess:
         configure_logging(first.log_level, first.log_format)
         try:
             engine = self._load(first)
-            engine.watch(on_begin=self._begun, on_unit=lambda unit: self._unit_ended(unit, engine.memory))
-            engine.warm_up()
+            engine.warm_up(self._report)
         except FlashUError as error:
             self._emit(LoadFailed(message=str(error), permanent=_is_permanent(error)))
             self._send()
@@ -130,8 +120,8 @@ class EngineProcess:
             self._emit(LoadFailed(message=message, permanent=False))
             self._send()
             return 1
-        self._ready = True
         assert engine.costs is not None  # it is warm
+        self._ready = True
         self._emit(Loaded(info=engine.info, costs=engine.costs))
         self._send()
         try:
@@ -145,26 +135,26 @@ class EngineProcess:
         while True:
             for command in self._next(wait=engine.idle):
                 match command:
-                    case Submit():
-                        self._submit(engine, command)
-                    case Validate(request=number, work=work):
-                        with self._refusing(number):
-                            engine.validate(work)
-                            self._emit(Valid(request=number))
-                    case Cancel(request=number):
-                        if number in self._identities:
-                            engine.cancel(self._identities[number])
+                    case Submit(request_id=request_id, request=request, arrived=arrived):
+                        with self._refusing(request_id):
+                            engine.submit(request, request_id=request_id, arrived=arrived)
+                    case Validate(request_id=request_id, request=request):
+                        with self._refusing(request_id):
+                            engine.validate(request)
+                            self._emit(Valid(request_id=request_id))
+                    case Cancel(request_id=request_id):
+                        engine.cancel(request_id)
                     case Load():
                         raise WireError("a model is loaded already")
             if self._ending.is_set():
                 return
             for event in engine.step():
-                self._pass_on(event)
-            self._send()
+                self._emit(event)
+            self._send()  # `Begun` too, before the unit runs: that may be the process's last
 
     def _next(self, *, wait: bool) -> Iterator[ToWorker]:
-        """The commands that have come, but only as many as hold up those who are inside by no more than a short unit:
-        the rest comes behind the next one. Where there is nothing to do, after waiting for one."""
+        """The commands that have come, but only as many as hold up running requests by no more than a short unit: the
+        rest comes behind the next one. Where there is nothing to do, after waiting for one."""
         if wait:
             yield self._commands.get()
         ends = time.monotonic() + _DRAIN_S
@@ -173,41 +163,21 @@ class EngineProcess:
                 return
             yield self._commands.get()
 
-    def _submit(self, engine: EngineLike, command: Submit) -> None:
-        with self._refusing(command.request):
-            identity = engine.submit(command.work, arrived=command.arrived)
-            self._numbers[identity] = command.request
-            self._identities[command.request] = identity
-
     @contextlib.contextmanager
-    def _refusing(self, number: int) -> Iterator[None]:
-        """Tells that a request is refused where the engine does not take it."""
+    def _refusing(self, request_id: str) -> Iterator[None]:
+        """Reports that a request is refused where the engine does not take it."""
         try:
             yield
         except FlashUError as error:
-            self._emit(Refused(request=number, error=error))
+            self._emit(Refused(request_id=request_id, error=error))
         except Exception as error:  # noqa: BLE001 - the request's boundary: the others must not notice
             _log.error("the engine could not take a request\n%s", _places(error))
-            self._emit(Refused(request=number, error=None))
+            self._emit(Refused(request_id=request_id, error=None))
 
-    def _pass_on(self, event: Event) -> None:
-        number = self._numbers[event.request]
-        if isinstance(event, (Finished, Failed)):
-            del self._numbers[event.request], self._identities[number]
-        self._emit(dataclasses.replace(event, request=number))
-
-    def _begun(self, identity: int) -> None:
-        self._emit(Begun(request=self._numbers[identity]))
-        self._send()  # before the unit runs: it may be the process's last
-
-    def _unit_ended(self, unit: UnitReport, memory: Mapping[str, int]) -> None:
-        self._units += 1
-        # Units of calibration are of requests that nobody sent.
-        numbers = tuple(self._numbers[request] for request in unit.requests if request in self._numbers)
-        unit = dataclasses.replace(unit, requests=numbers)
-        self._emit(UnitEnded(units=self._units, unit=unit, memory=memory))
-        if not self._ready:
-            self._send()
+    def _report(self, unit: UnitEnded) -> None:
+        """Sends a sign of progress while the engine warms up."""
+        self._emit(unit)
+        self._send()
 
     def _emit(self, message: object) -> None:
         self._frames += encode(message)

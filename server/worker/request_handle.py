@@ -1,30 +1,31 @@
-"""One request on its way: the events that its consumer has not read yet. What a slow consumer has not taken
-is kept in bounded room: the last progress only, and an answer's pieces as one."""
+"""One request between its consumer and the process that works on it: the events that were not read yet. For a slow
+consumer only the last progress is kept, and an answer's pieces as one; for one that only waits for the end, none."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
 
-from flashu_core import Event, Finished, Progress, Result, Text
+from flashu_core import Finished, Progress, RequestEvent, Result, Text
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(kw_only=True, slots=True, eq=False)
 class RequestHandle:
-    """A request between the one who follows it and the process that works on it; belongs to one event loop.
+    """A request and its consumer; belongs to one event loop.
 
     Attributes:
-        number: counts arrivals; both processes call the request by it.
-        rows: places it takes in a batch.
-        abandoned: nobody follows it any more.
+        rows: of a batch, that it takes.
+        streamed: whether `next_events` will be called; else only the end is kept.
+        abandoned: its consumer has left.
         progress: the last event.
     """
 
-    number: int
+    request_id: str
     rows: int
+    streamed: bool = False
     abandoned: bool = False
     progress: Progress | None = None
-    _pending: dict[type[Event], Event] = field(default_factory=dict)
+    _pending: dict[type[RequestEvent], RequestEvent] = field(default_factory=dict)
     _ending: Finished | Exception | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -34,12 +35,15 @@ class RequestHandle:
         """Of a picture that was begun."""
         return 0 if self.progress is None else self.progress.of - self.progress.step
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: RequestEvent) -> None:
+        """An event other than its end."""
         if isinstance(event, Progress):
             self.progress = event
+        if not self.streamed:
+            return
         before = self._pending.get(type(event))
         if isinstance(event, Text) and isinstance(before, Text):
-            event = Text(event.request, before.text + event.text, before.logprobs + event.logprobs)
+            event = Text(event.request_id, before.text + event.text, before.logprobs + event.logprobs)
         self._pending[type(event)] = event
         self._changed.set()
 
@@ -51,11 +55,11 @@ class RequestHandle:
             self._changed.set()
 
     async def result(self) -> Result:
-        """Waits for the end and drops other events. Raises what the request failed with."""
+        """Waits for the end. Raises what the request failed with."""
         await self._ended.wait()
         return self._outcome().result
 
-    async def next_events(self) -> list[Event]:
+    async def next_events(self) -> list[RequestEvent]:
         """Waits for the events since the last call; the end comes alone, raised if it is a failure."""
         await self._changed.wait()
         if not self._pending:

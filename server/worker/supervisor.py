@@ -1,5 +1,5 @@
 """Keeps one process of the engine alive: starts it, watches that it makes progress, kills it when it is stuck, and
-replaces it when it died. It knows processes and time; which requests were in it is the worker's to say."""
+replaces it when it died. Which requests were in it is the worker's to say."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from flashu_core import ModelInfo, UnitCosts
+from flashu_core import ModelInfo, UnitCosts, UnitEnded
 from server.ipc.child_environment import worker_environment
 from server.ipc.child_process import Child
 from server.ipc.framing import Frame, WireError, encode
-from server.ipc.protocol import FromWorker, Load, Loaded, LoadFailed, Shutdown, UnitEnded
+from server.ipc.protocol import FromWorker, Load, Loaded, LoadFailed, Shutdown
 from server.worker.backoff import RestartBackoff
 from server.worker.watchdog import LOOK_S, Watchdog
 
@@ -189,8 +189,8 @@ class Supervisor:
     def _receive(self, message: FromWorker) -> None:
         self._watchdog.receive(self._clock())
         match message:
-            case UnitEnded(unit=unit):
-                self._watchdog.unit_ended(self._clock(), unit)
+            case UnitEnded():
+                self._watchdog.unit_ended(self._clock(), message)
                 self.last_progress = time.time()
                 self._client.receive(message)
             case Loaded(info=info, costs=costs):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 
-from flashu_core import Stage, UnitCosts, UnitReport
+from flashu_core import Stage, UnitCosts, UnitEnded
 
 _WINDOW = 64  # units of each stage that are remembered
 _SLACK = 2.0  # times what is usual
@@ -29,7 +29,7 @@ class UnitTimes:
         what that predicts."""
         self._costs = costs
 
-    def saw(self, unit: UnitReport) -> None:
+    def saw(self, unit: UnitEnded) -> None:
         """A unit ended."""
         self._last[unit.stage].append(unit.seconds)
 

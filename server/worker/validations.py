@@ -1,5 +1,4 @@
-"""Requests that the engine was asked whether it would take, and who waits for the answers. It belongs to one event
-loop, and knows numbers, not what the requests are."""
+"""Requests that the engine was to validate, and the callers that wait for its answers. It belongs to one event loop."""
 
 from __future__ import annotations
 
@@ -7,26 +6,26 @@ import asyncio
 
 
 class Validations:
-    """Answers that are waited for, by the request's number."""
+    """Answers that callers wait for, by request id."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._waiting: dict[str, asyncio.Future[None]] = {}
 
-    async def answer(self, number: int, *, within_s: float | None) -> None:
+    async def answer(self, request_id: str, *, within_s: float | None) -> None:
         """Waits until the engine has answered; raises what it would refuse the request with.
 
         Raises:
             asyncio.TimeoutError: it has not answered within so many seconds.
         """
-        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        answer = self._waiting[request_id] = asyncio.get_running_loop().create_future()
         try:
             await asyncio.wait_for(answer, within_s)
         finally:
-            del self._waiting[number]
+            del self._waiting[request_id]
 
-    def publish(self, number: int, error: Exception | None) -> None:
-        """The engine's answer, None where it would take the request; nothing where nobody waits for it."""
-        answer = self._waiting.get(number)
+    def publish(self, request_id: str, error: Exception | None) -> None:
+        """The engine's answer, None where it would take the request; nothing where no caller waits for it."""
+        answer = self._waiting.get(request_id)
         if answer is None or answer.done():
             return
         if error is None:
@@ -36,5 +35,5 @@ class Validations:
 
     def fail(self, error: Exception) -> None:
         """There will be no more answers."""
-        for number in self._waiting:
-            self.publish(number, error)
+        for request_id in self._waiting:
+            self.publish(request_id, error)

@@ -3,7 +3,7 @@ stopped container, a debugger) does not count, and what ends right after it teac
 
 from __future__ import annotations
 
-from flashu_core import UnitCosts, UnitReport
+from flashu_core import UnitCosts, UnitEnded
 from server.worker.unit_times import UnitTimes
 
 LOOK_S = 0.1  # seconds from one look to the next; a gap of more than twice that is an absence
@@ -36,7 +36,7 @@ class Watchdog:
         self.look(now)
         self._last_heartbeat = now
 
-    def unit_ended(self, now: float, unit: UnitReport) -> None:
+    def unit_ended(self, now: float, unit: UnitEnded) -> None:
         """It ended a unit of work."""
         self.receive(now)
         if not self._was_absent:

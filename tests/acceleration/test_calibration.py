@@ -10,13 +10,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from flashu_core import (
+    Begun,
     CalibrationError,
     Engine,
     EngineConfig,
     FlashUError,
     GenerateRequest,
     UnderstandRequest,
-    UnitReport,
+    UnitEnded,
 )
 from flashu_core.acceleration.calibration import Calibration, Sample, activation_norms, data_hash, importances
 from flashu_core.checkpoint.load import Checkpoint
@@ -32,6 +33,11 @@ def engine(tiny: Checkpoint) -> Engine:
         name="tiny", model=copy.deepcopy(tiny.model), vae=tiny.vae, tokenizer=tiny.tokenizer, digest="random"
     )
     return Engine(own, EngineConfig())
+
+
+def shape_of(engine: Engine) -> tuple[int, int]:
+    backbone = engine._parts.model.config.backbone
+    return backbone.layers, backbone.ffn_size
 
 
 def measured(engine: Engine) -> Calibration:
@@ -59,7 +65,7 @@ def test_watching_ends_with_its_block(tiny: Checkpoint) -> None:
 
 def test_tasks_use_different_neurons(engine: Engine) -> None:
     found = measured(engine)
-    shape = engine._shape
+    shape = shape_of(engine)
     assert {task: tuple(scores.shape) for task, scores in found.scores.items()} == {"generate": shape, "vqa": shape}
     assert not torch.allclose(found.scores["generate"], found.scores["vqa"])
     assert found.provenance["data"] == data_hash(["a red circle"], [Sample(PICTURE, "what is it?")])
@@ -67,7 +73,7 @@ def test_tasks_use_different_neurons(engine: Engine) -> None:
 
 def test_pruning_needs_a_calibration(engine: Engine) -> None:
     with pytest.raises(Exception, match="flashu calibrate"):
-        engine.submit(GenerateRequest(prompt="a", acceleration="flashu"))
+        engine.submit(GenerateRequest(prompt="a", acceleration="flashu"), request_id="a")
     engine.use(measured(engine))
     result = engine.generate(GenerateRequest(prompt="a", acceleration="flashu", num_inference_steps=35, seed=1))
     assert (result.schedule["backbone_passes"], result.schedule["head_passes"]) == (19, 18)
@@ -99,7 +105,7 @@ def test_it_survives_the_disk(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     place = found.keep([nowhere, tmp_path / "kept" / "calibration.safetensors"])
     assert place == tmp_path / "kept" / "calibration.safetensors"
-    again = Calibration.load(place, digest="random", shape=engine._shape)
+    again = Calibration.load(place, digest="random", shape=shape_of(engine))
     assert again.ratios == {"generate": 0.2, "vqa": 0.1}
     assert torch.equal(load_file(place)["kept.generate"].long(), again.kept("generate"))
     assert torch.equal(again.scores["vqa"], found.scores["vqa"])
@@ -109,16 +115,13 @@ def test_it_survives_the_disk(engine: Engine, tmp_path: Path) -> None:
 
 
 def test_calibration_reports_units_and_begins_no_request(engine: Engine) -> None:
-    begun: list[int] = []
-    units: list[UnitReport] = []
-    engine.watch(on_begin=begun.append, on_unit=units.append)
-    waiting = engine.submit(GenerateRequest(prompt="a", num_inference_steps=3, acceleration="exact"))
-    measured(engine)
-    assert begun == []  # nor does a client's request advance meanwhile
+    units: list[UnitEnded] = []
+    engine.submit(GenerateRequest(prompt="a", num_inference_steps=3, acceleration="exact"), request_id="a")
+    engine.calibrate(["a red circle"], [Sample(PICTURE, "what is it?")], on_unit=units.append)
     assert [unit.stage for unit in units[:3]] == ["prefix", "evaluate", "evaluate"]
     assert {unit.stage for unit in units} == {"prefix", "evaluate", "vae_decode", "prefill", "decode"}
-    engine.step()
-    assert begun == [waiting]
+    assert all(unit.request_ids == () and unit.memory["weights"] > 0 for unit in units)
+    assert engine.step() == [Begun("a")]  # a client's request did not advance meanwhile
 
 
 def test_a_model_without_numbers_is_refused_with_that_reason(engine: Engine) -> None:
@@ -148,7 +151,7 @@ def test_a_user_without_a_home_has_no_cache(engine: Engine, monkeypatch: pytest.
 def test_what_does_not_fit_is_refused(engine: Engine, tmp_path: Path) -> None:
     place = tmp_path / "calibration.safetensors"
     measured(engine).save(place)
-    layers, neurons = engine._shape
+    layers, neurons = shape_of(engine)
     with pytest.raises(CalibrationError, match="of the checkpoint random, not of other"):
         Calibration.load(place, digest="other", shape=(layers, neurons))
     with pytest.raises(CalibrationError, match=r"scores\.generate"):

@@ -107,7 +107,7 @@ def test_the_negative_prompt_matters(tiny_engine: Engine) -> None:
 )
 def test_what_the_model_cannot_do_is_refused_at_once(tiny_engine: Engine, request_: Request, parameter: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        tiny_engine.submit(request_)
+        tiny_engine.submit(request_, request_id="a")
     assert caught.value.parameter == parameter
     assert tiny_engine.idle
 
@@ -177,7 +177,7 @@ def test_warm_up_prepares_and_leaves_nothing_behind(tiny: Checkpoint) -> None:
 )
 def test_unusable_parameters_are_refused_at_once(tiny_engine: Engine, request_: Request, message: str) -> None:
     with pytest.raises(InvalidRequestError, match=message) as caught:
-        tiny_engine.submit(request_)
+        tiny_engine.submit(request_, request_id="a")
     assert caught.value.parameter == "acceleration"
     assert tiny_engine.idle
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from flashu_core import (
+    Begun,
     CancelledError,
     DeadlineExceededError,
     Engine,
@@ -27,7 +28,7 @@ from flashu_core import (
     Request,
     UnderstandRequest,
     UnderstandResult,
-    UnitReport,
+    UnitEnded,
 )
 from flashu_core.acceleration.calibration import Sample
 from flashu_core.checkpoint.load import Checkpoint
@@ -38,17 +39,27 @@ from flashu_core.model.kv_cache import KeyValueCache
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
 
 
-def run(engine: Engine, *requests: Request) -> tuple[list[int], list[Event]]:
+NEXT_ID = itertools.count(1)
+
+
+def submit(engine: Engine, request: Request) -> str:
+    """Submits under a new id and returns that."""
+    request_id = f"request-{next(NEXT_ID)}"
+    engine.submit(request, request_id=request_id)
+    return request_id
+
+
+def run(engine: Engine, *requests: Request) -> tuple[list[str], list[Event]]:
     """Submits all at once and steps until idle."""
-    identities = [engine.submit(request) for request in requests]
+    identities = [submit(engine, request) for request in requests]
     events: list[Event] = []
     while not engine.idle:
         events += engine.step()
     return identities, events
 
 
-def results(identities: list[int], events: list[Event]) -> list[GenerateResult]:
-    found = {event.request: event.result for event in events if isinstance(event, Finished)}
+def results(identities: list[str], events: list[Event]) -> list[GenerateResult]:
+    found = {event.request_id: event.result for event in events if isinstance(event, Finished)}
     chosen = [found[identity] for identity in identities]
     return [result for result in chosen if isinstance(result, GenerateResult)]
 
@@ -83,12 +94,14 @@ def ticking() -> Callable[[], float]:
 
 def test_an_answer_starts_between_denoising_steps(tiny: Checkpoint) -> None:
     engine = Engine(tiny, EngineConfig(), clock=ticking())
-    generation = engine.submit(GenerateRequest(prompt="a", seed=1, num_inference_steps=30, acceleration="exact"))
+    generation = submit(engine, GenerateRequest(prompt="a", seed=1, num_inference_steps=30, acceleration="exact"))
     for _ in range(3):
         engine.step()
-    question = engine.submit(UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=3, acceleration="exact"))
+    question = submit(
+        engine, UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=3, acceleration="exact")
+    )
     order: list[Event] = []
-    while not any(isinstance(event, Finished) and event.request == question for event in order):
+    while not any(isinstance(event, Finished) and event.request_id == question for event in order):
         order += engine.step()
     assert sum(isinstance(event, Progress) for event in order) <= 2
     engine.cancel(generation)
@@ -96,17 +109,17 @@ def test_an_answer_starts_between_denoising_steps(tiny: Checkpoint) -> None:
 
 def test_pictures_move_on_while_answers_keep_coming(tiny: Checkpoint) -> None:
     engine = Engine(tiny, EngineConfig(answer_weight=2.0), clock=ticking())
-    engine.submit(GenerateRequest(prompt="a", seed=1, num_inference_steps=40, acceleration="exact"))
+    submit(engine, GenerateRequest(prompt="a", seed=1, num_inference_steps=40, acceleration="exact"))
     engine.step()
     request = UnderstandRequest(
         question="what?", image=PICTURE, max_new_tokens=60, temperature=10.0, seed=2, acceleration="exact"
     )
-    question = engine.submit(request)
+    question = submit(engine, request)
     order: list[Event] = []
-    while not any(isinstance(event, Finished) and event.request == question for event in order):
+    while not any(isinstance(event, Finished) and event.request_id == question for event in order):
         order += engine.step()
-    result = order[-1]
-    assert isinstance(result, Finished) and isinstance(result.result, UnderstandResult)
+    (result,) = [event for event in order if isinstance(event, Finished)]
+    assert isinstance(result.result, UnderstandResult)
     steps = sum(isinstance(event, Progress) for event in order)
     # The prefill reads the clock twice more, and a denoising step takes as long as a token.
     assert steps == pytest.approx((result.result.completion_tokens + 2) / 2, abs=2)
@@ -116,12 +129,13 @@ def test_pictures_move_on_while_answers_keep_coming(tiny: Checkpoint) -> None:
 def test_what_waits_holds_nothing_and_what_runs_stays_within_bounds(tiny: Checkpoint) -> None:
     engine = Engine(tiny, EngineConfig(max_running=2))
     for index in range(5):
-        engine.submit(
+        submit(
+            engine,
             GenerateRequest(
                 prompt="a", seed=index, num_inference_steps=4, num_images=1 + index // 4, acceleration="exact"
-            )
+            ),
         )
-        engine.submit(UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=3, acceleration="exact"))
+        submit(engine, UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=3, acceleration="exact"))
     maximum: Counter[str] = Counter()
     finished = 0
     while not engine.idle:
@@ -129,7 +143,7 @@ def test_what_waits_holds_nothing_and_what_runs_stays_within_bounds(tiny: Checkp
         held = Counter[str]()
         for active in engine._active.values():
             if active.state is not None:
-                held[active.entry.task] += active.entry.rows
+                held[active.task] += active.rows
         maximum |= held
     assert finished == 10
     assert maximum == {"generate": 2, "vqa": 2}
@@ -139,11 +153,11 @@ def test_bytes_are_what_a_request_really_holds(tiny: Checkpoint) -> None:
     engine = Engine(tiny, EngineConfig())
     question = UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=5, acceleration="exact")
     identities = [
-        engine.submit(GenerateRequest(prompt="a red circle", num_images=2, acceleration="exact")),
-        engine.submit(question),
+        submit(engine, GenerateRequest(prompt="a red circle", num_images=2, acceleration="exact")),
+        submit(engine, question),
     ]
     generation, answering = (engine._active[identity] for identity in identities)
-    expected = [generation.entry.size, answering.entry.size]
+    expected = [generation.nbytes, answering.nbytes]
     assert isinstance(generation, GenerateSequence) and isinstance(answering, UnderstandSequence)
     while generation.state is None or answering.state is None:
         engine.step()
@@ -172,42 +186,42 @@ def test_a_request_larger_than_the_bound_runs_alone(tiny: Checkpoint) -> None:
     identities, events = run(
         engine, *requests, UnderstandRequest(question="what?", image=PICTURE, max_new_tokens=2, acceleration="exact")
     )
-    progress = [event.request for event in events if isinstance(event, Progress)]
+    progress = [event.request_id for event in events if isinstance(event, Progress)]
     assert progress == [identity for identity in identities[:3] for _ in range(2)]
     assert sum(isinstance(event, Finished) for event in events) == 4
 
 
 def test_cancelling_ends_at_the_next_step(tiny_engine: Engine) -> None:
-    kept = tiny_engine.submit(GenerateRequest(prompt="a", seed=1, num_inference_steps=4, acceleration="exact"))
-    dropped = tiny_engine.submit(GenerateRequest(prompt="b", seed=1, num_inference_steps=900, acceleration="exact"))
+    kept = submit(tiny_engine, GenerateRequest(prompt="a", seed=1, num_inference_steps=4, acceleration="exact"))
+    dropped = submit(tiny_engine, GenerateRequest(prompt="b", seed=1, num_inference_steps=900, acceleration="exact"))
     for _ in range(4):
         tiny_engine.step()
     tiny_engine.cancel(dropped)
-    tiny_engine.cancel(12345)
+    tiny_engine.cancel("another")
     events = tiny_engine.step()
     failed = [event for event in events if isinstance(event, Failed)]
-    assert [(event.request, type(event.error)) for event in failed] == [(dropped, CancelledError)]
+    assert [(event.request_id, type(event.error)) for event in failed] == [(dropped, CancelledError)]
     while not tiny_engine.idle:
         events += tiny_engine.step()
-    assert [event.request for event in events if isinstance(event, Finished)] == [kept]
+    assert [event.request_id for event in events if isinstance(event, Finished)] == [kept]
 
 
 def test_deadlines_hold_before_and_during_work(tiny: Checkpoint) -> None:
     now = 100.0
     engine = Engine(tiny, EngineConfig(), clock=lambda: now)
     with pytest.raises(DeadlineExceededError):
-        engine.submit(GenerateRequest(prompt="a", deadline=99.0, acceleration="exact"))
-    late = engine.submit(GenerateRequest(prompt="a", deadline=100.5, acceleration="exact"))
-    later = engine.submit(GenerateRequest(prompt="a", deadline=101.0, acceleration="exact"))
+        submit(engine, GenerateRequest(prompt="a", deadline=99.0, acceleration="exact"))
+    late = submit(engine, GenerateRequest(prompt="a", deadline=100.5, acceleration="exact"))
+    later = submit(engine, GenerateRequest(prompt="a", deadline=101.0, acceleration="exact"))
     now = 100.7
     events = engine.step()
-    assert [(event.request, type(event.error)) for event in events if isinstance(event, Failed)] == [
+    assert [(event.request_id, type(event.error)) for event in events if isinstance(event, Failed)] == [
         (late, DeadlineExceededError)
     ]
     now = 102.0
     (event,) = engine.step()
     assert isinstance(event, Failed)
-    assert (event.request, type(event.error)) == (later, DeadlineExceededError)
+    assert (event.request_id, type(event.error)) == (later, DeadlineExceededError)
     assert engine.idle
 
 
@@ -217,13 +231,12 @@ def test_running_out_of_memory_fails_the_unit_and_nobody_else(
     def exhausted(*arguments: object) -> None:
         raise torch.OutOfMemoryError("no room")
 
-    generation = tiny_engine.submit(GenerateRequest(prompt="a", seed=1, num_inference_steps=3, acceleration="exact"))
+    generation = submit(tiny_engine, GenerateRequest(prompt="a", seed=1, num_inference_steps=3, acceleration="exact"))
     with monkeypatch.context() as patch:
         patch.setattr("flashu_core.pathways.generate.advance", exhausted)
-        events = [event for _ in range(2) for event in tiny_engine.step()]
-    (failed,) = events
-    assert isinstance(failed, Failed)
-    assert failed.request == generation
+        events = [event for _ in range(3) for event in tiny_engine.step()]
+    (failed,) = [event for event in events if isinstance(event, Failed)]
+    assert failed.request_id == generation
     assert isinstance(failed.error, FlashUError)
     assert tiny_engine.generate(GenerateRequest(prompt="a", seed=1, num_inference_steps=3, acceleration="exact")).images
 
@@ -236,34 +249,41 @@ def test_batched_answers_are_those_given_alone(tiny_engine: Engine) -> None:
         for index, question in enumerate(["what?", "how many squares are there in this picture?", "a"])
     ]
     identities, events = run(tiny_engine, *requests)
-    found = {event.request: event.result for event in events if isinstance(event, Finished)}
+    found = {event.request_id: event.result for event in events if isinstance(event, Finished)}
     for identity, request in zip(identities, requests, strict=True):
         together, alone = found[identity], tiny_engine.understand(request)
         assert isinstance(together, UnderstandResult)
         assert together.answer == alone.answer
 
 
+def _ids(event: Event) -> tuple[str, ...]:
+    return event.request_ids if isinstance(event, UnitEnded) else (event.request_id,)
+
+
 def test_every_unit_is_reported(tiny_engine: Engine) -> None:
-    units: list[UnitReport] = []
-    begun: list[int] = []
-    tiny_engine.watch(on_begin=begun.append, on_unit=units.append)
-    run(
+    first, events = run(
         tiny_engine,
         *(
             GenerateRequest(prompt="a", num_inference_steps=4, num_images=images, acceleration="exact")
             for images in (1, 2)
         ),
     )
+    units = [event for event in events if isinstance(event, UnitEnded)]
     stages = [(unit.stage, unit.rows) for unit in units]
     assert stages == [("prefix", 1), ("prefix", 2), *[("evaluate", 3)] * 3, ("vae_decode", 1), ("vae_decode", 2)]
     assert all(unit.seconds > 0 for unit in units)
-    assert begun == [1, 2]
+    assert [event.request_id for event in events if isinstance(event, Begun)] == first
+    assert [unit.request_ids for unit in units[:3]] == [(first[0],), (first[1],), tuple(first)]
+    for request_id in first:
+        mine = [event for event in events if request_id in _ids(event)]
+        assert isinstance(mine[0], Begun) and isinstance(mine[1], UnitEnded) and mine[1].stage == "prefix"
+        assert isinstance(mine[-2], Finished) and isinstance(mine[-1], UnitEnded)
     held = tiny_engine.memory
     assert (held["weights"] > 0, held["caches"]) == (True, 0)
-    units.clear()
-    run(tiny_engine, UnderstandRequest(question="a", image=PICTURE, max_new_tokens=3, acceleration="exact"))
+    assert units[-1].memory == held and units[0].memory["caches"] > 0
+    _, events = run(tiny_engine, UnderstandRequest(question="a", image=PICTURE, max_new_tokens=3, acceleration="exact"))
+    units = [event for event in events if isinstance(event, UnitEnded)]
     assert (units[0].stage, {unit.stage for unit in units[1:]}) == ("prefill", {"decode"})
-    assert begun == [1, 2, 3]
 
 
 def test_accelerated_requests_keep_to_themselves(tiny: Checkpoint) -> None:
@@ -283,7 +303,7 @@ def test_accelerated_requests_keep_to_themselves(tiny: Checkpoint) -> None:
     ]
     alone = [engine.generate(r) if isinstance(r, GenerateRequest) else engine.understand(r) for r in requests]
     identities, events = run(engine, *requests)
-    found = {event.request: event.result for event in events if isinstance(event, Finished)}
+    found = {event.request_id: event.result for event in events if isinstance(event, Finished)}
     for identity, expected in zip(identities, alone, strict=True):
         result = found[identity]
         assert result.schedule == expected.schedule
@@ -308,17 +328,17 @@ def test_a_failed_request_changes_no_other_of_its_batch(embedded: Engine, policy
     questions = [question, replace(question, question="how many squares are there?", seed=5)]
     generated = [embedded.generate(one) for one in generations]
     answered = [embedded.understand(one) for one in questions]
-    lost = [embedded.submit(one) for one in (replace(generation, seed=9), replace(question, seed=11))]
-    together = [embedded.submit(one) for one in (*generations, *questions)]
+    lost = [submit(embedded, one) for one in (replace(generation, seed=9), replace(question, seed=11))]
+    together = [submit(embedded, one) for one in (*generations, *questions)]
     left, events = set(lost), list[Event]()
     while not embedded.idle:
         events += embedded.step()
         for identity in [one for one in left if _is_under_way(embedded._active[one])]:
             _befall(embedded, identity, fate)
             left.remove(identity)
-    failed = {event.request: type(event.error) for event in events if isinstance(event, Failed)}
+    failed = {event.request_id: type(event.error) for event in events if isinstance(event, Failed)}
     assert failed == dict.fromkeys(lost, FATES[fate])
-    found = {event.request: event.result for event in events if isinstance(event, Finished)}
+    found = {event.request_id: event.result for event in events if isinstance(event, Finished)}
     for identity, expected in zip(together[:2], generated, strict=True):
         result = found[identity]
         assert isinstance(result, GenerateResult)
@@ -337,7 +357,7 @@ def _is_under_way(active: GenerateSequence | UnderstandSequence) -> bool:
 
 
 @torch.inference_mode()
-def _befall(engine: Engine, identity: int, fate: str) -> None:
+def _befall(engine: Engine, identity: str, fate: str) -> None:
     active = engine._active[identity]
     assert active.state is not None
     if fate == "cancelled":

@@ -86,10 +86,10 @@ def test_a_thousand_distinct_values_of_every_parameter(engine: Engine, make: Cal
 
     def run(count: int) -> tuple[dict[str, int], int]:
         for _ in range(count):
-            request = engine.submit(make(source))
-            for _ in range(3):  # it is read on its path, and runs on it
+            engine.submit(make(source), request_id="a")
+            for _ in range(4):  # it begins, is read on its path, and runs on it
                 engine.step()
-            engine.cancel(request)
+            engine.cancel("a")
             while not engine.idle:
                 engine.step()
         return engine.memory, resident()

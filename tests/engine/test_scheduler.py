@@ -4,26 +4,57 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from flashu_core.engine.scheduler import Bound, Entry, Scheduler, Unit
+from flashu_core.engine.scheduler import Bound, Scheduler, Unit
 from flashu_core.types import Stage, Task
 
 
-def entry(request: int, stage: Stage, *, key: object = None, rows: int = 1, size: int = 0, priority: int = 0) -> Entry:
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A request as it is at one choice."""
+
+    arrival: int
+    task: Task
+    stage: Stage
+    key: Hashable = None
+    rows: int = 1
+    nbytes: int = 0
+    priority: int = 0
+
+    @property
+    def request_id(self) -> str:
+        return str(self.arrival)
+
+    @property
+    def started(self) -> bool:
+        return self.stage not in ("prefix", "prefill")
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        return (self.priority, self.arrival)
+
+
+def entry(
+    arrival: int, stage: Stage, *, key: object = None, rows: int = 1, nbytes: int = 0, priority: int = 0
+) -> Entry:
     task: Task = "vqa" if stage in ("prefill", "decode") else "generate"
-    return Entry(request=request, task=task, stage=stage, key=str(key), rows=rows, size=size, priority=priority)
+    return Entry(arrival=arrival, task=task, stage=stage, key=str(key), rows=rows, nbytes=nbytes, priority=priority)
 
 
-def chosen(scheduler: Scheduler, *entries: Entry) -> Unit:
+def chosen(scheduler: Scheduler[Entry], *entries: Entry) -> Unit[Entry]:
     unit = scheduler.next_unit(entries)
     assert unit is not None
     return unit
+
+
+def arrivals(unit: Unit[Entry]) -> tuple[int, ...]:
+    return tuple(request.arrival for request in unit.requests)
 
 
 def test_nothing_to_do() -> None:
@@ -34,7 +65,7 @@ def test_requests_at_different_steps_share_a_batch() -> None:
     unit = chosen(
         Scheduler(4), entry(1, "evaluate", key="a"), entry(2, "evaluate", key="b"), entry(3, "evaluate", key="a")
     )
-    assert unit == Unit("generate", "evaluate", (1, 3))
+    assert (unit.task, unit.stage, arrivals(unit)) == ("generate", "evaluate", (1, 3))
 
 
 def test_sizes_do_not_mix_and_rows_are_bounded() -> None:
@@ -44,7 +75,7 @@ def test_sizes_do_not_mix_and_rows_are_bounded() -> None:
         entry(3, "evaluate", key="64", rows=3),
         entry(4, "evaluate", key="64", rows=2),
     ]
-    assert chosen(Scheduler(4), *entries).requests == (1, 4)
+    assert arrivals(chosen(Scheduler(4), *entries)) == (1, 4)
 
 
 def test_the_largest_batch_goes_first_but_nothing_starves() -> None:
@@ -59,23 +90,24 @@ def test_the_largest_batch_goes_first_but_nothing_starves() -> None:
         )
         for index in range(10)
     ]
-    assert [unit.requests == (1,) for unit in units] == ([False] * 4 + [True]) * 2
+    assert [arrivals(unit) == (1,) for unit in units] == ([False] * 4 + [True]) * 2
     assert {len(unit.requests) for unit in units} == {1, 2}
 
 
 def test_one_large_request_runs_alone() -> None:
-    assert chosen(Scheduler(4), entry(1, "evaluate", rows=8), entry(2, "evaluate")).requests == (1,)
+    assert arrivals(chosen(Scheduler(4), entry(1, "evaluate", rows=8), entry(2, "evaluate"))) == (1,)
 
 
 def test_newcomers_start_before_others_go_on() -> None:
-    assert chosen(Scheduler(4), entry(1, "evaluate"), entry(2, "prefix")) == Unit("generate", "prefix", (2,))
+    unit = chosen(Scheduler(4), entry(1, "evaluate"), entry(2, "prefix"))
+    assert (unit.stage, arrivals(unit)) == ("prefix", (2,))
 
 
 def test_a_picture_that_only_needs_its_pixels_ends_first() -> None:
     scheduler = Scheduler(4)
     unit = chosen(scheduler, entry(1, "evaluate"), entry(2, "vae_decode"), entry(3, "prefix"))
-    assert unit == Unit("generate", "vae_decode", (2,))
-    assert chosen(scheduler, entry(1, "evaluate", priority=-1), entry(2, "vae_decode")).requests == (1,)
+    assert (unit.task, unit.stage, arrivals(unit)) == ("generate", "vae_decode", (2,))
+    assert arrivals(chosen(scheduler, entry(1, "evaluate", priority=-1), entry(2, "vae_decode"))) == (1,)
 
 
 def test_requests_that_end_as_they_start_do_not_keep_the_others_back() -> None:
@@ -87,19 +119,19 @@ def test_requests_that_end_as_they_start_do_not_keep_the_others_back() -> None:
 
 def test_lower_priority_numbers_run_first() -> None:
     entries = [entry(1, "prefill", priority=5), entry(2, "prefill", priority=-1), entry(3, "prefill")]
-    assert chosen(Scheduler(4), *entries).requests == (2,)
+    assert arrivals(chosen(Scheduler(4), *entries)) == (2,)
 
 
 def test_a_newcomer_of_better_priority_goes_first_and_one_of_worse_waits() -> None:
     scheduler = Scheduler(1)
-    assert chosen(scheduler, entry(1, "evaluate"), entry(2, "prefix", priority=-1)).requests == (2,)
-    assert chosen(scheduler, entry(1, "evaluate"), entry(2, "evaluate", priority=-1)).requests == (2,)
-    assert chosen(scheduler, entry(1, "evaluate"), entry(3, "prefix", priority=1)).requests == (1,)
+    assert arrivals(chosen(scheduler, entry(1, "evaluate"), entry(2, "prefix", priority=-1))) == (2,)
+    assert arrivals(chosen(scheduler, entry(1, "evaluate"), entry(2, "evaluate", priority=-1))) == (2,)
+    assert arrivals(chosen(scheduler, entry(1, "evaluate"), entry(3, "prefix", priority=1))) == (1,)
 
 
 def test_better_priority_leads_the_batch_that_others_join() -> None:
     entries = [entry(1, "evaluate", key="a"), entry(2, "evaluate", key="b", priority=-1), entry(3, "evaluate", key="b")]
-    assert chosen(Scheduler(4), *entries).requests == (2, 3)
+    assert arrivals(chosen(Scheduler(4), *entries)) == (2, 3)
 
 
 def test_an_answer_waits_for_the_unit_in_progress_only() -> None:
@@ -135,7 +167,8 @@ def test_who_was_idle_has_saved_nothing_up() -> None:
         scheduler.ran(chosen(scheduler, entry(1, "evaluate")), 1.0)
     again = [chosen(scheduler, entry(1, "evaluate"), entry(2, "decode")).stage]
     while len(again) < 10:
-        scheduler.ran(Unit("vqa", "decode", (2,)) if again[-1] == "decode" else Unit("generate", "evaluate", (1,)), 1.0)
+        task: Task = "vqa" if again[-1] == "decode" else "generate"
+        scheduler.ran(Unit(task, again[-1], (entry(1 if task == "generate" else 2, again[-1]),)), 1.0)
         again.append(chosen(scheduler, entry(1, "evaluate"), entry(2, "decode")).stage)
     assert again == (["decode"] * 4 + ["evaluate"]) * 2
 
@@ -151,19 +184,19 @@ def test_tasks_take_turns_where_time_stands_still() -> None:
 
 
 def test_nobody_starts_beyond_the_bounds_nor_overtakes_who_does_not_fit() -> None:
-    scheduler = Scheduler(8, bounds={"generate": Bound(rows=3, size=100)})
-    running = entry(1, "evaluate", rows=2, size=60)
+    scheduler = Scheduler(8, bounds={"generate": Bound(rows=3, nbytes=100)})
+    running = entry(1, "evaluate", rows=2, nbytes=60)
     assert chosen(scheduler, running, entry(2, "prefix", rows=2)).stage == "evaluate"
-    assert chosen(scheduler, running, entry(2, "prefix", size=41), entry(3, "prefix")).stage == "evaluate"
-    assert chosen(scheduler, running, entry(2, "prefix", size=40)).requests == (2,)
-    assert chosen(scheduler, entry(2, "prefix", rows=9, size=1000)).requests == (2,)
-    assert chosen(scheduler, entry(2, "evaluate", rows=9, size=1000), entry(3, "prefix")).requests == (2,)
+    assert chosen(scheduler, running, entry(2, "prefix", nbytes=41), entry(3, "prefix")).stage == "evaluate"
+    assert arrivals(chosen(scheduler, running, entry(2, "prefix", nbytes=40))) == (2,)
+    assert arrivals(chosen(scheduler, entry(2, "prefix", rows=9, nbytes=1000))) == (2,)
+    assert arrivals(chosen(scheduler, entry(2, "evaluate", rows=9, nbytes=1000), entry(3, "prefix"))) == (2,)
 
 
 def test_bounds_are_each_task_s_own() -> None:
     scheduler = Scheduler(8, bounds={"generate": Bound(rows=1), "vqa": Bound(rows=1)})
     full = [entry(1, "evaluate"), entry(2, "prefix")]
-    assert chosen(scheduler, *full, entry(3, "prefill")).requests == (3,)
+    assert arrivals(chosen(scheduler, *full, entry(3, "prefill"))) == (3,)
 
 
 # A whole machine: requests arrive, run and end.
@@ -172,7 +205,7 @@ SECONDS = {"prefix": 0.3, "evaluate": 1.0, "vae_decode": 0.7, "prefill": 0.9, "d
 
 
 @dataclass
-class RequestHandle:
+class Job:
     """A request of so many units, each with a key of its own; `arrives` is in units that ran before."""
 
     task: Task
@@ -184,7 +217,7 @@ class RequestHandle:
     done: int = 0
     started: bool = False
 
-    def entry(self, request: int) -> Entry:
+    def entry(self, arrival: int) -> Entry:
         stage: Stage
         key = None
         if not self.started:
@@ -194,12 +227,12 @@ class RequestHandle:
         else:
             stage, key = ("evaluate" if self.task == "generate" else "decode"), self.keys[self.done]
         return Entry(
-            request=request,
+            arrival=arrival,
             task=self.task,
             stage=stage,
             key=key,
             rows=self.rows,
-            size=self.size,
+            nbytes=self.size,
             priority=self.priority,
         )
 
@@ -214,7 +247,7 @@ class RequestHandle:
 
 JOBS = st.lists(
     st.builds(
-        RequestHandle,
+        Job,
         task=st.sampled_from(["generate", "vqa"]),
         keys=st.lists(st.integers(0, 2), max_size=6),
         rows=st.integers(1, 5),
@@ -231,10 +264,10 @@ JOBS = st.lists(
 class Machine:
     """Runs jobs to the end under a scheduler and keeps what happened."""
 
-    scheduler: Scheduler
-    jobs: Sequence[RequestHandle]
+    scheduler: Scheduler[Entry]
+    jobs: Sequence[Job]
     spread: random.Random = field(default_factory=lambda: random.Random(0))
-    units: list[tuple[Unit, dict[int, Entry]]] = field(default_factory=list)
+    units: list[tuple[Unit[Entry], dict[int, Entry]]] = field(default_factory=list)
     seconds: Counter[Task] = field(default_factory=Counter)
 
     def run(self, maximum: int) -> None:
@@ -251,27 +284,27 @@ class Machine:
             seconds = SECONDS[unit.stage] * self.spread.uniform(0.5, 1.5)
             self.seconds[unit.task] += seconds
             self.scheduler.ran(unit, seconds)
-            for request in unit.requests:
-                if waiting[request].advance():
-                    del waiting[request]
+            for arrival in arrivals(unit):
+                if waiting[arrival].advance():
+                    del waiting[arrival]
         assert not waiting, "somebody starved"
 
 
-def units_of(jobs: Sequence[RequestHandle]) -> int:
+def units_of(jobs: Sequence[Job]) -> int:
     return sum(len(job.keys) + 2 for job in jobs) + max(job.arrives for job in jobs) + 1
 
 
 @settings(deadline=None)
 @given(JOBS, st.integers(1, 6), st.floats(0.1, 10.0), st.integers(1, 8), st.integers(1, 80))
 def test_all_requests_end_and_every_unit_is_lawful(
-    jobs: list[RequestHandle], max_batch: int, weight: float, rows: int, size: int
+    jobs: list[Job], max_batch: int, weight: float, rows: int, size: int
 ) -> None:
-    bounds: dict[Task, Bound] = {"generate": Bound(rows=rows, size=size), "vqa": Bound(rows=rows, size=size / 2)}
+    bounds: dict[Task, Bound] = {"generate": Bound(rows=rows, nbytes=size), "vqa": Bound(rows=rows, nbytes=size / 2)}
     machine = Machine(Scheduler(max_batch, answer_weight=weight, bounds=bounds), jobs)
     machine.run(units_of(jobs))
     for unit, entries in machine.units:
-        mates = [entries[request] for request in unit.requests]
-        assert len(set(unit.requests)) == len(unit.requests)
+        mates = unit.requests
+        assert len(set(arrivals(unit))) == len(mates)
         assert {(mate.task, mate.stage) for mate in mates} == {(unit.task, unit.stage)}
         assert len({mate.key for mate in mates}) == 1
         assert len(mates) == 1 or sum(mate.rows for mate in mates) <= max_batch
@@ -283,7 +316,7 @@ def test_all_requests_end_and_every_unit_is_lawful(
             bound = bounds[unit.task]
             assert not held or (
                 sum(one.rows for one in held) + newcomer.rows <= bound.rows
-                and sum(one.size for one in held) + newcomer.size <= bound.size
+                and sum(one.nbytes for one in held) + newcomer.nbytes <= bound.nbytes
             )
             assert newcomer.rank == min(one.rank for one in own if not one.started)
         else:
@@ -293,8 +326,8 @@ def test_all_requests_end_and_every_unit_is_lawful(
 
 @settings(deadline=None)
 @given(JOBS, st.integers(1, 6))
-def test_same_requests_same_choices(jobs: list[RequestHandle], max_batch: int) -> None:
-    copies = [RequestHandle(job.task, job.keys, job.rows, job.size, job.priority, job.arrives) for job in jobs]
+def test_same_requests_same_choices(jobs: list[Job], max_batch: int) -> None:
+    copies = [Job(job.task, job.keys, job.rows, job.size, job.priority, job.arrives) for job in jobs]
     first, second = Machine(Scheduler(max_batch), jobs), Machine(Scheduler(max_batch), copies)
     first.run(units_of(jobs))
     second.run(units_of(jobs))
@@ -329,9 +362,9 @@ def test_seconds_are_shared_by_weight_while_both_tasks_have_work(
 
 @settings(deadline=None)
 @given(JOBS, st.sampled_from(["generate", "vqa"]))
-def test_a_stream_of_newcomers_starves_nobody(jobs: list[RequestHandle], task: Task) -> None:
+def test_a_stream_of_newcomers_starves_nobody(jobs: list[Job], task: Task) -> None:
     """Requests of one task that end in one unit arrive before every choice; the others still end."""
-    scheduler = Scheduler(2, bounds={"generate": Bound(rows=8, size=100), "vqa": Bound(rows=8, size=100)})
+    scheduler = Scheduler(2, bounds={"generate": Bound(rows=8, nbytes=100), "vqa": Bound(rows=8, nbytes=100)})
     waiting = dict(enumerate(jobs, start=1))
     for job in waiting.values():
         job.priority = 0
@@ -340,9 +373,9 @@ def test_a_stream_of_newcomers_starves_nobody(jobs: list[RequestHandle], task: T
         entries = [job.entry(request) for request, job in waiting.items()]
         unit = chosen(scheduler, *entries, entry(1000 + step, stage))
         scheduler.ran(unit, SECONDS[unit.stage])
-        for request in unit.requests:
-            if request < 1000 and waiting[request].advance():
-                del waiting[request]
+        for arrival in arrivals(unit):
+            if arrival < 1000 and waiting[arrival].advance():
+                del waiting[arrival]
         if not waiting:
             return
     pytest.fail(f"{len(waiting)} requests starved")

@@ -13,6 +13,7 @@ from torch.nn import functional
 from flashu_core.acceleration.neurons import NeuronPath
 from flashu_core.acceleration.plan import Schedule, make_answer_schedule, make_schedule
 from flashu_core.acceleration.policies import POLICIES, GenerationPolicy, UnderstandingPolicy
+from flashu_core.acceleration.techniques.layer_skipping import LayerSkipping
 from flashu_core.checkpoint.load import Checkpoint
 from flashu_core.model import reference
 from flashu_core.model.attention import rotary
@@ -97,7 +98,8 @@ def test_the_record_of_a_step_matches_the_passes_that_ran(tiny: Checkpoint, monk
     state = start(model, 0, replace(FLASHU.generate, skip_ratio=0.5))
     # Measured anew while layers are still skipped: the record is of those, not of the layers chosen next.
     state.schedule = Schedule(
-        replace(plan, measure=0.75) if step == 3 else plan for step, plan in enumerate(state.schedule)
+        replace(plan, measure=LayerSkipping(ratio=0.75)) if step == 3 else plan
+        for step, plan in enumerate(state.schedule)
     )
     assert state.schedule[3].layers == "measured" and state.schedule[3].run_backbone
     monkeypatch.setattr(generate.Prompt, "read", read_unrecorded(generate.Prompt.read, passes_seen))

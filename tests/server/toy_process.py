@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from flashu_core import (
+    Begun,
     CancelledError,
     ConfigurationError,
     DeadlineExceededError,
@@ -37,7 +38,7 @@ from flashu_core import (
     UnderstandResult,
     UnitCost,
     UnitCosts,
-    UnitReport,
+    UnitEnded,
 )
 from server.worker.process import main
 
@@ -78,13 +79,10 @@ class ToyEngine:
         self._folder = folder
         self._step_s = step_s
         self._descriptor = descriptor
-        self._active: dict[int, tuple[Request, int]] = {}
-        self._arrived: dict[int, float] = {}
-        self._waited: dict[int, float] = {}  # milliseconds
-        self._unwanted: set[int] = set()
-        self._submitted = 0
-        self._on_begin: Callable[[int], None] = lambda _: None
-        self._on_unit: Callable[[UnitReport], None] = lambda _: None
+        self._active: dict[str, tuple[Request, int]] = {}
+        self._arrived: dict[str, float] = {}
+        self._waited: dict[str, float] = {}  # milliseconds
+        self._unwanted: set[str] = set()
 
     @property
     def idle(self) -> bool:
@@ -94,20 +92,16 @@ class ToyEngine:
     def memory(self) -> dict[str, int]:
         return {"weights": 4, "caches": 100 * len(self._active)}
 
-    def watch(self, *, on_begin: Callable[[int], None], on_unit: Callable[[UnitReport], None]) -> None:
-        self._on_begin = on_begin
-        self._on_unit = on_unit
-
-    def warm_up(self) -> None:
+    def warm_up(self, on_unit: Callable[[UnitEnded], None]) -> None:
         self._wait_while("hold-loading")
         if (self._folder / "no-loading").exists():
             raise ConfigurationError("acceleration is 'warp'; use exact")
         if (self._folder / "no-memory").exists():
             self._log("no memory")
             raise OSError(SECRET)
-        self._unit()
+        on_unit(self._unit("evaluate"))
         while (self._folder / "slow-loading").exists():
-            self._unit()
+            on_unit(self._unit("evaluate"))
         self._log("warm")
 
     def validate(self, request: Request) -> None:
@@ -122,48 +116,45 @@ class ToyEngine:
             name = "prompt" if isinstance(request, GenerateRequest) else "question"
             raise PromptTooLongError(f"the {name} is too long; shorten it", parameter=name)
 
-    def submit(self, request: Request, *, arrived: float | None = None) -> int:
+    def submit(self, request: Request, *, request_id: str, arrived: float | None = None) -> None:
         text = request.prompt if isinstance(request, GenerateRequest) else request.question
         is_generation = isinstance(request, GenerateRequest)
         self._log("submit", text=text, seed=request.seed, temperature=None if is_generation else request.temperature)
         self._check(request)
-        self._submitted += 1
-        self._active[self._submitted] = (request, 0)
-        self._arrived[self._submitted] = time.monotonic() if arrived is None else arrived
+        self._active[request_id] = (request, 0)
+        self._arrived[request_id] = time.monotonic() if arrived is None else arrived
         self._log("active", count=len(self._active))
-        return self._submitted
 
-    def cancel(self, request: int) -> None:
-        if request in self._active:
-            self._log("cancel", request=request)
-            self._unwanted.add(request)
+    def cancel(self, request_id: str) -> None:
+        if request_id in self._active:
+            self._log("cancel", request_id=request_id)
+            self._unwanted.add(request_id)
 
     def step(self) -> list[Event]:
         if self.idle:
             return []
-        events: list[Event] = [
-            Failed(one, CancelledError("cancelled")) for one in self._active if one in self._unwanted
-        ]
+        failed = [Failed(one, CancelledError("cancelled")) for one in self._active if one in self._unwanted]
         now = time.monotonic()
         for one, (wanted, _) in self._active.items():
             if one not in self._unwanted and wanted.deadline is not None and wanted.deadline <= now:
-                events.append(Failed(one, DeadlineExceededError("too late")))
-        for event in events:
-            del self._active[event.request]
+                failed.append(Failed(one, DeadlineExceededError("too late")))
+        for event in failed:
+            del self._active[event.request_id]
         self._unwanted.clear()
         if self.idle:
-            return events
+            return [*failed]
         identity = next(iter(self._active))
-        request, done = self._active.pop(identity)
+        request, done = self._active[identity]
         text = request.prompt if isinstance(request, GenerateRequest) else request.question
-        if done == 0:
+        if identity not in self._waited:
             self._log("begin", text=text)
-            self._on_begin(identity)
             self._waited[identity] = (time.monotonic() - self._arrived[identity]) * 1000
+            return [*failed, Begun(identity)]
+        del self._active[identity]
         self._wait_while("hold")
         self._harm(text)
         is_generation = isinstance(request, GenerateRequest)
-        self._unit("evaluate" if is_generation else "decode" if done else "prefill", identity)
+        unit = self._unit("evaluate" if is_generation else "decode" if done else "prefill", identity)
         new = (
             _generate(identity, request, done, self._waited[identity])
             if isinstance(request, GenerateRequest)
@@ -172,13 +163,14 @@ class ToyEngine:
         self._log("step")
         if not isinstance(new[-1], Finished):
             self._active[identity] = (request, done + 1)
-        return [*events, *new]
+        return [*failed, *new, unit]
 
-    def _unit(self, stage: Stage = "evaluate", *requests: int) -> None:
+    def _unit(self, stage: Stage, *request_ids: str) -> UnitEnded:
         begun = time.monotonic()
         self._wait_while("hold")
         time.sleep(self._step_s)
-        self._on_unit(UnitReport(stage=stage, rows=1, seconds=time.monotonic() - begun, requests=requests))
+        seconds = time.monotonic() - begun
+        return UnitEnded(stage=stage, rows=1, seconds=seconds, memory=self.memory, request_ids=request_ids)
 
     def _harm(self, text: str) -> None:
         if text in _HARMS:
@@ -209,7 +201,7 @@ class ToyEngine:
             file.write(json.dumps({"what": what, **fields}) + "\n")
 
 
-def _generate(identity: int, request: GenerateRequest, done: int, waited: float) -> list[Event]:
+def _generate(identity: str, request: GenerateRequest, done: int, waited: float) -> list[Event]:
     of = (request.num_inference_steps or 5) - 1
     progress = Progress(identity, done + 1, of)
     if done + 1 < of:
@@ -232,7 +224,7 @@ def _generate(identity: int, request: GenerateRequest, done: int, waited: float)
     return [progress, Finished(identity, result)]
 
 
-def _name(identity: int, request: Any, done: int, waited: float) -> list[Event]:
+def _name(identity: str, request: Any, done: int, waited: float) -> list[Event]:
     if request.image is None:
         words = ["no", "picture"]
     else:

@@ -25,17 +25,21 @@ class LayerSkipping:
     last: float = 0.3
 
     def plan(self, step: Step, plan: StepPlan) -> StepPlan:
-        """Measures, then leaves out what was measured."""
+        """Measures, then skips what was measured."""
         if self.ratio == 0.0 or step.within_last(self.last):
             return plan
         if (step.index - 1) % self.interval == 0:
-            return replace(plan, measure=self.ratio)
+            return replace(plan, measure=self)
         return replace(plan, layers="measured")
 
     def alike(self, steps: Steps) -> Numbers:
         """The last steps, those that measure, and those that skip layers."""
         first = (steps.indices - 1) % self.interval == 0
         return np.where(steps.within_last(self.last), 0, np.where(first, 1, 2))
+
+    def observe(self, similarities: Sequence[float]) -> frozenset[int]:
+        """The share `ratio` of the layers whose outputs are most like their inputs."""
+        return similar_layers(similarities, self.ratio)
 
 
 def similar_layers(similarities: Sequence[float], ratio: float) -> frozenset[int]:

@@ -132,8 +132,8 @@ def one_by_one(policy: Sequence[Technique], indices: int, num_inference_steps: i
     for plan in reversed(plans):
         reads_cond, reads_uncond = reads_cond or plan.reads_cond, reads_uncond or plan.reads_uncond
         compute = plan.head == "compute"
-        measure = plan.measure if measurement_read else 0.0
-        run = compute or measure > 0
+        measure = plan.measure if measurement_read else None
+        run = compute or measure is not None
         marked.append(
             replace(
                 plan,

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from flashu_core import (
+    Begun,
     DenoisingStep,
     EngineConfig,
     Failed,
@@ -34,7 +35,7 @@ from flashu_core import (
     UnderstandResult,
     UnitCost,
     UnitCosts,
-    UnitReport,
+    UnitEnded,
 )
 from server.ipc import framing as wire
 from server.ipc.framing import PREFIX, WireError, decode_frame, encode
@@ -43,7 +44,6 @@ from server.ipc.protocol import (
     FROM_WORKER,
     TAGS,
     TO_WORKER,
-    Begun,
     Cancel,
     Load,
     Loaded,
@@ -51,7 +51,6 @@ from server.ipc.protocol import (
     Refused,
     Shutdown,
     Submit,
-    UnitEnded,
     Valid,
     Validate,
 )
@@ -173,7 +172,6 @@ COSTS = st.builds(
     policies=st.dictionaries(TEXT, st.dictionaries(TEXT, TIMES, max_size=2), max_size=2),
 )
 ENGINE = st.builds(EngineConfig, device=TEXT, dtype=st.just("float32"), max_batch=st.integers(1, 9))
-UNIT = st.builds(UnitReport, stage=st.sampled_from(get_args(Stage)), rows=COUNT, seconds=reals(0, 1e6))
 MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     Load: st.builds(
         Load,
@@ -183,21 +181,28 @@ MESSAGES: dict[type, st.SearchStrategy[Any]] = {
         log_level=TEXT,
         log_format=st.sampled_from(["json", "text"]),
     ),
-    Submit: st.builds(Submit, request=COUNT, work=GENERATE | UNDERSTAND, arrived=reals(0, 1e9)),
-    Validate: st.builds(Validate, request=COUNT, work=GENERATE | UNDERSTAND),
-    Cancel: st.builds(Cancel, request=COUNT),
+    Submit: st.builds(Submit, request_id=TEXT, request=GENERATE | UNDERSTAND, arrived=reals(0, 1e9)),
+    Validate: st.builds(Validate, request_id=TEXT, request=GENERATE | UNDERSTAND),
+    Cancel: st.builds(Cancel, request_id=TEXT),
     Shutdown: st.builds(Shutdown),
     Loaded: st.builds(Loaded, info=INFO, costs=COSTS),
     LoadFailed: st.builds(LoadFailed, message=TEXT),
-    Begun: st.builds(Begun, request=COUNT),
-    Valid: st.builds(Valid, request=COUNT),
-    Refused: st.builds(Refused, request=COUNT, error=st.none() | ERROR),
-    UnitEnded: st.builds(UnitEnded, units=COUNT, unit=UNIT, memory=st.dictionaries(TEXT, COUNT, max_size=3)),
-    Progress: st.builds(Progress, COUNT, COUNT, COUNT),
-    Preview: st.builds(Preview, COUNT, COUNT, PICTURE),
-    Text: st.builds(Text, COUNT, TEXT, LOGPROBS),
-    Finished: st.builds(Finished, COUNT, PICTURES | ANSWER),
-    Failed: st.builds(Failed, COUNT, ERROR),
+    Begun: st.builds(Begun, request_id=TEXT),
+    Valid: st.builds(Valid, request_id=TEXT),
+    Refused: st.builds(Refused, request_id=TEXT, error=st.none() | ERROR),
+    UnitEnded: st.builds(
+        UnitEnded,
+        stage=st.sampled_from(get_args(Stage)),
+        rows=COUNT,
+        seconds=reals(0, 1e6),
+        memory=st.dictionaries(TEXT, COUNT, max_size=3),
+        request_ids=st.lists(TEXT, max_size=3).map(tuple),
+    ),
+    Progress: st.builds(Progress, TEXT, COUNT, COUNT),
+    Preview: st.builds(Preview, TEXT, COUNT, PICTURE),
+    Text: st.builds(Text, TEXT, TEXT, LOGPROBS),
+    Finished: st.builds(Finished, TEXT, PICTURES | ANSWER),
+    Failed: st.builds(Failed, TEXT, ERROR),
 }
 ALL = (*TO_WORKER, *FROM_WORKER)
 
@@ -253,7 +258,7 @@ def test_random_bytes_are_a_wire_error(data: bytes) -> None:
         st.none() | st.booleans() | NUMBER | TEXT | st.sampled_from(sorted(TAGS)),
         lambda inner: (
             st.lists(inner, max_size=4)
-            | st.dictionaries(st.sampled_from(["tag", "request", "work", "image", "error", "text", "at"]), inner)
+            | st.dictionaries(st.sampled_from(["tag", "request_id", "request", "image", "error", "text", "at"]), inner)
         ),
     ),
     st.binary(max_size=30),
@@ -282,29 +287,33 @@ def test_damaged_frames_are_a_wire_error_or_a_message(message: Any, data: st.Dat
 
 
 PICTURE_OF_ONE = np.zeros((1, 1, 3), np.uint8)
-ASK = Submit(request=1, arrived=0.0, work=UnderstandRequest(question="a", image=PICTURE_OF_ONE, acceleration="exact"))
+SUBMIT = Submit(
+    request_id="1", arrived=0.0, request=UnderstandRequest(question="a", image=PICTURE_OF_ONE, acceleration="exact")
+)
 
 
 def test_pictures_are_not_copied_and_slices_are_whole() -> None:
     image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
     frame = encode(
-        Submit(request=1, arrived=0.0, work=UnderstandRequest(question="a", image=image, acceleration="exact"))
+        Submit(request_id="1", arrived=0.0, request=UnderstandRequest(question="a", image=image, acceleration="exact"))
     )
     assert np.shares_memory(np.frombuffer(frame[1], np.uint8), image)
     flipped = Submit(
-        request=1, arrived=0.0, work=UnderstandRequest(question="a", image=image[::2, ::-1], acceleration="exact")
+        request_id="1",
+        arrived=0.0,
+        request=UnderstandRequest(question="a", image=image[::2, ::-1], acceleration="exact"),
     )
     back = decode_frame(joined(flipped), TO_WORKER)
-    assert isinstance(back, Submit) and isinstance(back.work, UnderstandRequest)
-    assert (back.work.image == image[::2, ::-1]).all()
+    assert isinstance(back, Submit) and isinstance(back.request, UnderstandRequest)
+    assert (back.request.image == image[::2, ::-1]).all()
 
 
 async def test_a_stream_is_read_message_by_message() -> None:
     stream = asyncio.StreamReader()
-    stream.feed_data(joined(Cancel(request=1)) + joined(ASK) + joined(Shutdown())[:-1])
+    stream.feed_data(joined(Cancel(request_id="1")) + joined(SUBMIT) + joined(Shutdown())[:-1])
     stream.feed_eof()
-    assert await wire.receive(stream, TO_WORKER) == Cancel(request=1)
-    assert same(await wire.receive(stream, TO_WORKER), ASK)
+    assert await wire.receive(stream, TO_WORKER) == Cancel(request_id="1")
+    assert same(await wire.receive(stream, TO_WORKER), SUBMIT)
     with pytest.raises(WireError, match="within"):
         await wire.receive(stream, TO_WORKER)
     ended = asyncio.StreamReader()

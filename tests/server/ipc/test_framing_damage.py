@@ -12,9 +12,10 @@ from flashu_core import (
     CancelledError,
     Failed,
     GenerateRequest,
+    Progress,
     Text,
     UnderstandRequest,
-    UnitReport,
+    UnitEnded,
 )
 from server.ipc import framing as wire
 from server.ipc.framing import PREFIX, WireError, decode_frame, encode
@@ -25,7 +26,6 @@ from server.ipc.protocol import (
     Refused,
     Shutdown,
     Submit,
-    UnitEnded,
 )
 
 ALL = (*TO_WORKER, *FROM_WORKER)
@@ -45,11 +45,13 @@ def changed(message: object, **members: Any) -> bytes:
 
 
 PICTURE_OF_ONE = np.zeros((1, 1, 3), np.uint8)
-ASK = Submit(request=1, arrived=0.0, work=UnderstandRequest(question="a", image=PICTURE_OF_ONE, acceleration="exact"))
+SUBMIT = Submit(
+    request_id="1", arrived=0.0, request=UnderstandRequest(question="a", image=PICTURE_OF_ONE, acceleration="exact")
+)
 
 
 def with_shape(shape: Any) -> bytes:
-    header = joined(ASK)[8:-3].decode().replace("[1,1,3]", json.dumps(shape)).encode()
+    header = joined(SUBMIT)[8:-3].decode().replace("[1,1,3]", json.dumps(shape)).encode()
     return PREFIX.pack(len(header), 3) + header + b"abc"
 
 
@@ -69,26 +71,27 @@ def test_shapes_that_are_none_or_do_not_fit(shape: Any) -> None:
 @pytest.mark.parametrize(
     ("message", "members"),
     [
-        (Cancel(request=1), {"tag": "nothing"}),
-        (Cancel(request=1), {"tag": ...}),
-        (Cancel(request=1), {"tag": ["cancel"]}),
-        (Cancel(request=1), {"request": ...}),
-        (Cancel(request=1), {"request": True}),
-        (Cancel(request=1), {"request": 1.0}),
-        (Cancel(request=1), {"request": 2**63}),
-        (Cancel(request=1), {"more": 1}),
-        (Text(1, "a"), {"text": "\ud800"}),
-        (Text(1, "a"), {"text": None}),
+        (Cancel(request_id="1"), {"tag": "nothing"}),
+        (Cancel(request_id="1"), {"tag": ...}),
+        (Cancel(request_id="1"), {"tag": ["cancel"]}),
+        (Cancel(request_id="1"), {"request_id": ...}),
+        (Cancel(request_id="1"), {"request_id": 1}),
+        (Progress("1", 1, 2), {"step": 1.0}),
+        (Progress("1", 1, 2), {"step": True}),
+        (Progress("1", 1, 2), {"step": 2**63}),
+        (Cancel(request_id="1"), {"more": 1}),
+        (Text("1", "a"), {"text": "\ud800"}),
+        (Text("1", "a"), {"text": None}),
         (
-            UnitEnded(units=1, unit=UnitReport(stage="decode", rows=1, seconds=1.0), memory={}),
+            UnitEnded(stage="decode", rows=1, seconds=1.0),
             {"memory": {"weights": 1.5}},
         ),
         (
-            UnitEnded(units=1, unit=UnitReport(stage="decode", rows=1, seconds=1.0), memory={}),
-            {"unit": {"tag": "unit_report", "stage": "decode", "rows": 1, "seconds": float("inf")}},
+            UnitEnded(stage="decode", rows=1, seconds=1.0),
+            {"seconds": float("inf")},
         ),
-        (Failed(1, CancelledError("a")), {"error": {"kind": "SystemExit", "message": "a", "parameter": None}}),
-        (Failed(1, CancelledError("a")), {"error": {"kind": "cancelled", "message": "a"}}),
+        (Failed("1", CancelledError("a")), {"error": {"kind": "SystemExit", "message": "a", "parameter": None}}),
+        (Failed("1", CancelledError("a")), {"error": {"kind": "cancelled", "message": "a"}}),
     ],
 )
 def test_values_of_another_form(message: Any, members: dict[str, Any]) -> None:
@@ -99,7 +102,9 @@ def test_values_of_another_form(message: Any, members: dict[str, Any]) -> None:
 
 def test_values_that_a_request_refuses() -> None:
     frame = joined(
-        Submit(request=1, arrived=0.0, work=GenerateRequest(prompt="secret", num_images=8, acceleration="exact"))
+        Submit(
+            request_id="1", arrived=0.0, request=GenerateRequest(prompt="secret", num_images=8, acceleration="exact")
+        )
     )
     with pytest.raises(WireError, match="out of range") as caught:
         decode_frame(frame.replace(b'"num_images":8', b'"num_images":9'), TO_WORKER)
@@ -110,22 +115,22 @@ def test_each_side_takes_the_other_ones_messages_only() -> None:
     with pytest.raises(WireError):
         decode_frame(joined(Shutdown()), FROM_WORKER)
     with pytest.raises(WireError):
-        decode_frame(joined(Refused(request=1, error=None)), TO_WORKER)
+        decode_frame(joined(Refused(request_id="1", error=None)), TO_WORKER)
 
 
 def test_what_cannot_be_written() -> None:
     for message in (
         object(),
-        Text(1, "\udc80"),
-        Text(1, "x" * (wire.MAX_HEADER_BYTES + 1)),
-        Cancel(request=2**63),
-        Cancel(request="1"),  # type: ignore[arg-type]
-        Refused(request=None, error=None),  # type: ignore[arg-type]
-        Failed(1, ValueError("a")),  # type: ignore[arg-type]
+        Text("1", "\udc80"),
+        Text("1", "x" * (wire.MAX_HEADER_BYTES + 1)),
+        Progress("1", 2**63, 1),
+        Cancel(request_id=1),  # type: ignore[arg-type]
+        Refused(request_id=None, error=None),  # type: ignore[arg-type]
+        Failed("1", ValueError("a")),  # type: ignore[arg-type]
         Submit(
-            request=1,
+            request_id="1",
             arrived=0.0,
-            work=GenerateRequest(prompt="a", overrides={"x": float("nan")}, acceleration="exact"),
+            request=GenerateRequest(prompt="a", overrides={"x": float("nan")}, acceleration="exact"),
         ),
     ):
         with pytest.raises(WireError):
@@ -136,14 +141,14 @@ def test_errors_of_unlisted_classes_travel_as_the_nearest_listed_one() -> None:
     class ShoutedError(CancelledError):
         pass
 
-    back = decode_frame(joined(Failed(1, ShoutedError("hey"))), FROM_WORKER)
+    back = decode_frame(joined(Failed("1", ShoutedError("hey"))), FROM_WORKER)
     assert isinstance(back, Failed)
     assert type(back.error) is CancelledError
     assert str(back.error) == "hey"
 
 
 def test_deep_json_and_endless_digits() -> None:
-    for text in (b"[" * 100_000, b'{"tag":' * 50_000, b'{"tag":"cancel","request":' + b"9" * 100_000 + b"}"):
+    for text in (b"[" * 100_000, b'{"tag":' * 50_000, b'{"tag":"progress","step":' + b"9" * 100_000 + b"}"):
         with pytest.raises(WireError):
             decode_frame(PREFIX.pack(len(text), 0) + text, ALL)
 

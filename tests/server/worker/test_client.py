@@ -136,7 +136,7 @@ async def test_events_begin_and_end_as_they_should(both: Any) -> None:
     assert isinstance(events[0], Progress) and isinstance(events[-1], Finished)
     progress = [event for event in events if isinstance(event, Progress)]
     assert progress[-1].step == progress[-1].of == 29
-    assert len({event.request for event in events}) == 1
+    assert len({event.request_id for event in events}) == 1
     image = np.full((4, 6, 3), 7, np.uint8)
     received = [
         event async for event in worker.events(UnderstandRequest(question="?", image=image, acceleration="exact"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import signal
 import socket
@@ -32,6 +33,7 @@ from flashu_core import (
     Text,
     UnderstandRequest,
     UnderstandResult,
+    UnitEnded,
 )
 from server.ipc.child_process import PROGRAM
 from server.ipc.framing import PREFIX, decode, encode, lengths
@@ -44,7 +46,6 @@ from server.ipc.protocol import (
     Refused,
     Shutdown,
     Submit,
-    UnitEnded,
     Valid,
     Validate,
 )
@@ -74,12 +75,12 @@ class Process:
         header, pictures = lengths(self._read(PREFIX.size))
         return decode(self._read(header), self._read(pictures), FROM_WORKER)
 
-    def until(self, kind: type, request: int | None = None) -> tuple[Any, list[Any]]:
+    def until(self, kind: type, request_id: str | None = None) -> tuple[Any, list[Any]]:
         """The next message of a kind, and those before it."""
         before: list[Any] = []
         while True:
             message = self.receive()
-            if isinstance(message, kind) and request in (None, getattr(message, "request", None)):
+            if isinstance(message, kind) and request_id in (None, getattr(message, "request_id", None)):
                 return message, before
             before.append(message)
 
@@ -118,24 +119,25 @@ def ready() -> Iterator[Process]:
         loaded, before = child.until(Loaded)
         assert loaded.info.name == "shapes-64"
         units = [message for message in before if isinstance(message, UnitEnded)]
-        assert {ended.unit.stage for ended in units} == {"prefix", "evaluate", "vae_decode", "prefill", "decode"}
-        assert [ended.units for ended in units] == list(range(1, len(units) + 1))
+        assert {unit.stage for unit in units} == {"prefix", "evaluate", "vae_decode", "prefill", "decode"}
+        assert all(unit.request_ids == () and unit.memory["weights"] > 0 for unit in units)
         yield child
 
 
 @pytest.fixture
-def number() -> Callable[[], int]:
-    return iter(range(int(time.monotonic() * 1000), 2**62)).__next__
+def request_id() -> Callable[[], str]:
+    numbers = itertools.count(time.monotonic_ns())
+    return lambda: str(next(numbers))
 
 
-def test_it_generates_and_answers_as_the_engine_does(ready: Process, embedded: Engine, number: Any) -> None:
+def test_it_generates_and_answers_as_the_engine_does(ready: Process, embedded: Engine, request_id: Any) -> None:
     request = GenerateRequest(prompt="a red circle", seed=5, num_inference_steps=6, num_images=2, acceleration="exact")
-    ready.send(Submit(request=(one := number()), arrived=0.0, work=request))
+    ready.send(Submit(request_id=(one := request_id()), arrived=0.0, request=request))
     finished, before = ready.until(Finished)
-    assert finished.request == one
+    assert finished.request_id == one
     generated, expected = finished.result, embedded.generate(request)
     assert isinstance(generated, GenerateResult)
-    assert (finished.request, generated.seeds, generated.schedule) == (one, expected.seeds, expected.schedule)
+    assert (finished.request_id, generated.seeds, generated.schedule) == (one, expected.seeds, expected.schedule)
     for mine, theirs in zip(generated.images, expected.images, strict=True):
         assert np.abs(mine.astype(int) - theirs.astype(int)).max() <= 1  # its neurons may be in another order
     assert [message for message in before if isinstance(message, Progress)] == [
@@ -144,56 +146,61 @@ def test_it_generates_and_answers_as_the_engine_does(ready: Process, embedded: E
     question = UnderstandRequest(
         question="what is it?", image=generated.images[0], max_new_tokens=8, acceleration="exact"
     )
-    ready.send(Submit(request=(two := number()), arrived=0.0, work=question))
+    ready.send(Submit(request_id=(two := request_id()), arrived=0.0, request=question))
     finished, before = ready.until(Finished)
     assert isinstance(finished.result, UnderstandResult)
     assert finished.result.answer == embedded.understand(question).answer
     assert "".join(message.text for message in before if isinstance(message, Text)) == finished.result.answer
-    assert finished.request == two
+    assert finished.request_id == two
 
 
-def test_a_refusal_keeps_its_class_and_harms_nobody(ready: Process, number: Any) -> None:
+def test_a_refusal_keeps_its_class_and_harms_nobody(ready: Process, request_id: Any) -> None:
     ready.send(
         Submit(
-            request=(good := number()),
+            request_id=(good := request_id()),
             arrived=0.0,
-            work=GenerateRequest(prompt="a", num_inference_steps=4, acceleration="exact"),
+            request=GenerateRequest(prompt="a", num_inference_steps=4, acceleration="exact"),
         )
     )
     ready.send(
         Submit(
-            request=(bad := number()),
+            request_id=(bad := request_id()),
             arrived=0.0,
-            work=GenerateRequest(prompt="a red circle " * 500, acceleration="exact"),
+            request=GenerateRequest(prompt="a red circle " * 500, acceleration="exact"),
         )
     )
     refused, _ = ready.until(Refused)
-    assert refused.request == bad
+    assert refused.request_id == bad
     assert isinstance(refused.error, InvalidRequestError)
     assert refused.error.parameter == "prompt"
-    assert ready.until(Finished)[0].request == good
+    assert ready.until(Finished)[0].request_id == good
 
 
-def test_validating_runs_nothing(ready: Process, number: Any) -> None:
+def test_validating_runs_nothing(ready: Process, request_id: Any) -> None:
     ready.send(
-        Validate(request=(good := number()), work=UnderstandRequest(question="what is it?", acceleration="exact"))
+        Validate(
+            request_id=(good := request_id()), request=UnderstandRequest(question="what is it?", acceleration="exact")
+        )
     )
     ready.send(
-        Validate(request=(bad := number()), work=UnderstandRequest(question="what is it? " * 500, acceleration="exact"))
+        Validate(
+            request_id=(bad := request_id()),
+            request=UnderstandRequest(question="what is it? " * 500, acceleration="exact"),
+        )
     )
     refused, before = ready.until(Refused)
-    assert before == [Valid(request=good)]
-    assert (refused.request, type(refused.error), refused.error.parameter) == (bad, PromptTooLongError, "question")
+    assert before == [Valid(request_id=good)]
+    assert (refused.request_id, type(refused.error), refused.error.parameter) == (bad, PromptTooLongError, "question")
 
 
-def test_what_is_too_late_is_refused_before_anything_is_done_for_it(ready: Process, number: Any) -> None:
+def test_what_is_too_late_is_refused_before_anything_is_done_for_it(ready: Process, request_id: Any) -> None:
     # Its prompt is too long, too, which nobody finds out.
     late = GenerateRequest(
         prompt="a red circle " * 500, num_inference_steps=1000, deadline=time.monotonic() - 0.001, acceleration="exact"
     )
-    ready.send(Submit(request=(one := number()), arrived=0.0, work=late))
+    ready.send(Submit(request_id=(one := request_id()), arrived=0.0, request=late))
     refused, _ = ready.until(Refused)
-    assert refused.request == one
+    assert refused.request_id == one
     assert isinstance(refused.error, DeadlineExceededError)
 
 
@@ -203,22 +210,24 @@ def test_a_flood_of_commands_does_not_stall_active_requests(toy: Any) -> None:
         child.until(Loaded)
         child.send(
             Submit(
-                request=1,
+                request_id="1",
                 arrived=0.0,
-                work=GenerateRequest(prompt="active", num_inference_steps=1000, acceleration="exact"),
+                request=GenerateRequest(prompt="active", num_inference_steps=1000, acceleration="exact"),
             )
         )
         child.until(Progress)
         engine.hold()
-        for request in range(2, 1002):
+        for number in range(2, 1002):
             refused = GenerateRequest(prompt="word " * 300, acceleration="exact")
-            child.send(Submit(request=request, arrived=0.0, work=refused))
+            child.send(Submit(request_id=str(number), arrived=0.0, request=refused))
         child.send(
-            Submit(request=2000, arrived=0.0, work=UnderstandRequest(question="after them", acceleration="exact"))
+            Submit(
+                request_id="2000", arrived=0.0, request=UnderstandRequest(question="after them", acceleration="exact")
+            )
         )
         time.sleep(0.5)  # until all are read
         engine.release()
-        child.until(Finished, 2000)
+        child.until(Finished, "2000")
     log = (engine.folder / "log").read_text().splitlines()
     flood = log[next(place for place, line in enumerate(log) if "word" in line) :]
     in_a_row = longest = 0
@@ -235,16 +244,20 @@ def test_shutting_down_waits_for_no_flood(toy: Any) -> None:
         child.until(Loaded)
         child.send(
             Submit(
-                request=1,
+                request_id="1",
                 arrived=0.0,
-                work=GenerateRequest(prompt="active", num_inference_steps=1000, acceleration="exact"),
+                request=GenerateRequest(prompt="active", num_inference_steps=1000, acceleration="exact"),
             )
         )
         child.until(Progress)
         engine.hold()
-        for request in range(2, 1002):
+        for number in range(2, 1002):
             child.send(
-                Submit(request=request, arrived=0.0, work=GenerateRequest(prompt="word " * 300, acceleration="exact"))
+                Submit(
+                    request_id=str(number),
+                    arrived=0.0,
+                    request=GenerateRequest(prompt="word " * 300, acceleration="exact"),
+                )
             )
         child.send(Shutdown())
         time.sleep(0.5)
@@ -253,36 +266,38 @@ def test_shutting_down_waits_for_no_flood(toy: Any) -> None:
     assert len([entry for entry in engine.seen if entry.text.startswith("word")]) < 500
 
 
-def test_cancelling_takes_effect_at_the_next_unit(ready: Process, number: Any) -> None:
+def test_cancelling_takes_effect_at_the_next_unit(ready: Process, request_id: Any) -> None:
     ready.send(
         Submit(
-            request=(one := number()),
+            request_id=(one := request_id()),
             arrived=0.0,
-            work=GenerateRequest(prompt="a", num_inference_steps=1000, acceleration="exact"),
+            request=GenerateRequest(prompt="a", num_inference_steps=1000, acceleration="exact"),
         )
     )
     ready.until(Progress)
-    ready.send(Cancel(request=one))
-    ready.send(Cancel(request=number()))  # of nobody
+    ready.send(Cancel(request_id=one))
+    ready.send(Cancel(request_id=request_id()))  # of nobody
     failed, before = ready.until(Failed)
-    assert failed.request == one
+    assert failed.request_id == one
     assert isinstance(failed.error, CancelledError)
     assert sum(isinstance(message, Progress) for message in before) < 900
 
 
-def test_a_deadline_is_held_on_the_shared_clock(ready: Process, number: Any) -> None:
+def test_a_deadline_is_held_on_the_shared_clock(ready: Process, request_id: Any) -> None:
     past = GenerateRequest(prompt="a", num_inference_steps=1000, deadline=time.monotonic() + 0.3, acceleration="exact")
-    ready.send(Submit(request=number(), arrived=0.0, work=past))
+    ready.send(Submit(request_id=request_id(), arrived=0.0, request=past))
     failed, _ = ready.until(Failed)
     assert isinstance(failed.error, DeadlineExceededError)
 
 
-def test_signals_of_the_terminal_are_left_to_the_front_end(ready: Process, number: Any) -> None:
+def test_signals_of_the_terminal_are_left_to_the_front_end(ready: Process, request_id: Any) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         ready.process.send_signal(name)
     ready.send(
         Submit(
-            request=number(), arrived=0.0, work=GenerateRequest(prompt="a", num_inference_steps=4, acceleration="exact")
+            request_id=request_id(),
+            arrived=0.0,
+            request=GenerateRequest(prompt="a", num_inference_steps=4, acceleration="exact"),
         )
     )
     assert ready.until(Finished)
@@ -307,9 +322,9 @@ def test_it_ends_at_once_when_the_pipe_does() -> None:
         child.until(Loaded)
         child.send(
             Submit(
-                request=1,
+                request_id="1",
                 arrived=0.0,
-                work=GenerateRequest(
+                request=GenerateRequest(
                     prompt="canary prompt", num_inference_steps=1000, num_images=8, acceleration="exact"
                 ),
             )
@@ -332,7 +347,9 @@ def test_shutdown_ends_it_in_order() -> None:
         child.until(Loaded)
         child.send(
             Submit(
-                request=1, arrived=0.0, work=GenerateRequest(prompt="a", num_inference_steps=1000, acceleration="exact")
+                request_id="1",
+                arrived=0.0,
+                request=GenerateRequest(prompt="a", num_inference_steps=1000, acceleration="exact"),
             )
         )
         child.until(Progress)
@@ -350,7 +367,7 @@ def test_a_broken_frame_ends_it_with_an_error() -> None:
 
 def test_anything_before_what_to_load_ends_it() -> None:
     with started(None) as child:
-        child.send(Cancel(request=1))
+        child.send(Cancel(request_id="1"))
         status, log = child.end()
         assert (status, "not what to load" in log) == (1, True)
 

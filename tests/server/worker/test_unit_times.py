@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flashu_core import UnitCost, UnitCosts, UnitReport
+from flashu_core import UnitCost, UnitCosts, UnitEnded
 from server.worker.unit_times import UnitTimes
 
 NOTHING = UnitCost(0.0, 0.0)
@@ -20,8 +20,8 @@ def costs(**changes: UnitCost) -> UnitCosts:
     return UnitCosts(**units, num_inference_steps=50, guidance_scale=5.0, pixels=4096)
 
 
-def unit(seconds: float, stage: Any = "evaluate", rows: int = 1) -> UnitReport:
-    return UnitReport(stage=stage, rows=rows, seconds=seconds)
+def unit(seconds: float, stage: Any = "evaluate", rows: int = 1) -> UnitEnded:
+    return UnitEnded(stage=stage, rows=rows, seconds=seconds)
 
 
 def test_the_floor_holds_until_units_are_longer() -> None:

@@ -79,11 +79,11 @@ async def test_validations_fail_when_the_server_ends(held: Any) -> None:
 
 async def test_an_answer_that_nobody_waits_for_is_dropped() -> None:
     validations = Validations()
-    validations.publish(1, None)
-    waiting = asyncio.create_task(validations.answer(2, within_s=None))
+    validations.publish("1", None)
+    waiting = asyncio.create_task(validations.answer("2", within_s=None))
     await asyncio.sleep(0)
     waiting.cancel()
-    validations.publish(2, InternalError())
+    validations.publish("2", InternalError())
     validations.fail(InternalError())
     with pytest.raises(asyncio.CancelledError):
         await waiting

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from flashu_core import UnitReport
+from flashu_core import UnitEnded
 from server.worker.watchdog import LOOK_S, Watchdog
 
 
-def unit(seconds: float) -> UnitReport:
-    return UnitReport(stage="evaluate", rows=1, seconds=seconds)
+def unit(seconds: float) -> UnitEnded:
+    return UnitEnded(stage="evaluate", rows=1, seconds=seconds)
 
 
 def look_until(watch: Watchdog, begun: float, ends: float) -> None:

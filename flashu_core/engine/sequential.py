@@ -1,59 +1,63 @@
-"""The engine's own requests, for calibration and warm-up, run through the stages without queue, scheduler or request
-id.
-
-Only their units are reported, as signs of progress."""
+"""The engine's own requests, for calibration and warm-up, run one after the other: through the stages, without queue
+and scheduler."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from flashu_core.engine.context import Parts
 from flashu_core.engine.generation import GenerateRunner
 from flashu_core.engine.understanding import UnderstandRunner
 from flashu_core.errors import FlashUError
 from flashu_core.timing import Spans, wait_for
 from flashu_core.types import (
-    Event,
     Failed,
     Finished,
     GenerateRequest,
     GenerateResult,
+    RequestEvent,
     Result,
     Stage,
     UnderstandRequest,
-    UnitReport,
 )
 
+REQUEST_ID = ""  # nobody follows these requests
+OnUnit = Callable[[Stage, int, float], None]
 
-class Direct:
+
+class Sequential:
     """Runs units one by one and measures them.
 
     Args:
         generate_runner, understand_runner: the stages of one engine.
-        on_unit: called with the report of every unit.
+        on_unit: called after every unit with its stage, rows and seconds, as a sign of progress.
     """
 
     def __init__(
-        self,
-        generate_runner: GenerateRunner,
-        understand_runner: UnderstandRunner,
-        on_unit: Callable[[UnitReport], None] = lambda _: None,
+        self, generate_runner: GenerateRunner, understand_runner: UnderstandRunner, on_unit: OnUnit | None = None
     ) -> None:
         self.generate_runner = generate_runner
         self.understand_runner = understand_runner
         self._on_unit = on_unit
 
+    @property
+    def parts(self) -> Parts:
+        """What the engine works with."""
+        return self.generate_runner.parts
+
     def unit(
-        self, stage: Stage, rows: int, work: Callable[[Spans], Sequence[Event]]
-    ) -> tuple[float, Spans, Sequence[Event]]:
+        self, stage: Stage, rows: int, work: Callable[[Spans], Sequence[RequestEvent]]
+    ) -> tuple[float, Spans, Sequence[RequestEvent]]:
         """Runs one unit; returns its seconds, its spans and its events."""
-        device = self.generate_runner.parts.model.device
+        device = self.parts.model.device
         spans = Spans(device)
-        begun = self.generate_runner.parts.clock()
+        begun = self.parts.clock()
         events = work(spans)
         wait_for(device)
-        taken = self.generate_runner.parts.clock() - begun
-        self._on_unit(UnitReport(stage=stage, rows=rows, seconds=taken))
+        taken = self.parts.clock() - begun
+        if self._on_unit is not None:
+            self._on_unit(stage, rows, taken)
         return taken, spans, events
 
     def generate(self, request: GenerateRequest) -> GenerateResult:
@@ -62,11 +66,12 @@ class Direct:
         Raises:
             FlashUError: this model cannot generate it.
         """
-        sequence = self.generate_runner.accept(0, request, request.seed or 0)
-        self.unit("prefix", request.num_images, partial(self.generate_runner.read_prompts, [sequence]))
+        runner, rows = self.generate_runner, request.num_images
+        sequence = runner.accept(request, request_id=REQUEST_ID, seed=request.seed or 0)
+        self.unit("prefix", rows, partial(runner.read_prompts, [sequence]))
         while sequence.state is not None and not sequence.state.done:
-            self.unit("evaluate", request.num_images, partial(self.generate_runner.evaluate, [sequence]))
-        _, _, events = self.unit("vae_decode", request.num_images, partial(self.generate_runner.decode, [sequence]))
+            self.unit("evaluate", rows, partial(runner.evaluate, [sequence]))
+        _, _, events = self.unit("vae_decode", rows, partial(runner.decode, [sequence]))
         result = outcome(events)
         assert isinstance(result, GenerateResult)
         return result
@@ -77,14 +82,15 @@ class Direct:
         Raises:
             FlashUError: this model cannot answer it.
         """
-        sequence = self.understand_runner.accept(0, request, request.seed or 0)
-        _, _, events = self.unit("prefill", 1, partial(self.understand_runner.prefill, [sequence]))
+        runner = self.understand_runner
+        sequence = runner.accept(request, request_id=REQUEST_ID, seed=request.seed or 0)
+        _, _, events = self.unit("prefill", 1, partial(runner.prefill, [sequence]))
         while sequence.state is not None and not sequence.state.done:
-            _, _, events = self.unit("decode", 1, partial(self.understand_runner.decode, [sequence]))
+            _, _, events = self.unit("decode", 1, partial(runner.decode, [sequence]))
         outcome(events)
 
 
-def outcome(events: Sequence[Event]) -> Result:
+def outcome(events: Sequence[RequestEvent]) -> Result:
     """The result among the events of a request's last unit.
 
     Raises:
