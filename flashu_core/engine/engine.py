@@ -293,8 +293,8 @@ class Engine:
     def step(self) -> list[Event]:
         """Schedules and runs one unit of work, and returns its events; an empty list where there is nothing to do.
 
-        A request's first unit runs in the step after the one that returns `Begun`: whoever passes events on knows
-        which request is running, even where that unit is the process's last.
+        A request's first unit runs in the step after the one that returns its `Begun`. So a caller that passes events
+        on has reported which request runs even where that unit is the process's last.
         """
         events: list[Event] = [*self._expired()]
         unit = self._schedule()

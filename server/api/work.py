@@ -17,9 +17,9 @@ from flashu_core import (
     Pixels,
     Preview,
     Progress,
+    Quote,
     Request,
     Result,
-    Task,
     Text,
     UnderstandRequest,
     UnderstandResult,
@@ -31,6 +31,7 @@ from server.errors import UnsupportedValueError
 from server.images.data_urls import is_address
 from server.intent.classify import Route, Unrouted, classify
 from server.request_record import Record
+from server.worker.active_request import uncounted
 
 _IN_TIME = 0.9  # of an answer's timeout; the rest is for decoding the picture and waiting in the queue
 _ALL_IN_WORDS = "describe the whole picture without sending one, or ask for text about the picture"
@@ -117,7 +118,7 @@ def admit(services: Services, record: Record, request: Request) -> None:
         InvalidRequestError: no such policy or size, or a priority that the API key may not use.
     """
     services.priorities.check(record.key, request.priority)
-    services.worker.check_open(_task(request), request.priority)
+    services.worker.check_open(request.task, request.priority)
     info = services.worker.info()
     # The message does not repeat the name: it may be any text.
     if request.acceleration not in info.policies:
@@ -189,8 +190,8 @@ async def generate(services: Services, record: Record, request: GenerateRequest,
     Raises:
         ServerError, FlashUError: as `Worker.run`.
     """
-    with _accounted(services, record, request) as on_work:
-        result = await services.worker.run(request, on_work)
+    with _accounted(services, record, request) as (on_work, quote):
+        result = await services.worker.run(request, on_work, quote=quote)
     return await _generated(services, record, request, result, encoding)
 
 
@@ -198,8 +199,8 @@ async def generation_events(
     services: Services, record: Record, request: GenerateRequest, encoding: Encoding
 ) -> AsyncGenerator[Progress | Partial | Generated, None]:
     """As `generate`, event by event; the last one is `Generated`. Closing the generator cancels the request."""
-    with _accounted(services, record, request) as on_work:
-        async with contextlib.aclosing(services.worker.events(request, on_work)) as events:
+    with _accounted(services, record, request) as (on_work, quote):
+        async with contextlib.aclosing(services.worker.events(request, on_work, quote=quote)) as events:
             async for event in events:
                 match event:
                     case Progress():
@@ -218,8 +219,8 @@ async def answer(services: Services, record: Record, request: UnderstandRequest,
     Raises:
         ServerError, FlashUError: as `Worker.run`.
     """
-    with _accounted(services, record, request) as on_work:
-        result = await services.worker.run(request, on_work)
+    with _accounted(services, record, request) as (on_work, quote):
+        result = await services.worker.run(request, on_work, quote=quote)
     return _answered(services, record, result, decoded_ms)
 
 
@@ -227,8 +228,8 @@ async def answer_events(
     services: Services, record: Record, request: UnderstandRequest, decoded_ms: float | None
 ) -> AsyncGenerator[Text | Answered, None]:
     """As `answer`, piece by piece of text; the last event is `Answered`. Closing the generator cancels the request."""
-    with _accounted(services, record, request) as on_work:
-        async with contextlib.aclosing(services.worker.events(request, on_work)) as events:
+    with _accounted(services, record, request) as (on_work, quote):
+        async with contextlib.aclosing(services.worker.events(request, on_work, quote=quote)) as events:
             async for event in events:
                 match event:
                     case Text():
@@ -240,19 +241,24 @@ async def answer_events(
 
 
 @contextlib.contextmanager
-def _accounted(services: Services, record: Record, request: Request) -> Iterator[Callable[[int], None]]:
-    """Accounts for the work of an API key: reserves the request's maximum first, releases what did not run.
+def _accounted(services: Services, record: Record, request: Request) -> Iterator[tuple[Callable[[int], None], Quote]]:
+    """Prices a request and accounts for the work of its API key: reserves the maximum first, releases what did not run.
+
+    Yields:
+        What to call with the work that ran, and the price.
 
     Raises:
+        UnavailableError
         InvalidRequestError: the request is more work than the key may ever have.
         RateLimitedError: the key has less work left.
     """
+    quote = services.worker.quote(request)
     if record.account is None:
-        yield lambda _: None
+        yield uncounted, quote
         return
-    reservation = record.account(services.worker.quote(request).work, _task(request))
+    reservation = record.account(quote.work, request.task)
     try:
-        yield reservation.add
+        yield reservation.add, quote
     finally:
         reservation.settle()
 
@@ -297,10 +303,6 @@ async def _encode(
 ) -> bytes:
     ends = deadline(services, None) if request.deadline is None else request.deadline
     return await services.images.encode(image, encoding.output_format, encoding.quality, ends, client=record.client)
-
-
-def _task(request: Request) -> Task:
-    return "generate" if isinstance(request, GenerateRequest) else "vqa"
 
 
 def _since(begun: float) -> float:

@@ -66,7 +66,7 @@ class QueueLimits:
 
 @dataclass(slots=True, eq=False)
 class AdmissionCounts:
-    """What became of requests, by task: for people, nothing is decided by it.
+    """Outcomes of requests, by task: for people, nothing is decided by them.
 
     Attributes:
         accepted: requests.
@@ -119,7 +119,7 @@ class Ticket:
         predicted: seconds that it was predicted to wait.
         admitted: when.
         done: units that ran.
-        started: whether the engine has come to it.
+        started: whether its first unit has begun.
     """
 
     __slots__ = ("_admission", "admitted", "done", "known_long", "predicted", "priority", "quote", "started", "task")
@@ -136,7 +136,7 @@ class Ticket:
         self.known_long = False
 
     def begin(self) -> None:
-        """The engine comes to it."""
+        """Its first unit is next."""
         self._admission.begin(self)
 
     def close(self, *, finished: bool) -> None:
@@ -161,7 +161,7 @@ class Admission:
 
     Args:
         costs: prices requests.
-        counts: where it is counted what became of requests.
+        counts: where outcomes of requests are counted.
         clock: monotonic seconds.
     """
 
@@ -182,12 +182,12 @@ class Admission:
         """What a request takes alone.
 
         Raises:
-            InvalidRequestError: nobody can price it, or it is more than one request may take.
+            InvalidRequestError: it has no price (its policy is unknown, ...), or is more than one request may take.
         """
         quote = self._costs.quote(request)
         limit = self._limits.request_seconds
         if quote.seconds > limit:
-            self._counts.refused[task_of(request), "price"] += 1
+            self._counts.refused[request.task, "price"] += 1
             what = "num_inference_steps or n" if isinstance(request, GenerateRequest) else "max_new_tokens"
             raise InvalidRequestError(
                 f"the request would take {quote.seconds:.0f} s by itself; at most {limit:g} s may be: lower {what}",
@@ -207,15 +207,18 @@ class Admission:
             fitting -= 1
         return max(fitting, 1)
 
-    def admit(self, request: Request) -> Ticket:
+    def admit(self, request: Request, quote: Quote | None = None) -> Ticket:
         """A ticket for a request that is queued now; close it whatever becomes of the request.
 
+        Args:
+            quote: what it takes alone, where the caller has that already.
+
         Raises:
-            OverloadedError: the wait would be too long, or too many wait already; it says when there will be room.
+            OverloadedError: the wait would be too long, or too many wait already; it has the time after which to retry.
             InvalidRequestError: as `quote`.
         """
-        quote = self.quote(request)
-        task, now = task_of(request), self._clock()
+        quote = self.quote(request) if quote is None else quote
+        task, now = request.task, self._clock()
         self.check(task, request.priority)
         ticket = Ticket(self, task, quote, request.priority, now)
         load = self._loads[task]
@@ -276,7 +279,7 @@ class Admission:
         return found
 
     def begin(self, ticket: Ticket) -> None:
-        """The engine comes to a request."""
+        """The first unit of a request is next."""
         if not ticket.started:
             ticket.started = True
             self._counts.predicted[ticket.task] += ticket.predicted
@@ -390,10 +393,6 @@ class Admission:
         """Real seconds that are left of a request."""
         share = 1.0 if worst or ticket.task == "generate" else self._lengths.share(ticket.quote.units)
         return self._loads[ticket.task].pace * ticket.left(share)
-
-
-def task_of(request: Request) -> Task:
-    return "generate" if isinstance(request, GenerateRequest) else "vqa"
 
 
 def _whole(seconds: float) -> int:

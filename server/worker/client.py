@@ -203,10 +203,13 @@ class Worker:
         except asyncio.TimeoutError:
             raise _too_late() from None
 
-    async def run(self, request: Request, on_work: Callable[[int], None] = uncounted) -> Result:
+    async def run(
+        self, request: Request, on_work: Callable[[int], None] = uncounted, *, quote: Quote | None = None
+    ) -> Result:
         """The request's result. If the awaiting task is cancelled, so is the request.
 
         Args:
+            quote: as from `quote`, where the caller has it already.
             on_work: called with steps (of all pictures) or tokens, as they are run.
 
         Raises:
@@ -216,11 +219,11 @@ class Worker:
             FlashUError: what the engine refused it or failed with.
             InternalError: the engine could not take it.
         """
-        with self._entered(request, on_work) as handle:
+        with self._entered(request, on_work, quote) as handle:
             return await handle.result()
 
     async def events(
-        self, request: Request, on_work: Callable[[int], None] = uncounted
+        self, request: Request, on_work: Callable[[int], None] = uncounted, *, quote: Quote | None = None
     ) -> AsyncGenerator[RequestEvent, None]:
         """The request's events: its progress or text, and `Finished` as the last.
 
@@ -230,7 +233,7 @@ class Worker:
         Raises:
             as `run` does.
         """
-        with self._entered(request, on_work, streamed=True) as handle:
+        with self._entered(request, on_work, quote, streamed=True) as handle:
             while True:
                 for event in await handle.next_events():
                     yield event
@@ -266,7 +269,7 @@ class Worker:
 
     @contextlib.contextmanager
     def _entered(
-        self, request: Request, on_work: Callable[[int], None], *, streamed: bool = False
+        self, request: Request, on_work: Callable[[int], None], quote: Quote | None, *, streamed: bool = False
     ) -> Iterator[RequestHandle]:
         """Submits a request, and cancels it where it is left before its end."""
         admission = self._open()
@@ -277,7 +280,7 @@ class Worker:
             frame = encode(Submit(request_id=request_id, request=request, arrived=self._clock()))
         except WireError as error:
             raise InvalidRequestError(f"the request cannot be handed to the engine: {error}") from None
-        ticket = admission.admit(request)
+        ticket = admission.admit(request, quote)
         handle = RequestHandle(request_id=request_id, rows=ticket.quote.rows, streamed=streamed)
         size = self._size(request) if isinstance(request, GenerateRequest) else 1.0
         entry = ActiveRequest(handle, ticket, on_work, size=size)

@@ -57,7 +57,7 @@ from server.ipc.protocol import (
 
 
 def reals(*bounds: float, **options: Any) -> st.SearchStrategy[float]:
-    # The tests' conftest has denormals flushed, which hypothesis must be told.
+    # The tests' conftest flushes denormals, which hypothesis refuses to generate then.
     return st.floats(*bounds, **{"allow_nan": False, "allow_infinity": False, "allow_subnormal": False, **options})
 
 
