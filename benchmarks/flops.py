@@ -18,9 +18,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.random_weights import on_meta
-from flashu_core.acceleration.neurons import FULL, NeuronPath, kept_count
+from flashu_core.acceleration.neurons import FULL, NeuronPath
 from flashu_core.acceleration.plan import StepPlan, make_answer_schedule, make_schedule
-from flashu_core.acceleration.policies import GenerationPolicy, UnderstandingPolicy
+from flashu_core.acceleration.policies import GenerationPolicy, UnderstandingPolicy, kept_count
 from flashu_core.config import WAN_VAE, ModelConfig
 from flashu_core.model import reference, sampler
 from flashu_core.model.showo2 import Showo2

@@ -14,7 +14,7 @@ are its own and change without notice.
 _GROUPS = {
     "The engine": ("Engine", "EngineConfig", "ModelInfo"),
     "Requests and results": ("GenerateRequest", "GenerateResult", "UnderstandRequest", "UnderstandResult"),
-    "Events": ("Progress", "Preview", "Text", "Finished", "Failed", "UnitReport"),
+    "Events": ("Begun", "Progress", "Preview", "Text", "UnitEnded", "Finished", "Failed"),
     "Pictures": ("decode_picture", "picture_formats", "PictureLimits", "cover"),
 }
 

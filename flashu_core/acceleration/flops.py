@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flashu_core.acceleration.neurons import kept_count
 from flashu_core.acceleration.plan import Schedule, StepPlan
-from flashu_core.acceleration.policies import GenerationPolicy
+from flashu_core.acceleration.policies import GenerationPolicy, kept_count
 from flashu_core.config import ModelConfig
 
 UNCOND_TOKENS = 2  # begin of sequence, image_start

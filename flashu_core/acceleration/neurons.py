@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from flashu_core.acceleration.policies import kept_count
 from flashu_core.lru_cache import LruCache
 from flashu_core.model.backbone import DecoderLayer
 from flashu_core.model.pass_options import Neurons
 from flashu_core.model.showo2 import Showo2
 from flashu_core.types import Task
 
-MULTIPLE = 64  # neurons kept are a multiple of this
-ALIGNED = 8  # and slices start at a multiple of this
+ALIGNED = 8  # slices start at a multiple of this
 GATHERED = 8  # paths of other ratios that are kept, an index for each of their neurons
 
 
@@ -38,14 +38,6 @@ class NeuronPath:
 
 
 FULL = NeuronPath("full", None)
-
-
-def kept_count(neurons: int, ratio: float) -> int:
-    """How many stay when the share `ratio` is pruned: rounded down to a multiple of 64, but never to none."""
-    if ratio == 0.0:
-        return neurons
-    # Rounded first: 0.9 * 640 is a little less than 576 in some orders of multiplication.
-    return min(max(int(round((1 - ratio) * neurons, 6)) // MULTIPLE * MULTIPLE, MULTIPLE), neurons)
 
 
 def kept(scores: Tensor, ratio: float) -> Tensor:

@@ -23,6 +23,7 @@ from flashu_core.limits import MAX_INFERENCE_STEPS
 
 MAX_PRUNED = 0.9
 MAX_INTERVAL = 1000
+MULTIPLE = 64  # neurons that are kept are a multiple of this
 Overrides = Mapping[str, float]
 Own = Mapping[str, Overrides]  # by task
 
@@ -31,6 +32,14 @@ def _within(name: str, value: float, low: float, high: float) -> None:
     # Written so that a NaN fails too.
     if not low <= value <= high:
         raise InvalidRequestError(f"{name} is {value:g}; it must be from {low:g} to {high:g}", parameter="acceleration")
+
+
+def kept_count(neurons: int, ratio: float) -> int:
+    """How many neurons stay when the share `ratio` is pruned: rounded down to a multiple of 64, but never to none."""
+    if ratio == 0.0:
+        return neurons
+    # Rounded first: 0.9 * 640 is a little less than 576 in some orders of multiplication.
+    return min(max(int(round((1 - ratio) * neurons, 6)) // MULTIPLE * MULTIPLE, MULTIPLE), neurons)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

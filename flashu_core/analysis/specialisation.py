@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flashu_core.acceleration.calibration import TASKS
-from flashu_core.acceleration.neurons import kept, kept_count
+from flashu_core.acceleration.neurons import kept
+from flashu_core.acceleration.policies import kept_count
 from flashu_core.model.backbone import DecoderLayer
 from flashu_core.model.ffn import GatedFFN
 from flashu_core.model.showo2 import Showo2

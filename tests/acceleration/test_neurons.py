@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from flashu_core.acceleration.neurons import ALIGNED, FULL, GATHERED, MULTIPLE, NeuronPaths, arrange, kept, kept_count
+from flashu_core.acceleration.neurons import ALIGNED, FULL, GATHERED, NeuronPaths, arrange, kept
+from flashu_core.acceleration.policies import MULTIPLE, kept_count
 from flashu_core.checkpoint.load import Checkpoint
 from flashu_core.model.ffn import GatedFFN
 from flashu_core.model.showo2 import Showo2
