@@ -1,101 +1,43 @@
-"""Counts FLOPs of the engine's passes on the meta device, without computing them.
-
-A multiply-add counts as two. Matrix products, convolutions and attention are counted; norms, activations and other
-elementwise operations are not.
-"""
+"""FLOPs of a whole picture and a whole answer, the engine's way and the original implementation's, by the formulas of
+`flashu_core.acceleration.flops`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import pairwise
 
 import torch
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.random_weights import on_meta
-from flashu_core.acceleration.neurons import FULL, NeuronPath
+from flashu_core.acceleration.flops import (
+    final_layer_flops,
+    head_flops,
+    layer_flops,
+    logits_flops,
+    neurons_run,
+    prefill_flops,
+    prefix_flops,
+    step_flops,
+    time_flops,
+    token_flops,
+    vision_flops,
+)
 from flashu_core.acceleration.plan import StepPlan, make_answer_schedule, make_schedule
-from flashu_core.acceleration.policies import GenerationPolicy, UnderstandingPolicy, kept_count
-from flashu_core.config import WAN_VAE, ModelConfig
-from flashu_core.model import reference, sampler
+from flashu_core.acceleration.policies import GenerationPolicy, UnderstandingPolicy
+from flashu_core.config import WAN_VAE, ModelConfig, VaeConfig
 from flashu_core.model.showo2 import Showo2
-from flashu_core.model.vae import Vae
-from flashu_core.pathways import generate, understand
-from flashu_core.timing import Spans
 
 # The published code pads every sequence to this length, longer ones to the next multiple of 128.
 PADDED = 1024
 PADDED_STEP = 128
-UNCOND_TOKENS = 2  # begin of sequence, image_start
 ANSWER_TOKENS = 128  # token limit of an answer
 SYSTEM_TOKENS = 16  # begin of sequence, the system's words, image_start
 
 
-class _Zeros(TorchDispatchMode):
-    """Reads every number as 0: a drawn token must have some value, and here no tensor has any."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    def __torch_dispatch__(
-        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta:  # noqa: SLF001
-            return 0
-        target = (kwargs or {}).get("device")
-        copied = func is torch.ops.aten._to_copy.default and args[0].is_meta  # noqa: SLF001
-        if copied and target is not None and torch.device(target).type == "cpu":
-            return torch.zeros(args[0].shape, dtype=args[0].dtype)
-        return func(*args, **(kwargs or {}))
-
-
-class CountingSpans(Spans):
-    """Spans that count FLOPs instead of time."""
-
-    __slots__ = ("_counter", "flops")
-
-    def __init__(self, counter: FlopCounterMode) -> None:
-        super().__init__(torch.device("cpu"))
-        self._counter = counter
-        self.flops: dict[str, int] = {}
-
-    @contextmanager
-    def span(self, name: str) -> Iterator[None]:
-        """Counts the `with` block under that name."""
-        before = self._counter.get_total_flops()
-        yield
-        self.flops[name] = self.flops.get(name, 0) + self._counter.get_total_flops() - before
-
-
-@contextmanager
-def counting() -> Iterator[CountingSpans]:
-    """Counts FLOPs of the `with` block, on the meta device."""
-    counter = FlopCounterMode(display=False)
-    # Fused attention has no FLOP formula on some devices and versions; as two matrix products it counts the same.
-    with _Zeros(), sdpa_kernel(SDPBackend.MATH), counter, torch.inference_mode():
-        yield CountingSpans(counter)
-
-
-def count(work: Callable[[], object]) -> int:
-    """FLOPs of a call."""
-    with counting() as spans, spans.span("all"):
-        work()
-    return spans.flops["all"]
-
-
-def meta_model(config: ModelConfig) -> Showo2:
-    """A Show-o2 on the meta device."""
-    return on_meta(lambda: Showo2(config), torch.bfloat16)
-
-
 def parameters(config: ModelConfig) -> dict[str, int]:
     """Parameters of each part and in total; tied ones count once."""
-    model = meta_model(config)
+    model = on_meta(lambda: Showo2(config), torch.bfloat16)
     parts = {
         name: sum(parameter.numel() for parameter in part.parameters())
         for name, part in (("backbone", model.backbone), ("vision", model.vision), ("head", model.head))
@@ -108,7 +50,7 @@ class GenerationCost:
     """FLOPs of generating images with the engine.
 
     Attributes:
-        parts: `prefix`, and all steps' `features`, `backbone`, `head`, `guidance_scale`.
+        parts: `prefix`, and all steps' `features`, `backbone` and `head`.
         step: FLOPs of one denoising step for each distinct plan, in the order they first run.
         vae_decode: apart, for denoising is what the techniques change.
     """
@@ -138,56 +80,23 @@ def generation_cost(
         prompt_tokens: ids of the prompt in all, with begin of sequence and image_start; the unconditional one has two,
             read once in a process, and counts in full here.
     """
-    model = meta_model(config)
-    latents = torch.empty(latent_shape(config, images), device="meta")
-    with counting() as spans, spans.span("prefix"):
-        text, uncond = generate.Prompt([0] * prompt_tokens), generate.Prompt([0] * UNCOND_TOKENS)
-        state = generate.begin(
-            model,
-            cond=text,
-            uncond=uncond,
-            noise=latents,
-            schedule=make_schedule(
-                policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale
-            ),
-            times=sampler.time_grid(num_inference_steps, config.time_shift),
-            pruned=pruned_path(config, policy.ffn_ratio),
-        )
-    parts = dict(spans.flops)
-    known: dict[tuple[StepPlan, tuple[str, frozenset[int]], frozenset[int]], Mapping[str, int]] = {}
-    costs: dict[StepPlan, int] = {}
-    while not state.done:
-        plan = state.plan
-        key = (plan, state.cond.loaded, state.skipped_layers)
-        if key in known and state.cond.loaded == (state.path.name, state.skipped_layers):
-            state.step += 1  # the same plan on the same path costs the same: counted, not run again
-        else:
-            with counting() as spans:
-                generate.advance(model, [state], spans)
-            known[key] = spans.flops
-            costs.setdefault(plan, sum(spans.flops.values()))
-            if plan.measure:
-                # Numbers have no values here, so any layers serve: which ones are skipped does not change the count.
-                state.skipped = plan.measure.observe([0.0] * config.backbone.layers)
-        for name, flops in known[key].items():
-            parts[name] = parts.get(name, 0) + flops
+    schedule = make_schedule(policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
+    steps = {plan: step_flops(config, policy, plan, prompt_tokens=prompt_tokens) for plan in schedule.kinds}
+    parts = {"prefix": prefix_flops(config, policy, schedule, prompt_tokens=prompt_tokens)}
+    for plan, count in schedule.counts.items():
+        for name, flops in steps[plan].items():
+            parts[name] = parts.get(name, 0) + images * count * flops
     return GenerationCost(
         parts=parts,
-        step=costs,
-        vae_decode=vae_decode_cost(config, images),
+        step={plan: images * sum(flops.values()) for plan, flops in steps.items()},
+        vae_decode=images * vae_decode_flops(WAN_VAE, *latent_sides(config)),
     )
 
 
-def pruned_path(config: ModelConfig, ratio: float) -> NeuronPath:
-    """A path of as many neurons as a calibration would keep."""
-    count = kept_count(config.backbone.ffn_size, ratio)
-    return NeuronPath(f"pruned {ratio:g}", [slice(0, count)] * config.backbone.layers)
-
-
-def latent_shape(config: ModelConfig, images: int) -> tuple[int, int, int, int]:
-    """Shape of the latents of images on the default grid."""
+def latent_sides(config: ModelConfig) -> tuple[int, int]:
+    """Height and width of the latents on the default grid."""
     rows, columns = config.grids[0]
-    return images, config.latent_channels, rows * config.patch_size, columns * config.patch_size
+    return rows * config.patch_size, columns * config.patch_size
 
 
 def padded_length(config: ModelConfig, prompt_tokens: int) -> int:
@@ -197,26 +106,20 @@ def padded_length(config: ModelConfig, prompt_tokens: int) -> int:
     return max(PADDED, -(-needed // PADDED_STEP) * PADDED_STEP)
 
 
-def reference_step_cost(config: ModelConfig, *, prompt_tokens: int, images: int = 1) -> int:
+def reference_step_cost(config: ModelConfig, *, prompt_tokens: int) -> int:
     """One denoising step the original's way: both branches whole, padded, picture embedded twice, logits for all."""
-    model = meta_model(config)
     length = padded_length(config, prompt_tokens)
-    ids = torch.zeros(2 * images, length, dtype=torch.long, device="meta")
-    latents = torch.empty(latent_shape(config, 2 * images), device="meta")
-    offsets = [prompt_tokens] * images + [UNCOND_TOKENS] * images
-    times = torch.empty(2 * images, device="meta")
-    return count(lambda: reference.velocities(model, ids, offsets, latents, times, with_logits=True))
-
-
-def vae_decode_cost(config: ModelConfig, images: int = 1) -> int:
-    """Latents to pixels, with Wan 2.1's autoencoder."""
-    vae = _meta_vae()
-    latents = torch.empty(latent_shape(config, images), device="meta")
-    return count(lambda: vae.decode(latents))
-
-
-def _meta_vae() -> Vae:
-    return on_meta(lambda: Vae(WAN_VAE), torch.bfloat16)
+    rows, columns = config.grids[0]
+    backbone = config.backbone
+    branch = (
+        time_flops(config)
+        + vision_flops(config)
+        + backbone.layers * layer_flops(backbone, backbone.ffn_size, new=length, pairs=length**2)
+        + logits_flops(config, length)
+        + head_flops(config, new=length, seen=length, modulated=True)
+        + final_layer_flops(config, rows * columns)
+    )
+    return 2 * branch
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,44 +142,74 @@ def answer_cost(config: ModelConfig, policy: UnderstandingPolicy, *, question_to
     Args:
         question_tokens: ids after the picture in all, with image_end and the words that open the answer.
     """
-    model, vae = meta_model(config), _meta_vae()
-    _, channels, height, width = latent_shape(config, 1)
-    pixels = torch.empty(1, 3, height * WAN_VAE.compression, width * WAN_VAE.compression, device="meta")
-    with counting() as spans:
-        with spans.span("vae_encode"):
-            vae.encode(pixels)
-        with spans.span("system"):
-            system = understand.System([0] * SYSTEM_TOKENS)
-            pruned = pruned_path(config, policy.ffn_ratio)
-            schedule = make_answer_schedule(policy.techniques, tokens=ANSWER_TOKENS)
-            system.read(model, pruned if schedule[0].ffn == "pruned" else FULL)
-        state = understand.begin(
-            model,
-            system=system,
-            latents=torch.empty(1, channels, height, width, device="meta"),
-            suffix=[0] * question_tokens,
-            decoding=understand.Decoding(eos=-1, max_new_tokens=ANSWER_TOKENS),
-            generator=torch.Generator(),
-            spans=spans,
-            schedule=schedule,
-            pruned=pruned,
-        )
-        if (observer := schedule[0].measure) is not None:
-            state.skipped = observer.observe([0.0] * config.backbone.layers)
-        understand.advance(model, [state], spans)
-    parts = dict(spans.flops)
-    parts["token"] = parts.pop("decode")
-    return AnswerCost(parts=parts, reference_token=_reference_token(model, question_tokens))
-
-
-def _reference_token(model: Showo2, question_tokens: int) -> int:
-    config = model.config
+    backbone = config.backbone
     rows, columns = config.grids[0]
-    block = rows * columns + config.block_extra
-    length = SYSTEM_TOKENS + block + question_tokens
+    image = rows * columns
+    schedule = make_answer_schedule(policy.techniques, tokens=ANSWER_TOKENS)
+    first, second = schedule[0], schedule[1]
+    causal_time = config.time_token and config.understanding_block == "image"
+    system = SYSTEM_TOKENS + causal_time
+    read = neurons_run(config, policy, first)
+    length = system + image + question_tokens + (config.block_extra - causal_time)
+    whole = SYSTEM_TOKENS + image + config.block_extra + question_tokens
+    parts = {
+        "vae_encode": vae_encode_flops(WAN_VAE, *latent_sides(config)),
+        "system": backbone.layers * layer_flops(backbone, read, new=system, pairs=system**2)
+        + causal_time * time_flops(config),
+        "features": vision_flops(config),
+        "prefill": prefill_flops(config, policy, first, system_tokens=system, question_tokens=question_tokens)
+        + (config.block_extra - causal_time) * time_flops(config),
+        "token": token_flops(config, policy, second, seen=length + 1, pruned=int(round(first.drop * image, 9))),
+    }
+    reference = backbone.layers * layer_flops(backbone, backbone.ffn_size, new=whole, pairs=whole**2)
+    return AnswerCost(parts=parts, reference_token=reference + logits_flops(config, whole))
 
-    def token() -> Tensor:
-        embeddings = torch.empty(1, length, config.backbone.hidden_size, dtype=torch.bfloat16, device="meta")
-        return reference.answer_logits(model, embeddings, (SYSTEM_TOKENS + config.block_extra, block))
 
-    return count(token)
+# The autoencoder: convolutions by their channels, at the size of their output.
+
+
+def vae_decode_flops(config: VaeConfig, height: int, width: int) -> int:
+    """FLOPs of decoding one picture whose latents have these sides."""
+    pixels, channels = height * width, config.width * config.multipliers[-1]
+    latent = config.latent_channels
+    total = pixels * (_convolution(latent, latent, 1) + _convolution(latent, channels, 3)) + _middle(channels, pixels)
+    levels = [config.width * multiplier for multiplier in reversed(config.multipliers)]
+    for index, out in enumerate(levels):
+        for _ in range(config.residual_blocks + 1):
+            total += pixels * _residual(channels, out)
+            channels = out
+        if index < len(levels) - 1:
+            pixels *= 4
+            total += pixels * _convolution(channels, channels // 2, 3)
+            channels //= 2
+    return total + pixels * _convolution(channels, 3, 3)
+
+
+def vae_encode_flops(config: VaeConfig, height: int, width: int) -> int:
+    """FLOPs of encoding one picture whose latents have these sides."""
+    pixels = height * width * config.compression**2
+    widths = [config.width * multiplier for multiplier in (1, *config.multipliers)]
+    total = pixels * _convolution(3, widths[0], 3)
+    for index, (channels, out) in enumerate(pairwise(widths)):
+        total += pixels * (_residual(channels, out) + (config.residual_blocks - 1) * _residual(out, out))
+        if index < len(config.multipliers) - 1:
+            pixels //= 4
+            total += pixels * _convolution(out, out, 3)
+    latent = 2 * config.latent_channels
+    ending = _convolution(widths[-1], latent, 3) + _convolution(latent, latent, 1)
+    return total + _middle(widths[-1], pixels) + pixels * ending
+
+
+def _middle(channels: int, pixels: int) -> int:
+    attention = pixels * (_convolution(channels, 3 * channels, 1) + _convolution(channels, channels, 1))
+    return 2 * pixels * _residual(channels, channels) + attention + 4 * pixels * pixels * channels
+
+
+def _residual(channels: int, out: int) -> int:
+    shortcut = _convolution(channels, out, 1) if channels != out else 0
+    return _convolution(channels, out, 3) + _convolution(out, out, 3) + shortcut
+
+
+def _convolution(channels: int, out: int, side: int) -> int:
+    """FLOPs of each output pixel."""
+    return 2 * channels * out * side * side

@@ -282,7 +282,7 @@ def _counted(options: argparse.Namespace) -> tuple[dict[str, Any], StepPlan]:
         prompt_tokens=options.prompt_tokens,
         images=options.batch,
     )
-    original = flops.reference_step_cost(config, prompt_tokens=options.prompt_tokens, images=options.batch)
+    original = options.batch * flops.reference_step_cost(config, prompt_tokens=options.prompt_tokens)
     costliest = max(cost.step, key=lambda plan: cost.step[plan])
     counted = {
         "parts": {**cost.parts, "vae_decode": cost.vae_decode},
@@ -311,7 +311,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     weights = sum(p.numel() * p.element_size() for module in (model, vae) for p in module.parameters())
     loaded = memory.allocated()
     generation = generation_times(model, watch, memory, costliest, options)
-    latents = torch.randn(flops.latent_shape(config, options.batch), device=device)
+    latents = torch.randn(loops.latent_shape(config, options.batch), device=device)
     generation["vae_decode_3d_ms"] = watch.median(lambda: decode_3d(vae, latents), min(options.runs, 5))
     generation["vae_decode_ms"] = watch.median(lambda: vae.decode(latents), options.runs)
     generation["total_with_vae_ms"] = generation["total_ms"] + generation["vae_decode_ms"]

@@ -12,9 +12,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from benchmarks import flops
+from benchmarks.flops import SYSTEM_TOKENS
+from flashu_core.acceleration.flops import UNCOND_TOKENS
+from flashu_core.acceleration.neurons import NeuronPath
 from flashu_core.acceleration.plan import make_answer_schedule, make_schedule
-from flashu_core.acceleration.policies import GenerationPolicy, UnderstandingPolicy
+from flashu_core.acceleration.policies import GenerationPolicy, UnderstandingPolicy, kept_count
+from flashu_core.config import ModelConfig
 from flashu_core.model import reference, sampler
 from flashu_core.model.showo2 import Showo2
 from flashu_core.pathways import generate, understand
@@ -39,14 +42,26 @@ def example_ids(model: Showo2, count: int, seed: int) -> list[int]:
     return ids
 
 
+def pruned_path(config: ModelConfig, ratio: float) -> NeuronPath:
+    """A path of as many neurons as a calibration would keep."""
+    count = kept_count(config.backbone.ffn_size, ratio)
+    return NeuronPath(f"pruned {ratio:g}", [slice(0, count)] * config.backbone.layers)
+
+
+def latent_shape(config: ModelConfig, images: int) -> tuple[int, int, int, int]:
+    """Shape of the latents of images on the default grid."""
+    rows, columns = config.grids[0]
+    return images, config.latent_channels, rows * config.patch_size, columns * config.patch_size
+
+
 def example_generation(
     model: Showo2, *, prompt_tokens: int, num_inference_steps: int, guidance_scale: float, images: int = 1
 ) -> GenerateSequence:
     """A generation from a prompt with that many ids in all."""
-    shape = flops.latent_shape(model.config, images)
+    shape = latent_shape(model.config, images)
     return GenerateSequence(
         cond=example_ids(model, prompt_tokens, 1),
-        uncond=example_ids(model, flops.UNCOND_TOKENS, 2),
+        uncond=example_ids(model, UNCOND_TOKENS, 2),
         noise=sampler.noise(3, shape).to(model.device),
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
@@ -77,7 +92,7 @@ def run_pathway(
                 policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=generation.guidance_scale
             ),
             times=sampler.time_grid(num_inference_steps, model.config.time_shift),
-            pruned=flops.pruned_path(model.config, policy.ffn_ratio),
+            pruned=pruned_path(model.config, policy.ffn_ratio),
         )
     while not state.done:
         generate.advance(model, [state], Spans(model.device))
@@ -113,8 +128,8 @@ class Question:
 def example_question(model: Showo2, *, question_tokens: int) -> Question:
     """A question with that many ids after the image."""
     return Question(
-        before=example_ids(model, flops.SYSTEM_TOKENS, 4),
-        latents=sampler.noise(5, flops.latent_shape(model.config, 1)).to(model.device),
+        before=example_ids(model, SYSTEM_TOKENS, 4),
+        latents=sampler.noise(5, latent_shape(model.config, 1)).to(model.device),
         after=example_ids(model, question_tokens, 6),
     )
 
@@ -145,7 +160,7 @@ def begin_answer(
         generator=torch.Generator(),
         spans=spans,
         schedule=make_answer_schedule(policy.techniques, tokens=tokens),
-        pruned=flops.pruned_path(model.config, policy.ffn_ratio),
+        pruned=pruned_path(model.config, policy.ffn_ratio),
     )
 
 

@@ -210,7 +210,7 @@ def _sequence(model: Showo2, features: Tensor | None, suffix: Sequence[int]) -> 
         return text, 0, 0
     if model.config.understanding_block == "time":
         # Without a time token the block is the image alone, wherever it is said to start.
-        picture = model.image_block(features, _clean_time_token(model))
+        picture = model.image_block(features, _clean_time_token(model)) if model.config.time_token else features
         return torch.cat([picture, text], dim=1), picture.shape[1], picture.shape[1] - features.shape[1]
     return torch.cat([features, text], dim=1), features.shape[1] + 1, 0
 

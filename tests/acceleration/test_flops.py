@@ -1,31 +1,55 @@
-"""Predicted arithmetic is what counting finds."""
+"""Predicted arithmetic is what torch's counter finds in the real modules."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import flop_counter
 import pytest
 
-from benchmarks import flops
-from flashu_core.acceleration.flops import describe
+from flashu_core.acceleration.flops import describe, prefix_flops
 from flashu_core.acceleration.plan import make_schedule
 from flashu_core.acceleration.policies import POLICIES, GenerationPolicy
 from flashu_core.config import MODELS
 
-TOKENS = 20
+ALONE = {
+    "exact": GenerationPolicy(),
+    "hybrid_ffn": GenerationPolicy(ffn_ratio=0.2),
+    "layer_skipping": GenerationPolicy(skip_ratio=0.5),
+    "few layers": GenerationPolicy(skip_ratio=0.1),  # too few to skip one of the tiny model's
+    "adaptive_guidance": GenerationPolicy(low_guidance=0.2),
+    "no branch": GenerationPolicy(low_guidance=0.0),
+    "head_cache": GenerationPolicy(head_interval=3),
+    **{name: policy.generate for name, policy in POLICIES.items() if name != "exact"},
+}
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 5.0])
-@pytest.mark.parametrize(
-    "policy", [GenerationPolicy(), POLICIES["flashu"].generate, GenerationPolicy(skip_ratio=0.5)], ids=str
-)
-def test_a_forecast_is_what_is_counted(policy: GenerationPolicy, guidance_scale: float) -> None:
-    config = MODELS["tiny"]
-    schedule = make_schedule(policy.techniques, num_inference_steps=15, guidance_scale=guidance_scale)
-    lines = describe(config, policy, schedule, prompt_tokens=TOKENS)
-    counted = flops.generation_cost(
-        config, policy, num_inference_steps=15, guidance_scale=guidance_scale, prompt_tokens=TOKENS
-    )
-    assert sum(line.flops for line in lines) == counted.denoising - counted.parts["prefix"]
-    assert [line.index for line in lines] == list(range(1, 15))
+@pytest.mark.parametrize("name", ALONE)
+def test_a_forecast_is_what_is_counted(name: str, guidance_scale: float) -> None:
+    config, policy = MODELS["tiny"], ALONE[name]
+    for points, tokens in ((15, 20), (4, 3)):
+        schedule = make_schedule(policy.techniques, num_inference_steps=points, guidance_scale=guidance_scale)
+        counted = flop_counter.generation_cost(
+            config, policy, num_inference_steps=points, guidance_scale=guidance_scale, prompt_tokens=tokens
+        )
+        lines = describe(config, policy, schedule, prompt_tokens=tokens)
+        assert [line.index for line in lines] == list(range(1, points))
+        assert sum(line.flops for line in lines) == sum(counted.values()) - counted["prefix"]
+        assert prefix_flops(config, policy, schedule, prompt_tokens=tokens) == counted["prefix"]
+
+
+def test_models_without_a_time_token_and_of_one_width_too() -> None:
+    tiny = MODELS["tiny"]
+    narrow = replace(tiny.head, hidden_size=tiny.backbone.hidden_size, heads=4, key_value_heads=2)
+    policy = POLICIES["flashu"].generate
+    for config in (replace(tiny, time_token=False), replace(tiny, head=narrow)):
+        schedule = make_schedule(policy.techniques, num_inference_steps=9, guidance_scale=5.0)
+        counted = flop_counter.generation_cost(
+            config, policy, num_inference_steps=9, guidance_scale=5.0, prompt_tokens=20
+        )
+        total = sum(line.flops for line in describe(config, policy, schedule, prompt_tokens=20))
+        assert total == sum(counted.values()) - counted["prefix"]
 
 
 def test_a_line_says_what_runs() -> None:
