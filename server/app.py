@@ -255,10 +255,10 @@ def _guard(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(TrustedHosts, hosts=hosts, check_origin=check_origin, origins=origins, open_routes=PROBES)
     ring = KeyRing(settings.api_keys.get_secret_value(), settings.api_key_file)
     if ring:
-        # An address of a kept picture is its own key, for whoever shows it.
+        # An address of a kept picture is its own key, for every client that has it.
         app.add_middleware(ApiKeys, ring=ring, open_routes=open_routes, open_prefixes=(image_store.PREFIX,))
     elif open_to_all(settings.host):
-        _log.warning("there are no API keys: whoever reaches %s may use this server", settings.host)
+        _log.warning("there are no API keys: everyone who reaches %s may use this server", settings.host)
 
 
 def _observe(app: FastAPI) -> None:
@@ -306,7 +306,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._announcing is not None:
             self._announcing.cancel()
-        # uvicorn cancels what is unfinished at the end of its time; a little before, the clients are told.
+        # uvicorn cancels what is unfinished at the end of its time; a little before, the clients get an error.
         grace = float(self.config.timeout_graceful_shutdown or 0)
         timer = asyncio.get_running_loop().call_later(max(grace - _LAST_WORDS_S, 0.0), self._give_up)
         await super().shutdown(sockets)

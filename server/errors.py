@@ -73,7 +73,7 @@ class InvalidFieldError(ServerError):
 
     Args:
         error: all that pydantic found. One of it is enough, and there may be as many as the body has keys.
-        sent: the body as it came; by it a field's name is told from that of an alternative that pydantic tried.
+        sent: the body as it came; it tells a field's name from that of an alternative that pydantic tried.
         known: the fields that there are.
 
     Attributes:
@@ -254,7 +254,7 @@ class ClientGoneError(ServerError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a client is told: a status, a stable code, and a message."""
+    """An error as a client gets it: a status, a stable code, and a message."""
 
     status: int
     code: str

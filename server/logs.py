@@ -29,7 +29,7 @@ _worker_log = logging.getLogger("flashu.engine.output")
 def configure_logging(level: str, log_format: LogFormat = "text", *, stream: IO[str] | None = None) -> logging.Handler:
     """Sends all logging of the process to stderr, or to `stream`, in place of what handlers there were.
 
-    Libraries are heard from warnings on: some log pieces of what they read at lower levels. uvicorn's access log is
+    Libraries log from warnings on: some log pieces of what they read at lower levels. uvicorn's access log is
     off, for it has raw paths and query strings. At level debug the messages of unexpected exceptions are shown too.
     """
     handler: logging.Handler = BackgroundHandler(_STDERR) if stream is None else logging.StreamHandler(stream)
@@ -81,7 +81,7 @@ def dropped_lines() -> int:
 
 
 class BackgroundHandler(logging.Handler):
-    """Writes to a descriptor from a thread, so that no event loop and no engine waits for whoever reads the log. Lines
+    """Writes to a descriptor from a thread, so that no event loop and no engine waits for the log's reader. Lines
     beyond `max_lines` that wait are dropped and counted.
 
     Attributes:

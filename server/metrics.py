@@ -320,7 +320,7 @@ class Metrics:
             self._step.observe(unit.seconds)
 
     def work_done(self, result: Result, timings_ms: Mapping[str, float]) -> None:
-        """A result, and its `timings_ms`; names that are no component of its task are left out."""
+        """A result, and its `timings_ms`; names that are no component of its task are skipped."""
         task = "generate" if isinstance(result, GenerateResult) else "vqa"
         self._queue_time.labels(task).observe(timings_ms["queue"] / 1000)
         for name in COMPONENTS[task]:

@@ -31,8 +31,8 @@ class Record:
     Attributes:
         address: of the client, an IPv6 one by its network of 64 bits; empty where there is none.
         key: name of the API key, never the key.
-        account: reserves work, in evaluations and tokens, of what the key may use; None where that is not limited.
-        evaluations: of the denoising loop, summed over pictures.
+        account: reserves work, in denoising steps and tokens, of what the key may use; None where that is not limited.
+        steps: of the denoising loop, summed over pictures.
         tokens: of the answer.
         timings_ms: milliseconds per component, and `queue`.
         trace: hexadecimal id of the request's trace.
@@ -70,7 +70,7 @@ class Record:
             self.tokens = (self.tokens or 0) + result.completion_tokens
 
     def fail(self, problem: Problem) -> None:
-        """Notes what the client is told, or would be; its words stay out."""
+        """Notes the error that the client gets, or would get, without its message."""
         self.error_status = problem.status
         self.error_code = problem.code
 

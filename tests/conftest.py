@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-# Kernels of a GPU run by Triton's interpreter, which it must be told before anything imports it.
+# Kernels of a GPU run by Triton's interpreter, which must be set before anything imports it.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import torch

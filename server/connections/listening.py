@@ -1,5 +1,5 @@
 """The sockets that a server listens on. It knows host names and families of addresses: `::` and `localhost` mean both
-IPv4 and IPv6 to whoever writes them, so there is a socket for each that the machine has."""
+IPv4 and IPv6 to those who write them, so there is a socket for each that the machine has."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class BoundedParser(h11.Connection):
         self.sized = b"content-length" in names
         if b"transfer-encoding" in names:
             if self.sized:
-                # RFC 9112, 6.3: whoever stands between may have believed the other one.
+                # RFC 9112, 6.3: a proxy in between may have believed the other one.
                 message = "the request has both Content-Length and Transfer-Encoding; send one of them"
                 self._refuse(Problem(400, "ambiguous_length", message))
             if request.http_version < b"1.1":

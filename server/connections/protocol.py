@@ -293,7 +293,7 @@ def guarded_protocol(limits: ConnectionLimits, count_cut: Callable[[str], None])
     """The class for `uvicorn.Config(http=...)`.
 
     Args:
-        count_cut: told the reason, one of `CUTS`, of every connection that is cut off.
+        count_cut: called with the reason, one of `CUTS`, of every connection that is cut off.
     """
     shared = _Shared(limits, count_cut)
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 class FairQueue(Generic[T]):
     """Owners take turns, and each one's items are in the order in which they came.
 
-    A turn is no longer than what a worker is given to do, which may be long: so whoever had something slow of late
+    A turn is no longer than what a worker is given to do, which may be long: so one that had something slow of late
     may not keep all workers at once, where there are several, and where there have been other owners of late.
 
     Args:

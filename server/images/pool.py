@@ -159,7 +159,7 @@ class ImagePool:
         raise InternalError
 
     def close(self) -> None:
-        """Gives up all pictures, whose senders are told that the server shuts down."""
+        """Gives up all pictures, whose senders get the error that the server shuts down."""
         for pool in self.pools:
             pool.close()
 

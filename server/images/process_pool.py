@@ -138,7 +138,7 @@ class ProcessPool(Generic[Reply]):
         if self._closed:
             raise UnavailableError("draining")
         size = sum(len(buffer) for buffer in frame)
-        self._check_room(client, size)
+        self._check_capacity(client, size)
         job = _Job[Reply](frame, size, seconds, asyncio.get_running_loop().create_future())
         self._waiting.put(job, client)
         self._came.set()
@@ -156,7 +156,7 @@ class ProcessPool(Generic[Reply]):
         return await asyncio.wait_for(job.reply, deadline - time.monotonic())
 
     async def stop(self) -> None:
-        """Ends all processes at once, whatever they do; whose jobs they do is told that the server shuts down."""
+        """Ends all processes at once, whatever they do; their jobs fail because the server shuts down."""
         self.close()
         self._ending.set()
         self._came.set()
@@ -171,7 +171,7 @@ class ProcessPool(Generic[Reply]):
             job.fail(UnavailableError("draining"))
         self._waiting.clear()
 
-    def _check_room(self, client: str, size: int) -> None:
+    def _check_capacity(self, client: str, size: int) -> None:
         own = self._waiting.of(client)
         half = own and not self._waiting.is_alone(client)
         for jobs, part in ((self._waiting, 1), (own, 2 if half else 1)):
@@ -241,7 +241,7 @@ class ProcessPool(Generic[Reply]):
 
     async def _do(self, child: Child, job: _Job[Reply]) -> bool:
         """Has a job done; returns whether the process can do another."""
-        if job.reply.done():  # whoever wanted it has left
+        if job.reply.done():  # its caller has left
             return True
         job.begun.set()
         self._running.add(job)

@@ -25,8 +25,8 @@ class StoredImage:
 
 
 class ImageStore:
-    """Keeps files for `keep_s` seconds under tokens that nobody can guess: whoever has one may read the file. Where
-    there is no room, the oldest go first.
+    """Keeps files for `keep_s` seconds under tokens that cannot be guessed: a client that has one may read the file.
+    Where the store is full, the oldest go first.
 
     Args:
         max_bytes: of all files together.

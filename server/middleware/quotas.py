@@ -109,7 +109,7 @@ class Quotas:
                 headers = MutableHeaders(scope=message)
                 for one in (standing, self._work.standing(who)):
                     for name, value in {} if one is None else one.headers.items():
-                        headers.setdefault(name, value)  # a refusal has told what it was refused for
+                        headers.setdefault(name, value)  # a refusal has its own reason
             await send(message)
 
         try:

@@ -109,8 +109,8 @@ class Tracing:
 def _add_components(
     tracer: Tracer, parent: Context, task: str | None, timings_ms: Mapping[str, float], began: int
 ) -> None:
-    """Children in the order things happened, each as long as it took. A component that took many turns (an evaluation
-    each) is one span of their sum; where time was spent on nothing that is measured, they end before their parent."""
+    """Children in the order things happened, each as long as it took. A component of many denoising steps is one
+    span of their sum; where time was spent on nothing that is measured, they end before their parent."""
     at = began
     for name in _in_order(task, timings_ms):
         ends = at + round(timings_ms[name] * _MILLION)

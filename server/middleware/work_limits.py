@@ -1,4 +1,4 @@
-"""How much work each key may ask for: evaluations and tokens in a window of time. What a request may take at most is
+"""How much work each key may ask for: denoising steps and tokens in a window of time. The maximum of a request is
 reserved before it runs, so that requests in parallel cannot take more than is left; at its end what really ran is
 charged, whatever it ended with. It knows names and numbers, nothing of requests."""
 
@@ -22,7 +22,7 @@ _PARAMETERS = {"generate": "num_inference_steps", "vqa": "max_new_tokens"}
 @dataclass(slots=True)
 class _Counter:
     """Work charged in a sliding window of two counters: the last whole window counts by the share of it that is still
-    inside."""
+    remaining."""
 
     window: int = 0
     last: int = 0
@@ -115,7 +115,7 @@ class WorkLimits:
         for limit in self._limits:
             if work > limit.amount:
                 raise InvalidRequestError(
-                    f"the request may take {work} evaluations and tokens; this key may use {limit.amount} in "
+                    f"the request may take {work} denoising steps and tokens; this key may use {limit.amount} in "
                     f"{limit.get_expiry()} s: lower {_REMEDIES[task]}",
                     parameter=_PARAMETERS[task],
                 )
@@ -144,7 +144,7 @@ class WorkLimits:
             standing = self._standing(limit, counter, use.reserved, work)
             if standing.reset_s:
                 raise RateLimitedError(
-                    f"this key may use {limit.amount} evaluations and tokens in {limit.get_expiry()} s; "
+                    f"this key may use {limit.amount} denoising steps and tokens in {limit.get_expiry()} s; "
                     f"{standing.remaining} are left and the request may take {work}: {remedy}, or retry in "
                     f"{standing.reset_s} s",
                     retry_after=standing.reset_s,
@@ -154,10 +154,10 @@ class WorkLimits:
     def _standing(self, limit: RateLimitItem, counter: _Counter, reserved: int, work: int) -> Standing:
         """What is left of a limit; `reset_s` is 0 where so much work fits."""
         length = limit.get_expiry()
-        inside = length - self._clock() % length  # seconds for which this window goes on
-        used = counter.last * inside / length + counter.current + reserved
+        remaining = length - self._clock() % length  # seconds for which this window goes on
+        used = counter.last * remaining / length + counter.current + reserved
         fits = used + work <= limit.amount
-        wait = 0.0 if fits else _wait(limit.amount - work, counter, reserved, inside, length)
+        wait = 0.0 if fits else _wait(limit.amount - work, counter, reserved, remaining, length)
         return Standing(
             kind="tokens",
             limit=limit.amount,
@@ -166,13 +166,13 @@ class WorkLimits:
         )
 
 
-def _wait(room: int, counter: _Counter, reserved: int, inside: float, length: int) -> float:
-    """Seconds until what was charged weighs at most `room`, if what is reserved is charged now and nothing more is."""
+def _wait(free: int, counter: _Counter, reserved: int, remaining: float, length: int) -> float:
+    """Seconds until what was charged weighs at most `free`, if what is reserved is charged now and nothing more is."""
     current = counter.current + reserved
-    if room >= current:
-        return inside - (room - current) * length / counter.last if counter.last else 0.0
+    if free >= current:
+        return remaining - (free - current) * length / counter.last if counter.last else 0.0
     # In the next window what this one holds loses its weight bit by bit.
-    return inside + length * (1.0 - room / current)
+    return remaining + length * (1.0 - free / current)
 
 
 def parse_limits(text: str | None, name: str) -> tuple[RateLimitItem, ...]:

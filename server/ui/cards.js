@@ -1,4 +1,4 @@
-// What a request looks like on the page: its card with pictures, progress, the strip of evaluations and a bar for each
+// What a request looks like on the page: its card with pictures, progress, the strip of denoising steps and a bar for each
 // component. What a server or a user wrote gets here as text only, never as markup.
 
 const NO_COMPONENTS = new Set(["total", "time_to_first_token"]);
@@ -94,7 +94,7 @@ export function announce(text) {
 
 // Schedules
 
-export function showProgress(card, evaluation, of) {
+export function showProgress(card, step, of) {
   const strip = card.part(".strip");
   if (strip.childElementCount !== of) {
     strip.replaceChildren(...Array.from({ length: of }, () => cell("waiting")));
@@ -102,26 +102,26 @@ export function showProgress(card, evaluation, of) {
     strip.classList.toggle("dense", of > 150);
     card.part(".schedule").hidden = false;
   }
-  [...strip.children].slice(0, evaluation).forEach((one) => (one.className = "cell ran"));
+  [...strip.children].slice(0, step).forEach((one) => (one.className = "cell ran"));
 }
 
 function cell(kind) {
   return make("span", { className: `cell ${kind}` }, make("i", { className: "backbone" }), make("i", { className: "head" }));
 }
 
-/** What an evaluation is called in the strip: it used again what an earlier one computed, or ran the backbone so. */
-function kindOf(evaluation) {
-  return evaluation.backbone === "not_needed" ? "reused" : evaluation.backbone;
+/** What a step is called in the strip: it used again what an earlier one computed, or ran the backbone so. */
+function kindOf(step) {
+  return step.backbone === "not_needed" ? "reused" : step.backbone;
 }
 
 export function showSchedule(card, evaluations) {
   showProgress(card, 0, evaluations.length);
   const strip = card.part(".strip");
-  const cells = evaluations.map((evaluation, index) => {
-    const { backbone, head, layers_skipped: skipped } = evaluation;
-    const one = cell(kindOf(evaluation));
-    Object.assign(one.dataset, { kind: kindOf(evaluation), backbone, head, skipped });
-    one.title = `evaluation ${index + 1}: backbone ${backbone.replace("_", " ")}${skipped ? `, ${count(skipped, "layer")} skipped` : ""}, head ${head}`;
+  const cells = evaluations.map((step, index) => {
+    const { backbone, head, layers_skipped: skipped } = step;
+    const one = cell(kindOf(step));
+    Object.assign(one.dataset, { kind: kindOf(step), backbone, head, skipped });
+    one.title = `step ${index + 1}: backbone ${backbone.replace("_", " ")}${skipped ? `, ${count(skipped, "layer")} skipped` : ""}, head ${head}`;
     // Shorter where layers are left out.
     if (skipped) one.firstElementChild.style.height = `${Math.max(45, 100 - 12 * skipped)}%`;
     return one;
@@ -134,7 +134,7 @@ export function showSchedule(card, evaluations) {
   if (skipped) legend.push(make("span", { textContent: `${count(skipped, "layer")} skipped (shorter cells)` }));
   card.part(".legend").replaceChildren(...legend);
   const words = shown.map(([kind, number]) => `${number} ${kind}`).join(", ");
-  strip.setAttribute("aria-label", `${count(evaluations.length, "evaluation")}: ${words}; ${count(skipped, "layer")} skipped`);
+  strip.setAttribute("aria-label", `${count(evaluations.length, "step")}: ${words}; ${count(skipped, "layer")} skipped`);
 }
 
 // Pictures

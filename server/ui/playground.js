@@ -38,7 +38,7 @@ async function draw(card, frames, body, signal) {
     for await (const [name, data] of events(await call("v1/generate", key(), { method: "POST", headers, body: asked, signal }))) {
       if (name === "progress") {
         Object.assign(bar, { max: data.of, value: data.evaluation });
-        at = `evaluation ${data.evaluation} of ${data.of}`;
+        at = `step ${data.evaluation} of ${data.of}`;
         card.state = "running";
         card.say(data.eta_s ? `${at}, ${data.eta_s.toFixed(1)} s left` : at);
         showProgress(card, data.evaluation, data.of);
@@ -48,7 +48,7 @@ async function draw(card, frames, body, signal) {
       else if (name === "done") {
         showSchedule(card, data.evaluations);
         const { evaluations, backbone_passes: backbone, head_passes: head } = data.schedule;
-        const words = [count(evaluations, "evaluation"), count(backbone, "backbone pass"), count(head, "head pass")];
+        const words = [count(evaluations, "step"), count(backbone, "backbone pass"), count(head, "head pass")];
         card.finish(data.timings_ms, words.join(", "));
       }
     }

@@ -34,7 +34,7 @@ from server.worker.client import Worker
 from server.worker.supervisor import WorkerTimeouts
 
 # Two processes may share few cores with other tests; nothing here is to fail for that.
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 class Toy:
@@ -79,7 +79,7 @@ class Live:
                 return float(shown.split()[-1])
         return 0.0
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = TIMEOUT_S) -> None:
         ends = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < ends, "it did not happen in time"
@@ -107,7 +107,7 @@ def _serving(engine: Toy | None, *, program: Sequence[str] = PROGRAM, **settings
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=TIMEOUT_S) as client:
                 live = Live(engine, client, port, services.worker, services.images)
                 live.wait_for(lambda: server.started)
                 yield live
@@ -116,7 +116,7 @@ def _serving(engine: Toy | None, *, program: Sequence[str] = PROGRAM, **settings
                 engine.release()
                 engine.release("hold-loading")
             server.should_exit = True
-            thread.join(PATIENCE_S)
+            thread.join(TIMEOUT_S)
             assert not thread.is_alive()
 
 
@@ -192,13 +192,13 @@ class Served:
         client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         for name, value in options.items():
             client.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
-        client.settimeout(PATIENCE_S)
+        client.settimeout(TIMEOUT_S)
         client.bind((source, 0))
         client.connect(("127.0.0.1", self.port))
         return client
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        ends = time.monotonic() + PATIENCE_S
+        ends = time.monotonic() + TIMEOUT_S
         while not condition():
             assert time.monotonic() < ends, "it did not happen in time"
             time.sleep(0.01)
@@ -266,7 +266,7 @@ def _guarded(**limits: Any) -> Iterator[Served]:
             yield served
         finally:
             server.should_exit = server.force_exit = True
-            thread.join(PATIENCE_S)
+            thread.join(TIMEOUT_S)
             assert not thread.is_alive()
 
 

@@ -53,11 +53,11 @@ class Served:
             assert time.monotonic() < ends
             time.sleep(0.02)
 
-    def draw(self, num_inference_steps: int) -> httpx.Response:
+    def post_generation(self, num_inference_steps: int) -> httpx.Response:
         body = {"prompt": "a red circle", "num_inference_steps": num_inference_steps}
         return httpx.post(f"{self.url}/v1/generate", json=body, timeout=GENEROUS_S)
 
-    def ask(self, image: str) -> httpx.Response:
+    def post_question(self, image: str) -> httpx.Response:
         body = {"question": "what?", "image": image, "max_new_tokens": 1}
         return httpx.post(f"{self.url}/v1/vqa", json=body, timeout=GENEROUS_S)
 
@@ -70,11 +70,11 @@ class Served:
 
     def begin(self, pool: ThreadPoolExecutor, count: int, num_inference_steps: int) -> list[Future[httpx.Response]]:
         """Requests that all are inside when it returns."""
-        futures = [pool.submit(self.draw, num_inference_steps) for _ in range(count)]
-        self.wait_until_inside(count)
+        futures = [pool.submit(self.post_generation, num_inference_steps) for _ in range(count)]
+        self.wait_until_active(count)
         return futures
 
-    def wait_until_inside(self, count: int) -> None:
+    def wait_until_active(self, count: int) -> None:
         with httpx.Client(base_url=self.url, timeout=GENEROUS_S) as client:
             ends = time.monotonic() + GENEROUS_S
             while client.get("/health").json().get("running") != count:
@@ -135,11 +135,11 @@ def gone(pid: int) -> bool:
 def test_sigterm_to_all_processes_lets_what_runs_end(tmp_path: Path) -> None:
     with serving(tmp_path, program=(*COMMAND, "serve")) as served, ThreadPoolExecutor(8) as pool:
         streams = [pool.submit(served.stream, 60) for _ in range(3)]
-        running, worker = [pool.submit(served.draw, 60) for _ in range(5)], served.worker
-        served.wait_until_inside(8)
+        running, worker = [pool.submit(served.post_generation, 60) for _ in range(5)], served.worker
+        served.wait_until_active(8)
         os.killpg(served.process.pid, signal.SIGTERM)  # as a service manager does
         _until_draining(served)
-        for path in ("/readyz", "/v1/generate"):  # whoever comes now is told, or finds nobody listening
+        for path in ("/readyz", "/v1/generate"):  # a new request gets an error, or no connection
             with contextlib.suppress(httpx.TransportError):
                 response = httpx.request(
                     "GET" if path == "/readyz" else "POST", served.url + path, json={"prompt": "a"}
@@ -190,12 +190,12 @@ def test_the_time_to_end_is_limited(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_end_waits_for_no_picture(tmp_path: Path) -> None:
-    """A decoder that never comes back is ended with the server, and its client is told."""
+    """A decoder that never comes back is ended with the server, and its client gets an error."""
     with serving(tmp_path, "--shutdown-timeout", "2") as served, ThreadPoolExecutor() as pool:
         processes = served.image_processes()
         for pid in processes:
             os.kill(pid, signal.SIGSTOP)
-        requested = [pool.submit(served.ask, DOT) for _ in range(3)]
+        requested = [pool.submit(served.post_question, DOT) for _ in range(3)]
         time.sleep(0.5)  # for two to be begun and one to wait
         begun = time.monotonic()
         served.process.send_signal(signal.SIGTERM)
@@ -223,7 +223,7 @@ def test_no_orphan_when_the_front_end_is_killed(tmp_path: Path, stopped: bool) -
         assert all(future.exception() is not None for future in running)
 
 
-def test_a_killed_worker_is_replaced_and_draws_the_same(tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_generates_the_same(tmp_path: Path) -> None:
     with serving(tmp_path) as served, ThreadPoolExecutor() as pool:
         body = {"prompt": "a red circle", "num_inference_steps": 5, "seed": 1, "response_format": "binary"}
         first = httpx.post(f"{served.url}/v1/generate", json=body, timeout=GENEROUS_S)

@@ -1,4 +1,4 @@
-"""What clients are told when the queue is full, time is over or the model's process is away, and what becomes of the
+"""What clients receive when the queue is full, time is over or the model's process is away, and what becomes of the
 requests of those who leave: over a real socket."""
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ def test_a_picture_whose_file_is_late_is_not_delivered(toy: Any, serving: Any) -
         try:
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
-            drawn = len(live.engine.logged("step"))
+            done = len(live.engine.logged("step"))
             for fields in ({}, {"response_format": "binary"}, {"stream": True}):
                 late = generate(live, timeout_s=1.0, **fields)
                 assert "deadline_exceeded" in late.text
                 assert late.status_code == (200 if "stream" in fields else 504)
-            assert len(live.engine.logged("step")) == drawn + 3 * 4
+            assert len(live.engine.logged("step")) == done + 3 * 4
         finally:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)

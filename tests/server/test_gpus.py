@@ -50,7 +50,7 @@ def test_units_and_labels() -> None:
     assert len(lines) == 8
 
 
-def test_what_a_device_does_not_tell_is_left_out() -> None:
+def test_what_a_device_does_not_report_is_absent() -> None:
     lines = rendered(Gpus(library(nvmlDeviceGetUtilizationRates=None)))
     assert len(lines) == 4
     assert all(line.startswith("flashu_gpu_memory_bytes") for line in lines)

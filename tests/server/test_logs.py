@@ -99,7 +99,7 @@ def test_text_lines() -> None:
     assert line.endswith(" INFO flashu.server: request status=200 route=/v1/vqa")
 
 
-def test_libraries_are_heard_from_warnings_on_and_asyncio_without_its_words(log: Lines) -> None:
+def test_libraries_log_from_warnings_on_and_asyncio_without_its_words(log: Lines) -> None:
     configure_logging("debug", "json", stream=log)
     logging.getLogger("PIL.TiffImagePlugin").debug("value: %s", WORD)
     logging.getLogger("python_multipart").info(WORD)
@@ -141,21 +141,21 @@ def test_a_line_for_each_request(toy: Any, serving: Any, log: Lines) -> None:
         live.client.request(WORD.upper(), "/v1/models", headers=BEARER)
         live.client.get("/v1/models")
         live.wait_for(lambda: len(log.requests()) == 5)
-    drawn, answered, lost, odd, stranger = log.requests()
-    assert (drawn["request_id"], drawn["key"], drawn["method"], drawn["route"]) == (
+    generated, answered, lost, odd, stranger = log.requests()
+    assert (generated["request_id"], generated["key"], generated["method"], generated["route"]) == (
         "abc",
         "alice",
         "POST",
         "/v1/generate",
     )
-    assert (drawn["status"], drawn["task"], drawn["policy"]) == (200, "generate", "flashu")
-    assert (drawn["evaluations"], drawn["tokens"], answered["tokens"]) == (8, None, 4)
-    assert 0 <= drawn["queue_ms"] / 1000 <= drawn["seconds"]
+    assert (generated["status"], generated["task"], generated["policy"]) == (200, "generate", "flashu")
+    assert (generated["evaluations"], generated["tokens"], answered["tokens"]) == (8, None, 4)
+    assert 0 <= generated["queue_ms"] / 1000 <= generated["seconds"]
     assert (answered["task"], answered["route"]) == ("vqa", "/v1/vqa")
     assert (lost["status"], lost["route"]) == (404, None)
     assert (odd["status"], odd["method"]) == (405, "OTHER")
     assert (stranger["status"], stranger["key"], stranger["route"]) == (401, None, "/v1/models")
-    assert (stranger["error"], drawn["error"]) == ("invalid_api_key", None)
+    assert (stranger["error"], generated["error"]) == ("invalid_api_key", None)
 
 
 def send_raw(port: int, data: bytes) -> bytes:
@@ -250,8 +250,8 @@ def test_what_was_refused_before_its_route_is_logged_with_it(toy: Any, serving: 
     assert logged == [("/v1/generate", 401), ("/v1/vqa", 400), ("/v1/vqa", 429), (None, 401)]
 
 
-def test_what_nobody_reads_is_dropped_counted_and_told() -> None:
-    """A pipe holds 64 KiB; the handler keeps ten lines besides, and whoever logs never waits."""
+def test_lines_that_nobody_reads_are_dropped_and_counted() -> None:
+    """A pipe holds 64 KiB; the handler keeps ten lines besides, and logging never waits."""
     read, write = os.pipe()
     handler = BackgroundHandler(write, max_lines=10)
     handler.setFormatter(JsonLines())

@@ -136,10 +136,10 @@ def samples(live: Any) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 def drive(client: Any) -> Iterator[dict[str, Any]]:
     """Every route that works; yields the answers that tell their timings."""
     for policy in ("exact", "flashu"):
-        drawing = {"prompt": "a red circle", "seed": 1, "num_inference_steps": 9, "acceleration": policy}
-        drawn = client.post("/v1/generate", json=drawing)
-        yield drawn.json()
-        picture = drawn.json()["images"][0]["b64_json"]
+        generation = {"prompt": "a red circle", "seed": 1, "num_inference_steps": 9, "acceleration": policy}
+        generated = client.post("/v1/generate", json=generation)
+        yield generated.json()
+        picture = generated.json()["images"][0]["b64_json"]
         question = {"question": "what is left of the circle?", "image": picture, "acceleration": policy}
         yield client.post("/v1/vqa", json={**question, "max_new_tokens": 8}).json()
     yield client.post("/v1/infer", json={"prompt": "draw a blue square", "num_inference_steps": 5}).json()
@@ -172,28 +172,28 @@ def test_every_metric_has_its_name_type_and_labels(serving: Any) -> None:
             return found[f"flashu_{name}", frozenset(labels.items())]
 
         # What the answers tell is what is counted.
-        drawn = [answer for answer in answers if answer["task"] == "generate"]
+        generated = [answer for answer in answers if answer["task"] == "generate"]
         requested = [answer for answer in answers if answer["task"] == "vqa"]
-        assert value("request_duration_seconds_count", task="generate") == len(drawn) + 1  # OpenAI's route
+        assert value("request_duration_seconds_count", task="generate") == len(generated) + 1  # OpenAI's route
         assert value("request_duration_seconds_count", task="vqa") == len(requested) + 1
         assert value("queue_time_seconds_count", task="vqa") == len(requested) + 1
         assert value("requests_total", task="generate", policy="", status="400") == 1
         assert value("requests_total", task="generate", policy="exact", status="200") == 1
         for kind in ("full", "pruned", "not_needed"):
-            told = sum(answer["schedule"].get(f"backbone_{kind}", 0) for answer in drawn)
-            assert value("backbone_passes_total", kind=kind) >= told > 0
+            reported = sum(answer["schedule"].get(f"backbone_{kind}", 0) for answer in generated)
+            assert value("backbone_passes_total", kind=kind) >= reported > 0
         assert value("head_passes_total", kind="reused") > 0
         assert value("build_info", version=__version__, model="shapes-64") == 1
-        assert value("images_total") == len(drawn) + 1
+        assert value("images_total") == len(generated) + 1
         generated = sum(answer["usage"]["completion_tokens"] for answer in requested)
         assert 0 < generated < value("tokens_total", kind="generated") <= generated + 4  # OpenAI's route
         assert value("tokens_total", kind="prompt") > sum(answer["usage"]["prompt_tokens"] for answer in requested)
         assert value("layers_skipped_total", task="generate") > 0
         assert value("visual_tokens_total", kind="kept") == 16 * len(requested)
         assert value("accelerator_memory_bytes", kind="weights") > 1e7
-        steps = sum(answer["schedule"]["evaluations"] for answer in drawn)
+        steps = sum(answer["schedule"]["evaluations"] for answer in generated)
         assert value("evaluation_seconds_count") == steps + 4
-        backbone = sum(answer["timings_ms"]["backbone"] for answer in drawn if answer["acceleration"] == "exact")
+        backbone = sum(answer["timings_ms"]["backbone"] for answer in generated if answer["acceleration"] == "exact")
         measured = value("component_seconds_sum", task="generate", policy="exact", component="backbone")
         assert abs(measured - backbone / 1000) < 1e-9
 
@@ -275,8 +275,8 @@ def test_durations_are_of_what_was_answered_to_its_end(toy: Any, serving: Any) -
 
         live.wait_for(lambda: by_status() == wanted)
         assert counts(live, "request_duration_seconds_count") == {("generate",): 2, ("vqa",): 0}
-        told = {reason: value for (reason,), value in counts(live, "rejected_total").items() if value}
-        assert told == {"body_too_large": 1, "deadline_exceeded": 1}
+        reported = {reason: value for (reason,), value in counts(live, "rejected_total").items() if value}
+        assert reported == {"body_too_large": 1, "deadline_exceeded": 1}
 
 
 def test_only_work_is_refused(toy: Any, serving: Any) -> None:
@@ -291,8 +291,8 @@ def test_only_work_is_refused(toy: Any, serving: Any) -> None:
         for path, body in (("/v1/generate", {"prompt": "a"}), ("/v1/infer", {"prompt": "draw a circle"})):
             assert live.client.post(path, json=body).status_code == 401
             assert live.client.post(path, json=body, headers=headers).status_code == 503
-        told = {reason: value for (reason,), value in counts(live, "rejected_total").items() if value}
-        assert told == {"invalid_api_key": 2, "loading": 2}
+        reported = {reason: value for (reason,), value in counts(live, "rejected_total").items() if value}
+        assert reported == {"invalid_api_key": 2, "loading": 2}
 
 
 @pytest.mark.parametrize("task", ["generate", "vqa"])
@@ -330,7 +330,7 @@ def test_the_setting_reaches_the_route(toy: Any, serving: Any) -> None:
         assert live.client.head("/metrics").headers["content-type"].startswith("text/plain")
 
 
-def test_the_model_is_told_once_it_is_loaded(toy: Any, serving: Any) -> None:
+def test_the_model_is_shown_once_it_is_loaded(toy: Any, serving: Any) -> None:
     engine = toy()
     engine.hold("hold-loading")
     with serving(engine) as live:

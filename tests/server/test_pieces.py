@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from raw_http import CHUNKED, OK, PATIENCE_S, POST, ask, error_of, rest_of
+from raw_http import CHUNKED, OK, POST, TIMEOUT_S, error_of, exchange, rest_of
 
 
 def chunks(size: int, count: int) -> bytes:
@@ -40,14 +40,14 @@ def test_what_is_no_http_gets_the_one_error_body(sent: bytes, guarded: Any) -> N
 @pytest.mark.parametrize(("size", "count"), [(1, 1000), (20, 5000), (200, 500), (100_000, 20)])
 def test_chunks_of_a_reasonable_size_are_read(size: int, count: int, guarded: Any) -> None:
     with guarded() as served:
-        answer = ask(served, CHUNKED + chunks(size, count) + b"0\r\n\r\n")
+        answer = exchange(served, CHUNKED + chunks(size, count) + b"0\r\n\r\n")
         assert answer.endswith(b"\r\n\r\n%d" % (size * count)), answer
         assert served.cut == []
 
 
 def test_a_body_in_crumbs_is_refused(guarded: Any) -> None:
     with guarded() as served:
-        answer = ask(
+        answer = exchange(
             served, CHUNKED + chunks(1, 5000)
         )  # no more than the kernel takes, so that no reset takes the answer
         assert "16 bytes on average" in error_of(answer, 400)["message"]
@@ -76,12 +76,12 @@ def test_eight_senders_of_crumbs_leave_the_loop_to_others(piece: bytes, guarded:
             served.wait_for(lambda: served.reading > 0 or bool(served.cut))
             for _ in range(50):
                 begun = time.monotonic()
-                assert ask(served, OK).startswith(b"HTTP/1.1 200")
+                assert exchange(served, OK).startswith(b"HTTP/1.1 200")
                 assert time.monotonic() - begun < 5  # it was ten and more
         finally:
             end.set()
             for one in attackers:
-                one.join(PATIENCE_S)
+                one.join(TIMEOUT_S)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_eight_senders_of_crumbs_leave_the_loop_to_others(piece: bytes, guarded:
 def test_heads_that_others_may_read_in_another_way(head: bytes, status: int, code: str, guarded: Any) -> None:
     with guarded() as served:
         sent = POST + head + b"\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
-        answer = ask(served, sent)
+        answer = exchange(served, sent)
         assert error_of(answer, status)["code"] == code
         assert answer.count(b"HTTP/1.1 ") == 1
         assert served.ended == 0
@@ -109,13 +109,13 @@ def test_heads_that_others_may_read_in_another_way(head: bytes, status: int, cod
 
 def test_a_length_of_its_own_in_http_1_0(guarded: Any) -> None:
     with guarded() as served:
-        answer = ask(served, b"POST /read HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nA\r\n0\r\n\r\n")
+        answer = exchange(served, b"POST /read HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nA\r\n0\r\n\r\n")
         assert error_of(answer, 400)["code"] == "ambiguous_length"
 
 
 def test_a_head_that_comes_at_once_has_the_same_limit(guarded: Any) -> None:
     with guarded() as served:
-        answer = ask(served, b"GET /ok HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 8000 + b"\r\n")
+        answer = exchange(served, b"GET /ok HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 8000 + b"\r\n")
         assert answer == b"" or error_of(answer, 400)["code"] == "malformed_request"
         assert served.ended == 0
 
@@ -153,9 +153,9 @@ def test_events_read_byte_by_byte_keep_nobody_waiting(guarded: Any) -> None:
             one.start()
         for _ in range(20):
             begun = time.monotonic()
-            assert ask(served, OK).startswith(b"HTTP/1.1 200")
+            assert exchange(served, OK).startswith(b"HTTP/1.1 200")
             assert time.monotonic() - begun < 5
         end.set()
         for one in threads:
-            one.join(PATIENCE_S)
+            one.join(TIMEOUT_S)
         assert served.cut == []

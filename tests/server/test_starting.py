@@ -61,7 +61,7 @@ def url_of(log: Path, pattern: str = r"addresses=(http://[^,\s]+)") -> str:
     return found[1]
 
 
-def draw(url: str, prompt: str = "a") -> int:
+def post_generation(url: str, prompt: str = "a") -> int:
     return httpx.post(f"{url}/v1/generate", json={"prompt": prompt}, timeout=GENEROUS_S).status_code
 
 
@@ -162,7 +162,7 @@ def test_a_log_that_nobody_reads_stops_neither_requests_nor_the_end(toy: Any, tm
             with httpx.Client(base_url=url, timeout=GENEROUS_S) as client:
                 for _ in range(1500):  # each a line of some 200 bytes, and a pipe holds 64 KiB
                     assert client.get("/nowhere").status_code == 404
-            assert draw(url) == 200
+            assert post_generation(url) == 200
             process.terminate()
             assert process.wait(GENEROUS_S) == 0
     finally:
@@ -182,7 +182,7 @@ def test_a_worker_that_writes_without_end_is_not_held_up(toy: Any, tmp_path: Pat
     log = tmp_path / "log"
     with log.open("w") as file, started(command(toy()), stderr=file, stdout=subprocess.DEVNULL) as process:
         url = url_of(log)
-        assert draw(url, "chatter") == 200
+        assert post_generation(url, "chatter") == 200
         process.terminate()
         assert process.wait(GENEROUS_S) == 0
     assert log.read_text().count("chatter of a library") == 4000
@@ -195,10 +195,10 @@ def test_closed_descriptors_stop_neither_process(closed: str, toy: Any, tmp_path
     with started(["sh", "-c", f'exec "$@" {closed}', "sh", *served], cwd=tmp_path) as process:
         url = f"http://127.0.0.1:{port}"
         _until_ready(url)
-        assert draw(url) == 200
-        assert draw(url, "SIGKILL") == 503
+        assert post_generation(url) == 200
+        assert post_generation(url, "SIGKILL") == 503
         _until_ready(url)
-        assert draw(url) == 200
+        assert post_generation(url) == 200
         process.terminate()
         assert process.wait(GENEROUS_S) == 0
 
@@ -210,9 +210,9 @@ def test_a_deleted_working_folder_stops_no_worker(toy: Any, tmp_path: Path) -> N
     with log.open("w") as file, started(command(toy()), cwd=folder, stderr=file, stdout=file) as process:
         url = url_of(log)
         folder.rmdir()
-        assert draw(url, "SIGKILL") == 503
+        assert post_generation(url, "SIGKILL") == 503
         _until_ready(url)
-        assert draw(url) == 200
+        assert post_generation(url) == 200
         process.terminate()
         assert process.wait(GENEROUS_S) == 0
 
@@ -230,7 +230,7 @@ def test_every_line_is_json_on_one_stream(toy: Any, tmp_path: Path) -> None:
         url = url_of(log, r'"addresses": "(http://[^",]+)')
         for prompt, status in (("a", 200), ("chatter", 200), ("warn", 200), ("explode", 503), ("SIGSEGV", 503)):
             _until_ready(url)
-            assert draw(url, prompt) == status
+            assert post_generation(url, prompt) == status
         _until_ready(url)
         process.terminate()
         assert process.wait(GENEROUS_S) == 0

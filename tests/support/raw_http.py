@@ -7,7 +7,7 @@ import json
 import socket
 from typing import Any
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 POST = b"POST /read HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 OK = b"GET /ok HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -31,7 +31,7 @@ def error_of(answer: bytes, status: int) -> dict[str, Any]:
     return error
 
 
-def ask(served: Any, sent: bytes, source: str = "127.0.0.1") -> bytes:
+def exchange(served: Any, sent: bytes, source: str = "127.0.0.1") -> bytes:
     with served.connect(source) as client:
         with contextlib.suppress(ConnectionError):
             client.sendall(sent)

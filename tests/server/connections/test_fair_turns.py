@@ -21,7 +21,7 @@ async def test_each_in_its_order_with_pauses() -> None:
         called.append(index)
         spans.append((began, time.perf_counter()))
         if index < 4:
-            turns.wait(lambda: work(index + 10))  # whoever is not done asks again, behind the others
+            turns.wait(lambda: work(index + 10))  # one that is not done waits again, behind the others
         if len(called) == 9:
             done.set()
 

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import httpx
-from raw_http import OK, PATIENCE_S, POST, ask, error_of, rest_of
+from raw_http import OK, POST, TIMEOUT_S, error_of, exchange, rest_of
 
 from server.app import create_app, http_options
 from server.settings import Settings
@@ -22,8 +22,8 @@ def test_two_hundred_trickling_clients_are_cut_off_while_one_is_served(guarded: 
             client.sendall(b"GET /ok HTTP/1.1\r\nHost: a\r\nX-Slow: ")
             open_ones.register(client, selectors.EVENT_READ)
         answers: list[bytes] = []
-        ends = time.monotonic() + PATIENCE_S
-        with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", timeout=PATIENCE_S) as healthy:
+        ends = time.monotonic() + TIMEOUT_S
+        with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", timeout=TIMEOUT_S) as healthy:
             while open_ones.get_map():
                 assert time.monotonic() < ends, f"{len(open_ones.get_map())} are still open"
                 assert healthy.get("/ok").text == "ok"
@@ -37,9 +37,11 @@ def test_two_hundred_trickling_clients_are_cut_off_while_one_is_served(guarded: 
                     with contextlib.suppress(ConnectionError):
                         trickling.sendall(b"a")
         assert served.cut == ["head_timeout"] * 200
-        told = [answer for answer in answers if answer]  # a byte on its way when a socket closes takes the answer along
-        assert told
-        for answer in told:
+        received = [
+            answer for answer in answers if answer
+        ]  # a byte on its way when a socket closes takes the answer along
+        assert received
+        for answer in received:
             assert error_of(answer, 408)["code"] == "head_timeout"
 
 
@@ -74,7 +76,7 @@ def test_a_body_that_nobody_reads_is_not_waited_for(guarded: Any) -> None:
         client.sendall(b"POST /ok HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
         with contextlib.suppress(ConnectionError):
-            for _ in range(int(PATIENCE_S / 0.05)):
+            for _ in range(int(TIMEOUT_S / 0.05)):
                 client.sendall(b"x")
                 time.sleep(0.05)
         assert served.cut == ["body_unread"]
@@ -111,7 +113,7 @@ def test_a_full_server_lets_newcomers_in_for_those_who_only_wait(guarded: Any) -
         waiting.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
         served.wait_for(lambda: served.waiting == 1)
         idle = [stack.enter_context(served.connect()) for _ in range(9)]
-        with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", timeout=PATIENCE_S) as healthy:
+        with httpx.Client(base_url=f"http://127.0.0.1:{served.port}", timeout=TIMEOUT_S) as healthy:
             assert healthy.get("/ok").text == "ok"
         assert rest_of(idle[0]) == b""
         assert served.cut == ["too_many_connections"]
@@ -146,10 +148,13 @@ def test_probes_have_places_of_their_own(guarded: Any) -> None:
         silent = [stack.enter_context(served.connect()) for _ in range(100)]
         time.sleep(0.2)  # a burst may fill them; what has held one for longer gives way
         for _ in range(20):
-            answer = ask(served, b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = exchange(served, b"GET /ok HTTP/1.1\r\nHost: a\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 200")
             assert b"connection: close" in answer
-            assert error_of(ask(served, b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n"), 503)["code"] == "too_many_connections"
+            assert (
+                error_of(exchange(served, b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n"), 503)["code"]
+                == "too_many_connections"
+            )
         assert served.reading == 5
         assert len(silent) == 100
 
@@ -160,25 +165,25 @@ def test_a_client_has_a_bound_of_its_own(guarded: Any) -> None:
             client = stack.enter_context(served.connect())
             client.sendall(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
         served.wait_for(lambda: served.waiting == 4)
-        assert error_of(ask(served, OK), 503)["code"] == "too_many_connections"
-        assert ask(served, OK, source="127.0.0.2").startswith(b"HTTP/1.1 200")
+        assert error_of(exchange(served, OK), 503)["code"] == "too_many_connections"
+        assert exchange(served, OK, source="127.0.0.2").startswith(b"HTTP/1.1 200")
         assert served.waiting == 4
         stack.close()
         served.wait_for(lambda: served.waiting == 0)
         idle = stack.enter_context(served.connect())
         for _ in range(3):
             stack.enter_context(served.connect())
-        assert ask(served, OK).startswith(b"HTTP/1.1 200")  # it may take its own, that rest, for others
+        assert exchange(served, OK).startswith(b"HTTP/1.1 200")  # it may take its own idle ones for others
         assert rest_of(idle) == b""
 
 
-def test_who_holds_most_gives_way_to_who_holds_less(guarded: Any) -> None:
+def test_a_client_with_many_connections_gives_way_to_one_with_few(guarded: Any) -> None:
     with guarded(maximum=6) as served, contextlib.ExitStack() as stack:
         held = [stack.enter_context(served.connect()) for _ in range(6)]
         for one in held:
             one.sendall(POST + b"Content-Length: 1000\r\n\r\n{")
         served.wait_for(lambda: served.reading == 6)
-        assert ask(served, OK, source="127.0.0.2").startswith(b"HTTP/1.1 200")
+        assert exchange(served, OK, source="127.0.0.2").startswith(b"HTTP/1.1 200")
         assert rest_of(held[0]) == b""
         assert served.reading == 5
 

@@ -85,7 +85,7 @@ def test_whatever_is_written_is_read(file: bytes, safe: bool, padded: bool) -> N
 
 
 def test_a_long_head_takes_no_time() -> None:
-    """Nor does one whose parts could be told apart in many ways."""
+    """Nor does one whose parts could be split in many ways."""
     for head in (
         b"data:" + b"a" * 10**7,
         b"data:image/png" + b";a=b" * 10**6,

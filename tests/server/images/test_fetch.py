@@ -1,4 +1,4 @@
-"""Fetching from where a client says. `127.0.0.1` is the inside that must never see a connection; for what should work
+"""Fetching from where a client says. `127.0.0.1` is the private that must never see a connection; for what should work
 `127.0.0.2` is declared public, for these tests alone."""
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def redirect(location: str, status: int = 302) -> bytes:
 
 @dataclass
 class Site:
-    """Two servers on one port: outside, with pages; and inside, which counts who comes."""
+    """Two servers on one port: outside, with pages; and private, which counts who comes."""
 
     port: int = 0
     pages: dict[str, bytes | Callable[[], bytes]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
-    visits_inside: int = 0
+    private_visits: int = 0
     names: dict[str, list[Sequence[str]]] = field(default_factory=dict)
     looked_up: list[str] = field(default_factory=list)
 
@@ -65,7 +65,7 @@ class Site:
         writer.close()
 
     async def refuse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.visits_inside += 1
+        self.private_visits += 1
         writer.close()
 
 
@@ -73,14 +73,14 @@ class Site:
 async def site(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     site = Site(names={"pictures.example": [[OUTSIDE]]})
     monkeypatch.setattr(remote, "is_public", lambda address: address == OUTSIDE or is_public(address))
-    inside = await asyncio.start_server(site.refuse, "127.0.0.1", 0)
-    site.port = inside.sockets[0].getsockname()[1]
+    private = await asyncio.start_server(site.refuse, "127.0.0.1", 0)
+    site.port = private.sockets[0].getsockname()[1]
     outside = await asyncio.start_server(site.serve, OUTSIDE, site.port)
     try:
         yield site
-        assert site.visits_inside == 0
+        assert site.private_visits == 0
     finally:
-        for server in (inside, outside):
+        for server in (private, outside):
             server.close()
             await server.wait_closed()
 
@@ -89,7 +89,7 @@ async def refused(images: RemoteImages, url: str, words: str | None = None) -> N
     with pytest.raises(InvalidRequestError, match=words) as caught:
         await images.fetch_image(url)
     assert caught.value.parameter == "image"
-    assert "127." not in str(caught.value)  # nothing of what was found inside
+    assert "127." not in str(caught.value)  # nothing of what was found private
     assert "canary" not in str(caught.value)
 
 
@@ -117,7 +117,7 @@ LITERALS += ["[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[::127.0.0.1]", "[fec0::1]
 
 
 @pytest.mark.parametrize("host", LITERALS)
-async def test_nothing_inside_is_reached_by_any_spelling(host: str, site: Site) -> None:
+async def test_no_private_address_is_reached_by_any_spelling(host: str, site: Site) -> None:
     site.pages["/"] = ok()
     await refused(site.images(), f"http://{host}:{site.port}/")
     await refused(site.images(), f"https://{host}:{site.port}/")
@@ -166,7 +166,7 @@ async def test_redirects_are_followed_and_judged_again(status: int, site: Site) 
         await refused(site.images(), root + page)
 
 
-async def test_at_most_three_redirects(site: Site) -> None:
+async def test_three_redirects_are_the_limit(site: Site) -> None:
     for index in range(5):
         site.pages[f"/{index}"] = redirect(f"/{index + 1}")
     site.pages["/5"] = ok()
@@ -210,7 +210,7 @@ async def test_urls_that_are_not_fetched(url: str, site: Site) -> None:
     assert not site.requests
 
 
-async def test_only_80_and_443_unless_told_otherwise(site: Site) -> None:
+async def test_only_80_and_443_by_default(site: Site) -> None:
     images = RemoteImages(RemoteLimits(), resolve=site.resolve)
     await refused(images, f"http://pictures.example:{site.port}/", "another port than 80, 443")
 

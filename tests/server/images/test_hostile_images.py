@@ -1,4 +1,4 @@
-"""Pictures made to harm, broken ones and odd ones, through the routes and over a real socket: what a client is told,
+"""Pictures made to harm, broken ones and odd ones, through the routes and over a real socket: what a client receives,
 what the engine gets, and that the server goes on."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin
 from load_tests.acceptance.hostile import gif, png
 
 # Words of PIL's, of Python's and of files; none of them is among ours.
-INSIDE = re.compile(
+INTERNAL = re.compile(
     r"BytesIO|\b0x[0-9a-f]|/tmp|/home|/usr|site-packages|Traceback|PIL|pillow|zlib|struct|broken data stream|"
     r"unrecognized|truncated|decompress|cannot identify|Error\b|\.py|NoneType|line \d",
     re.IGNORECASE,
@@ -32,7 +32,7 @@ def file_of(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return file.getvalue()
 
 
-def ask(live: Any, data: bytes) -> httpx.Response:
+def post_question(live: Any, data: bytes) -> httpx.Response:
     answer: httpx.Response = live.client.post(
         "/v1/vqa", json={"question": "what?", "image": base64.b64encode(data).decode()}
     )
@@ -50,13 +50,13 @@ def refused(response: httpx.Response) -> str:
     assert response.status_code == 400, response.text
     error = response.json()["error"]
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", "image", "invalid_value")
-    assert not INSIDE.search(error["message"]), error["message"]
+    assert not INTERNAL.search(error["message"]), error["message"]
     return str(error["message"])
 
 
 def seen(live: Any, data: bytes) -> tuple[int, int, tuple[int, ...]]:
     """Width, height and mean colour of what the engine got; the small engine tells them in its answer."""
-    response = ask(live, data)
+    response = post_question(live, data)
     assert response.status_code == 200, response.text
     size, *colour = response.json()["answer"].split()
     width, height = size.split("x")
@@ -88,7 +88,7 @@ def _no_harm(shared: Any) -> Iterator[None]:
 def test_bombs(make: Callable[[], bytes], words: str, shared: Any) -> None:
     data = make()
     before = len(shared.engine.seen)
-    for response in (ask(shared, data), upload(shared, data)):
+    for response in (post_question(shared, data), upload(shared, data)):
         assert re.search(words, refused(response))
     assert len(shared.engine.seen) == before
 
@@ -102,7 +102,7 @@ def test_a_thousand_frames_are_an_animation() -> None:
 def test_frames_that_a_header_declares(kind: str, shared: Any) -> None:
     frames = [Image.new("RGB", (8, 8), (index % 256, index // 256, 0)) for index in range(1001)]
     assert "1000 frames" in refused(
-        ask(shared, file_of(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True))
+        post_question(shared, file_of(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True))
     )
     assert seen(shared, gif(1000)) == (8, 8, seen(shared, gif(1))[2])
 
@@ -116,9 +116,9 @@ def test_cut_at_every_twentieth(kind: str, shared: Any) -> None:
     whole = file_of(Image.fromarray(noise), kind)
     for percent in range(0, 100, 5):
         cut = whole[: len(whole) * percent // 100]
-        if percent == 95 and ask(shared, cut).status_code == 200:  # nothing but the end mark is missing
+        if percent == 95 and post_question(shared, cut).status_code == 200:  # nothing but the end mark is missing
             continue
-        refused(ask(shared, cut) if percent % 10 else upload(shared, cut))
+        refused(post_question(shared, cut) if percent % 10 else upload(shared, cut))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -129,7 +129,7 @@ def test_flipped_bits(kind: str, shared: Any) -> None:
     for _ in range(80):
         broken = bytearray(whole)
         broken[int(chance.integers(0, min(len(whole), 300)))] ^= 1 << int(chance.integers(0, 8))
-        response = ask(shared, bytes(broken))
+        response = post_question(shared, bytes(broken))
         if response.status_code != 200:
             refused(response)
 
@@ -153,7 +153,12 @@ def test_other_files_under_a_pictures_name(kind: str, shared: Any) -> None:
     data = OTHERS[kind]
     url = "data:image/png;base64," + base64.b64encode(data).decode()
     by_url = shared.client.post("/v1/vqa", json={"question": "what?", "image": url})
-    for response in (ask(shared, data), by_url, upload(shared, data), upload(shared, data, "../../etc/passwd", "a/b")):
+    for response in (
+        post_question(shared, data),
+        by_url,
+        upload(shared, data),
+        upload(shared, data, "../../etc/passwd", "a/b"),
+    ):
         message = refused(response)
         assert "PNG, JPEG, WEBP, GIF" in message and "passwd" not in message
 
@@ -193,9 +198,9 @@ def test_a_cameras_orientation(orientation: int, shared: Any) -> None:
 
 
 def test_the_smallest_and_the_narrowest(shared: Any) -> None:
-    assert "1x1; each side must have at least 8" in refused(ask(shared, file_of(Image.new("RGB", (1, 1)))))
-    assert "1x10000" in refused(ask(shared, file_of(Image.new("RGB", (1, 10_000)))))
-    assert "at most 65535" in refused(ask(shared, file_of(Image.new("1", (1_900_000, 8), 1))))
+    assert "1x1; each side must have at least 8" in refused(post_question(shared, file_of(Image.new("RGB", (1, 1)))))
+    assert "1x10000" in refused(post_question(shared, file_of(Image.new("RGB", (1, 10_000)))))
+    assert "at most 65535" in refused(post_question(shared, file_of(Image.new("1", (1_900_000, 8), 1))))
     assert seen(shared, file_of(Image.new("RGB", (8, 8_000), (5, 6, 7)))) == (8, 8_000, (5, 6, 7))
     # Far more than the model reads: it gets what it would make of it.
     assert seen(shared, file_of(Image.new("RGB", (4_000, 3_000), (5, 6, 7)))) == (64, 64, (5, 6, 7))
@@ -211,18 +216,18 @@ def test_a_strip_is_nothing_to_the_real_model(real: Any) -> None:
 
 
 def test_metadata_goes_nowhere(shared: Any) -> None:
-    """Neither what was sent with a picture nor anything of this server's is in what is drawn."""
+    """Neither what was sent with a picture nor anything of this server's is in what is generated."""
     secret = "sent-with-the-picture"
     info = PngImagePlugin.PngInfo()
     info.add_text("Comment", secret)
-    response = ask(shared, file_of(Image.new("RGB", (16, 12), (1, 2, 3)), pnginfo=info))
+    response = post_question(shared, file_of(Image.new("RGB", (16, 12), (1, 2, 3)), pnginfo=info))
     assert secret not in response.text
     for kind in ("png", "jpeg", "webp"):
-        drawn = shared.client.post(
+        generated = shared.client.post(
             "/v1/generate", json={"prompt": secret, "response_format": "binary", "output_format": kind}
         )
-        assert secret.encode() not in drawn.content and b"flashu" not in drawn.content.lower()
-        with Image.open(io.BytesIO(drawn.content)) as image:
+        assert secret.encode() not in generated.content and b"flashu" not in generated.content.lower()
+        with Image.open(io.BytesIO(generated.content)) as image:
             image.load()
             assert not image.getexif()
             allowed = {

@@ -63,8 +63,8 @@ async def test_pictures_come_back_as_files_and_text(pool: ImagePool) -> None:
         assert (await pool.decode(sent, SMALL, soon()) == NOISE).all()
     large = np.full((700, 900, 3), 9, np.uint8)
     assert (await pool.decode(png(large), SMALL, soon())).shape == (64, 64, 3)
-    drawn = await pool.encode(NOISE, "png", 100, soon())
-    assert (await pool.decode(drawn, SMALL, soon()) == NOISE).all()
+    encoded = await pool.encode(NOISE, "png", 100, soon())
+    assert (await pool.decode(encoded, SMALL, soon()) == NOISE).all()
     for sent in (b"no picture", "no base64: ä", "no base64: \ud800"):
         with pytest.raises(InvalidRequestError, match="image is no"):
             await pool.decode(sent, SMALL, soon())
@@ -211,7 +211,7 @@ def test_keys_take_turns_with_their_pictures(toy: Any, serving: Any) -> None:
         live.wait_for(lambda: len(decoders.pids) == 1)
         (pid,) = decoders.pids
 
-        def ask(question: str, name: str) -> int:
+        def decode_one(question: str, name: str) -> int:
             headers = {"authorization": f"Bearer {keys[name]}"}
             body = {"question": question, "image": picture}
             answer: httpx.Response = live.client.post("/v1/vqa", json=body, headers=headers)
@@ -221,7 +221,7 @@ def test_keys_take_turns_with_their_pictures(toy: Any, serving: Any) -> None:
         try:
             answers = []
             for count, question in enumerate(("alice 1", "alice 2", "alice 3", "bob 1"), start=1):
-                answers.append(pool.submit(ask, question, question.partition(" ")[0]))
+                answers.append(pool.submit(decode_one, question, question.partition(" ")[0]))
                 live.wait_for(lambda count=count: decoders.running + decoders.waiting == count)
         finally:
             os.kill(pid, signal.SIGCONT)

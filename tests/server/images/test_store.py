@@ -27,7 +27,7 @@ def test_a_file_is_kept_for_its_time() -> None:
     assert (len(store), store.size) == (0, 0)
 
 
-def test_the_oldest_go_where_there_is_no_room() -> None:
+def test_the_oldest_go_where_the_store_is_full() -> None:
     store = ImageStore(max_bytes=100, max_images=5)
     tokens = [store.put(bytes(30), "image/png") for _ in range(20)]
     assert (len(store), store.size) == (3, 90)

@@ -1,4 +1,4 @@
-"""Keys: what is one, who gets in, and that nobody is told one."""
+"""Keys: what is one, who gets in, and that no response contains one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What hostile bodies cost the front end, which runs in a process of its own here so that its memory can be told from
-the tests': peaks stay within bounds, and other clients are answered meanwhile."""
+"""What hostile bodies cost the front end, which runs in a process of its own here, so that its memory is not the
+tests': peaks stay within bounds, and other clients are answered meanwhile."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Alone:
         return int(found[1]) * 1024
 
     @contextlib.contextmanager
-    def costs_at_most(self, size: int) -> Iterator[None]:
+    def costs_less_than(self, size: int) -> Iterator[None]:
         """Fails where the peak grows by more bytes meanwhile, or where another client is not answered."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # resets the peak
         before = self.memory("VmRSS")
@@ -155,7 +155,7 @@ def first(piece: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     ids=["gigabyte", "gigabyte-form", "chunked", "single-bytes", "chunked-file", "chunked-fields"],
 )
 def test_bodies_without_end(head: str, pieces: Callable[[], Iterator[bytes]], statuses: set[int], alone: Alone) -> None:
-    with alone.costs_at_most(50 * MIB):
+    with alone.costs_less_than(50 * MIB):
         assert alone.send(head, pieces()) in statuses
 
 
@@ -185,7 +185,7 @@ def test_bodies_without_end(head: str, pieces: Callable[[], Iterator[bytes]], st
     ],
 )
 def test_bodies_that_are_much_when_read(data: bytes, head: str, alone: Alone) -> None:
-    with alone.costs_at_most(50 * MIB):
+    with alone.costs_less_than(50 * MIB):
         assert alone.post(data, head) == 400
 
 
@@ -195,7 +195,7 @@ def test_bodies_that_never_end_hold_no_more_than_all_may(alone: Alone) -> None:
     head = f"POST /v1/vqa HTTP/1.1\r\nHost: a\r\n{JSON}Content-Length: {len(part) + 1}\r\n\r\n".encode()
     file = FILE + b"x" * (3 * 10**6) + b"\r\n--a--\r\n"
     before = alone.memory("VmRSS")
-    with alone.costs_at_most(130 * MIB), contextlib.ExitStack() as stack, ThreadPoolExecutor(16) as pool:
+    with alone.costs_less_than(130 * MIB), contextlib.ExitStack() as stack, ThreadPoolExecutor(16) as pool:
         clients = [stack.enter_context(socket.create_connection(("127.0.0.1", alone.port), 60)) for _ in range(16)]
 
         def send(client: socket.socket) -> None:
@@ -237,7 +237,7 @@ def picture(width: int, height: int) -> bytes:
 def test_pictures_that_are_much_when_read(make: Callable[[], bytes], alone: Alone) -> None:
     encoded = base64.b64encode(make()).decode()
     body = json.dumps({"question": "a", "image": encoded}).encode()
-    with alone.costs_at_most(100 * MIB):
+    with alone.costs_less_than(100 * MIB):
         for _ in range(3):
             assert alone.post(body, JSON) in (200, 400)
 

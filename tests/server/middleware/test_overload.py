@@ -70,7 +70,7 @@ async def test_a_server_that_is_not_ready_reads_nothing() -> None:
     assert (await status_of(Loading(), "/v1/vqa"))[0] == 503
 
 
-def told(connection: socket.socket, *words: bytes) -> bytes:
+def receive_until(connection: socket.socket, *words: bytes) -> bytes:
     """What the server sends until all the words have come."""
     received = b""
     while not all(word in received for word in words):
@@ -96,8 +96,8 @@ def test_a_connection_goes_on_behind_a_refusal(toy: Any, serving: Any, length: i
             live.wait_for(lambda: live.worker.running == 1)
             with socket.create_connection(("127.0.0.1", live.port), timeout=60) as connection:
                 connection.sendall(head.format(length).encode())
-                assert b"retry-after: 1\r\n" in told(connection, b"HTTP/1.1 503", b"queue_full")
+                assert b"retry-after: 1\r\n" in receive_until(connection, b"HTTP/1.1 503", b"queue_full")
                 connection.sendall(b" " * length + b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                told(connection, b"HTTP/1.1 200", b"alive")
+                receive_until(connection, b"HTTP/1.1 200", b"alive")
             engine.release()
         assert live.metric('flashu_rejected_total{reason="queue_full"}') == 1

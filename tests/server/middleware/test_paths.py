@@ -19,7 +19,7 @@ def keyed(toy: Any, serving: Any) -> Iterator[Any]:
         yield live
 
 
-def ask(port: int, sent: bytes) -> bytes:
+def exchange(port: int, sent: bytes) -> bytes:
     """All that a server answers, until it closes."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         client.sendall(sent)
@@ -52,7 +52,7 @@ def test_head_wherever_get_is(path: str, shared: Any) -> None:
         ("PUT", "/livez", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
-def test_other_methods_are_told_which_there_are(method: str, path: str, allowed: set[str], shared: Any) -> None:
+def test_other_methods_get_the_allowed_ones(method: str, path: str, allowed: set[str], shared: Any) -> None:
     answer = shared.client.request(method, path, headers={"x-http-method-override": "POST"})
     assert answer.status_code == 405
     assert set(answer.headers["allow"].split(", ")) == allowed
@@ -67,7 +67,7 @@ def test_other_methods_are_told_which_there_are(method: str, path: str, allowed:
     ("path", "allowed"),
     [("/v1/generate", {"POST", "OPTIONS"}), ("/", {"GET", "HEAD", "OPTIONS"}), ("/livez/", {"GET", "HEAD", "OPTIONS"})],
 )
-def test_options_tell_the_methods_there_are(path: str, allowed: set[str], shared: Any) -> None:
+def test_options_list_the_allowed_methods(path: str, allowed: set[str], shared: Any) -> None:
     for headers in ({}, {"origin": "https://a.example", "access-control-request-method": "POST"}):
         answer = shared.client.options(path, headers=headers)
         assert (answer.status_code, answer.content) == (204, b"")
@@ -88,25 +88,25 @@ def test_another_spelling_is_the_same_route(path: str, shared: Any) -> None:
 )
 def test_other_paths_are_not(path: str, shared: Any) -> None:
     request = f"POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    assert ask(shared.port, request.encode()).startswith(b"HTTP/1.1 404")
+    assert exchange(shared.port, request.encode()).startswith(b"HTTP/1.1 404")
 
 
 def test_an_absolute_target(shared: Any) -> None:
     own = f"http://127.0.0.1:{shared.port}"
-    answer = ask(shared.port, f"GET {own}/livez HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n".encode())
+    answer = exchange(shared.port, f"GET {own}/livez HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 200")
-    answer = ask(shared.port, f"GET {own} HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n".encode())
+    answer = exchange(shared.port, f"GET {own} HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n".encode())
     assert b"text/html" in answer
     # The target's host is the one that is judged, not the header.
     evil = b"GET http://evil.example/v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    assert ask(shared.port, evil).startswith(b"HTTP/1.1 403")
+    assert exchange(shared.port, evil).startswith(b"HTTP/1.1 403")
 
 
 def test_http_1_0(shared: Any) -> None:
-    assert ask(shared.port, b"GET /livez HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
+    assert exchange(shared.port, b"GET /livez HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200")
     body = b'{"prompt": "a"}'
     head = b"POST /v1/generate HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
-    assert ask(shared.port, head + body).startswith(b"HTTP/1.1 200")
+    assert exchange(shared.port, head + body).startswith(b"HTTP/1.1 200")
 
 
 def test_expecting_100_continue(shared: Any) -> None:
@@ -145,4 +145,4 @@ def test_the_prefix_alone_leads_to_the_page_whose_addresses_are_relative(keyed: 
 )
 def test_no_spelling_gets_past_the_keys(path: str, keyed: Any) -> None:
     request = f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-    assert ask(keyed.port, request.encode()).startswith(b"HTTP/1.1 401")
+    assert exchange(keyed.port, request.encode()).startswith(b"HTTP/1.1 401")

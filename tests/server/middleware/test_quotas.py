@@ -1,4 +1,4 @@
-"""Quotas: what is counted, what is told, and that nobody pays for another."""
+"""Quotas: what is counted, what responses say, and that no client pays for another."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_requests_are_counted_and_refusals_are_not() -> None:
     assert await ledger.admit("b") is not None
 
 
-async def test_the_tightest_of_several_limits_is_told() -> None:
+async def test_headers_are_of_the_tightest_limit() -> None:
     ledger = Ledger(requests="100/day; 3/hour")
     standing = await ledger.admit("a")
     assert standing is not None
@@ -103,7 +103,7 @@ def test_a_key_at_ten_times_its_share_does_not_starve_another(live: Any) -> None
     assert live.metric('flashu_rejected_total{reason="rate_limit_exceeded"}') >= 200
 
 
-def test_what_a_refused_client_is_told(live: Any) -> None:
+def test_what_a_refused_client_receives(live: Any) -> None:
     first = live.client.post("/v1/vqa", json=[], headers=bearer(ALICE))
     assert first.headers["x-ratelimit-limit-requests"] == "30"
     assert first.headers["x-ratelimit-remaining-requests"] == "29"
@@ -141,7 +141,7 @@ def test_wrong_keys_neither_count_nor_cost_memory(toy: Any, serving: Any, monkey
 def test_work_of_a_request_is_charged_to_its_key(toy: Any, serving: Any) -> None:
     with serving(toy(), api_keys=KEYS, work_limit="24/hour") as live:
         live.wait_until_ready()
-        body = {"prompt": "a", "num_inference_steps": 5, "n": 3}  # 4 evaluations for each of 3 pictures
+        body = {"prompt": "a", "num_inference_steps": 5, "n": 3}  # 4 denoising steps for each of 3 pictures
         seen = [live.client.post("/v1/generate", json=body, headers=bearer(ALICE)).status_code for _ in range(3)]
         assert seen == [200, 200, 429]
         assert live.client.post("/v1/generate", json=body, headers=bearer(BOB)).status_code == 200
@@ -162,38 +162,38 @@ def test_what_an_answer_did_not_take_is_given_back(toy: Any, serving: Any) -> No
         assert (never.status_code, never.json()["error"]["param"]) == (400, "max_new_tokens")
 
 
-def limits_told(answer: httpx.Response) -> dict[str, str]:
+def limit_headers(answer: httpx.Response) -> dict[str, str]:
     return {name: value for name, value in answer.headers.items() if name.startswith("x-ratelimit-")}
 
 
-def test_headers_tell_what_is_left_of_work_and_of_requests(toy: Any, serving: Any) -> None:
+def test_headers_say_what_is_left_of_work_and_of_requests(toy: Any, serving: Any) -> None:
     work = {f"x-ratelimit-{what}-tokens" for what in ("limit", "remaining", "reset")}
     requests = {f"x-ratelimit-{what}-requests" for what in ("limit", "remaining", "reset")}
     with serving(toy(), api_keys=KEYS, work_limit="24/day; 2000/month", rate_limit="3/hour") as live:
         live.wait_until_ready()
 
-        def draw(images: int, key: str = ALICE) -> httpx.Response:
-            body = {"prompt": "a", "num_inference_steps": 5, "n": images}  # 4 evaluations for each of the pictures
+        def generate_pictures(images: int, key: str = ALICE) -> httpx.Response:
+            body = {"prompt": "a", "num_inference_steps": 5, "n": images}  # 4 denoising steps for each of the pictures
             answer: httpx.Response = live.client.post("/v1/generate", json=body, headers=bearer(key))
             return answer
 
-        first = draw(5)
-        assert (first.status_code, set(limits_told(first))) == (200, work | requests)
+        first = generate_pictures(5)
+        assert (first.status_code, set(limit_headers(first))) == (200, work | requests)
         assert first.headers["x-ratelimit-limit-tokens"] == "24"
         assert (first.headers["x-ratelimit-remaining-tokens"], first.headers["x-ratelimit-reset-tokens"]) == ("4", "0s")
-        too_much = draw(2)  # more work than is left
-        assert (too_much.status_code, set(limits_told(too_much))) == (429, work | requests)
+        too_much = generate_pictures(2)  # more work than is left
+        assert (too_much.status_code, set(limit_headers(too_much))) == (429, work | requests)
         assert too_much.headers["x-ratelimit-remaining-tokens"] == "4"
         assert too_much.headers["x-ratelimit-reset-tokens"] == too_much.headers["retry-after"] + "s" != "0s"
-        last = draw(1)
+        last = generate_pictures(1)
         assert (last.status_code, last.headers["x-ratelimit-remaining-tokens"]) == (200, "0")
         assert last.headers["x-ratelimit-reset-tokens"] != "0s"
-        none_left = draw(1)  # refused before it is counted as a request
-        assert (none_left.status_code, set(limits_told(none_left))) == (429, work)
+        none_left = generate_pictures(1)  # refused before it is counted as a request
+        assert (none_left.status_code, set(limit_headers(none_left))) == (429, work)
         assert none_left.headers["x-ratelimit-reset-tokens"] == none_left.headers["retry-after"] + "s"
         for _ in range(8):  # the hour may turn
             too_many = live.client.post("/v1/vqa", json=[], headers=bearer(BOB))
-        assert (too_many.status_code, set(limits_told(too_many))) == (429, work | requests)
+        assert (too_many.status_code, set(limit_headers(too_many))) == (429, work | requests)
         assert too_many.headers["x-ratelimit-remaining-tokens"] == "24"
         assert too_many.headers["x-ratelimit-reset-requests"] == too_many.headers["retry-after"] + "s"
 
@@ -253,7 +253,7 @@ def test_what_only_reads_is_free(toy: Any, serving: Any) -> None:
         assert live.client.get("/v1/models").status_code == 200
 
 
-def test_both_headers_agree_on_when_there_is_room(toy: Any, serving: Any) -> None:
+def test_both_headers_agree_on_when_to_retry(toy: Any, serving: Any) -> None:
     with serving(toy(), rate_limit="2/hour") as live:
         live.wait_until_ready()
         answers = [live.client.post("/v1/generate", json={"prompt": "a"}) for _ in range(4)]

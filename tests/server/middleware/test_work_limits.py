@@ -57,7 +57,7 @@ def test_what_never_fits_says_so() -> None:
     ),
     st.integers(1, 100),
 )
-def test_after_the_time_that_is_told_there_is_room(past: list[tuple[float, int, float]], work: int) -> None:
+def test_after_retry_after_the_work_is_accepted(past: list[tuple[float, int, float]], work: int) -> None:
     clock = Clock()
     limits = WorkLimits("100/minute; 400/hour", clock=clock)
     for gap, wanted, share in past:
@@ -68,16 +68,16 @@ def test_after_the_time_that_is_told_there_is_room(past: list[tuple[float, int, 
             continue
         one.add(round(share * wanted))
         one.settle()
-    told = 0
+    waited = 0
     for _ in range(3):  # each limit tells its own time
         try:
             limits.reserve("a", work, "vqa").settle()
             break
         except RateLimitedError as error:
-            told += error.retry_after
+            waited += error.retry_after
             clock.now += error.retry_after
     else:
-        pytest.fail(f"there is no room after {told} s")
+        pytest.fail(f"there is no room after {waited} s")
 
 
 def test_names_cost_bounded_memory() -> None:

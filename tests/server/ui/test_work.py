@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-STEP = re.compile(r"evaluation \d+: backbone (full|pruned|not needed)(, \d+ layers? skipped)?, head (computed|reused)")
+STEP = re.compile(r"step \d+: backbone (full|pruned|not needed)(, \d+ layers? skipped)?, head (computed|reused)")
 
 
 def choose_policy(page: Page, task: str, policy: str) -> None:
@@ -77,35 +77,39 @@ def test_a_picture_is_drawn_and_asked_about(real: Any, opened: Any, card: Any) -
     page, _ = opened(real)
     watch(page)
     page.get_by_role("button", name="Draw").click()
-    drawn = card(page, "flashu", "done")
-    expect(drawn).to_be_visible()
-    told = expected(real, "flashu")
-    steps = told["schedule"]["evaluations"]
-    # A slow follower is told the latest only, of progress and of two partial images; the picture comes last.
+    shown = card(page, "flashu", "done")
+    expect(shown).to_be_visible()
+    expected_result = expected(real, "flashu")
+    steps = expected_result["schedule"]["evaluations"]
+    # A slow reader receives the latest only, of progress and of two partial images; the picture comes last.
     assert 1 <= changes(page, "progress", "value") <= steps
     assert 2 <= changes(page, "img", "src") <= 3
-    assert ran(card(page, "flashu", "done")) == cells_of(told["evaluations"])
+    assert ran(card(page, "flashu", "done")) == cells_of(expected_result["evaluations"])
     kinds = {cell["kind"] for cell in ran(card(page, "flashu", "done"))}
     assert kinds == {"full", "pruned", "reused"}
-    strip = drawn.get_by_role("img", name=f"{steps} evaluations:")
+    strip = shown.get_by_role("img", name=f"{steps} steps:")
     expect(strip).to_be_visible()
-    names = drawn.locator(".bars th").all_inner_texts()
+    names = shown.locator(".bars th").all_inner_texts()
     assert {"backbone", "head", "vae decode", "image encode", "queue"} <= set(names)
-    assert {name.replace("_", " ") for name in told["timings_ms"]} - set(names) == {"total"}
-    widths = drawn.locator(".bar").evaluate_all("(bars) => bars.map((bar) => bar.getBoundingClientRect().width)")
+    assert {name.replace("_", " ") for name in expected_result["timings_ms"]} - set(names) == {"total"}
+    widths = shown.locator(".bar").evaluate_all("(bars) => bars.map((bar) => bar.getBoundingClientRect().width)")
     assert max(widths) > 50 and min(widths) >= 1
-    expect(drawn.locator(".total")).to_have_text(re.compile(r"[\d.]+ ms"))
-    picture = drawn.get_by_role("img", name="a large red circle left of a small blue square")
+    expect(shown.locator(".total")).to_have_text(re.compile(r"[\d.]+ ms"))
+    picture = shown.get_by_role("img", name="a large red circle left of a small blue square")
     assert picture.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [64, 64]
-    expect(drawn.locator(".seed")).to_have_text("seed 11")
+    expect(shown.locator(".seed")).to_have_text("seed 11")
 
-    drawn.get_by_role("button", name="Ask about it").click()
+    shown.get_by_role("button", name="Ask about it").click()
     expect(page.get_by_label("Question")).to_be_focused()
     page.get_by_label("Question").fill("what is in the picture?")
     page.get_by_role("button", name="Ask", exact=True).click()
     answered = page.locator("#answers .card[data-state=done]")
     expect(answered).to_be_visible()
-    body = {"question": "what is in the picture?", "image": told["images"][0]["b64_json"], "acceleration": "flashu"}
+    body = {
+        "question": "what is in the picture?",
+        "image": expected_result["images"][0]["b64_json"],
+        "acceleration": "flashu",
+    }
     said = real.client.post("/v1/vqa", json=body).json()
     assert len(said["answer"].split()) > 5
     expect(answered.locator(".answer")).to_have_text(said["answer"])
@@ -150,7 +154,7 @@ def test_a_drawing_is_cancelled_and_the_next_one_drawn(real: Any, opened: Any, c
         expect(page.get_by_role("button", name="Cancel").first).to_be_enabled()
         end()
         cancelled = card(page, "exact", "cancelled")
-        expect(cancelled.locator(".status")).to_have_text(re.compile(r"cancelled after evaluation \d+ of 999"))
+        expect(cancelled.locator(".status")).to_have_text(re.compile(r"cancelled after step \d+ of 999"))
         expect(page.get_by_role("button", name="Cancel").first).to_be_disabled()
         before = saved
         real.wait_for(lambda before=before: real.metric("flashu_evaluations_saved_by_cancel_total") > before)  # type: ignore[misc]
