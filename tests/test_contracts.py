@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import graphlib
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 from setuptools.config.pyprojecttoml import read_configuration
 
@@ -95,3 +97,12 @@ def test_the_wheel_holds_the_bench_but_not_the_acceptance_suite() -> None:
     # Without the package itself its modules beside `bench` are left behind: mixed, promises, acceptance.
     assert {name for name in packages if name.startswith("load_tests")} == {"load_tests.bench"}
     assert not {name for name in packages if name.split(".")[0] in ("benchmarks", "deploy", "docker", "tests")}
+
+
+def test_no_module_is_in_a_cycle() -> None:
+    """Imports for type checkers and those inside functions count."""
+    graph = grimp.build_graph("flashu_core", "server", "shapes", "load_tests", "benchmarks", cache_dir=None)
+    imported = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    graphlib.TopologicalSorter(imported).prepare()
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()

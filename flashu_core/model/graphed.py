@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,10 +26,8 @@ from flashu_core.model.head import HeadBlock
 from flashu_core.model.kv_cache import KeyValueCache
 from flashu_core.model.kv_pool import PADDING, KeyValuePool, PooledCache
 from flashu_core.model.pass_options import Neurons, PassOptions, Trace
+from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vision import VisionLayer
-
-if TYPE_CHECKING:
-    from flashu_core.model.showo2 import Showo2
 
 POSITIONS = 16384  # rows of the rotary tables
 PASSES = 512  # shapes kept per stack: clients choose lengths, rows, and how many tokens are dropped

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +19,10 @@ from flashu_core.model.head import Head, TimeEmbedding, velocity_to_latents
 from flashu_core.model.kv_cache import KeyValueCache
 from flashu_core.model.kv_pool import pooled
 from flashu_core.model.pass_options import EVERYTHING, PassOptions, Trace
+from flashu_core.model.passes import Passes
 from flashu_core.model.self_attention import Context
 from flashu_core.model.vision import Vision
 from flashu_core.timing import to_device
-
-if TYPE_CHECKING:
-    from flashu_core.model.graphed import GraphedPasses
 
 
 class Showo2(nn.Module):
@@ -42,7 +39,7 @@ class Showo2(nn.Module):
         same = width == config.head.hidden_size
         self.time_embed_proj = nn.Identity() if same else nn.Linear(config.head.hidden_size, width)
         self.head = Head(config.head, width, config.patch_values)
-        self.graphs: GraphedPasses | None = None
+        self.graphs: Passes | None = None
 
     @contextmanager
     def eager(self) -> Iterator[None]:

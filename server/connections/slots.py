@@ -47,8 +47,9 @@ class Places:
     """Gives each new connection its place, and takes places back from those who can spare them.
 
     A place is freed by dropping the connection that has waited longest without a request: of the same client where it
-    is at its own bound, of any where the server is full. If nobody waits in a full server, the client with most connections loses
-    the oldest whose request is still arriving, to one who has fewer. A request that has arrived is never dropped.
+    is at its own bound, of any where the server is full. If no connection waits in a full server, the client with most
+    connections loses the oldest whose request is still arriving, to one that has fewer. A request that has arrived is
+    never dropped.
     """
 
     def __init__(self, limits: PlaceLimits) -> None:
@@ -72,8 +73,7 @@ class Places:
         return True
 
     def reserve(self, new: Connection) -> bool:
-        """Whether there is a place to wait, for a connection that got none; at the cost of the one that has waited there
-        for longest."""
+        """Whether there is a place to wait, for a connection that got none: that of the one that has waited longest."""
         own = [one for one in self._reserved if one.client_group == new.client_group]
         for held, maximum in ((own, _RESERVED // 2), (list(self._reserved), _RESERVED)):
             if len(held) >= maximum and (new.opened_at - held[0].opened_at < _SETTLED_S or not self._drop(held[0])):
