@@ -299,7 +299,7 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitEnded:
-    """A unit of work ended.
+    """A unit of work ended; what it did for its requests follows.
 
     Attributes:
         rows: number of pictures or answers that it advanced.

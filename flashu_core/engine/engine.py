@@ -296,25 +296,25 @@ class Engine:
         A request's first unit runs in the step after the one that returns its `Begun`. So a caller that passes events
         on has reported which request runs even where that unit is the process's last.
         """
-        events: list[Event] = [*self._expired()]
+        failed = self._expired()
         unit = self._schedule()
         if unit is None:
-            return events
+            return [*failed]
         (first, *_) = unit.requests
         if not first.started and self._next is None:
             self._next = unit
-            return [*events, Begun(first.request_id)]
+            return [*failed, Begun(first.request_id)]
         self._next = None
         rows, request_ids = unit.rows, unit.request_ids
         begun = self._clock()
-        events += self._run(unit)
+        events = self._run(unit)
         # A unit ends when its work is done, not when it is queued: else an answer would wait for all that is queued.
         wait_for(self._device)
         seconds = self._clock() - begun
         self._scheduler.ran(unit, seconds)
         self._forget(events)
         ended = UnitEnded(stage=unit.stage, rows=rows, seconds=seconds, memory=self.memory, request_ids=request_ids)
-        return [*events, ended]
+        return [*failed, ended, *events]
 
     def generate(self, request: GenerateRequest, on_event: Callable[[Event], None] | None = None) -> GenerateResult:
         """Runs a request to its end, for callers with nothing else to do; calibrates first where its policy needs

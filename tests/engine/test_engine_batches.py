@@ -277,7 +277,7 @@ def test_every_unit_is_reported(tiny_engine: Engine) -> None:
     for request_id in first:
         mine = [event for event in events if request_id in _ids(event)]
         assert isinstance(mine[0], Begun) and isinstance(mine[1], UnitEnded) and mine[1].stage == "prefix"
-        assert isinstance(mine[-2], Finished) and isinstance(mine[-1], UnitEnded)
+        assert isinstance(mine[-2], UnitEnded) and isinstance(mine[-1], Finished)
     held = tiny_engine.memory
     assert (held["weights"] > 0, held["caches"]) == (True, 0)
     assert units[-1].memory == held and units[0].memory["caches"] > 0

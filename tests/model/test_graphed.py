@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks import flops, loops
+from benchmarks import loops
 from benchmarks.random_weights import random_module
 from flashu_core.acceleration.plan import make_schedule
 from flashu_core.acceleration.policies import POLICIES, GenerationPolicy, UnderstandingPolicy
@@ -54,10 +54,10 @@ def begin(
         model,
         cond=generate.Prompt(loops.example_ids(model, tokens, seed)),
         uncond=generate.Prompt(loops.example_ids(model, 5, 2)),
-        noise=sampler.noise(seed, flops.latent_shape(CONFIG, images)),
+        noise=sampler.noise(seed, loops.latent_shape(CONFIG, images)),
         schedule=make_schedule(policy.techniques, num_inference_steps=num_inference_steps, guidance_scale=4.0),
         times=sampler.time_grid(num_inference_steps, 3.0),
-        pruned=flops.pruned_path(CONFIG, policy.ffn_ratio),
+        pruned=loops.pruned_path(CONFIG, policy.ffn_ratio),
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import flop_counter
 import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import flops
 from benchmarks.random_weights import random_module
 from flashu_core.config import MODELS, ModelConfig
 from flashu_core.model import reference
@@ -194,11 +194,11 @@ def test_tokens_dropped_behind_the_last_layer_are_nothing_to_what_is_read() -> N
 
 def test_positions_that_nothing_reads_cost_a_last_layer_nothing_but_keys_and_values() -> None:
     config = MODELS["1.5b"].backbone
-    model = flops.meta_model(MODELS["1.5b"])
+    model = flop_counter.meta_model(MODELS["1.5b"])
     tokens = torch.empty(1, 700, config.hidden_size, dtype=torch.bfloat16, device="meta")
 
     def run(read: int | None) -> int:
-        return flops.count(
+        return flop_counter.count(
             lambda: model.run_backbone(
                 tokens, [model.backbone_cache(1, 700)], block=600, options=PassOptions(read=read)
             )

@@ -163,7 +163,7 @@ class ToyEngine:
         self._log("step")
         if not isinstance(new[-1], Finished):
             self._active[identity] = (request, done + 1)
-        return [*failed, *new, unit]
+        return [*failed, unit, *new]
 
     def _unit(self, stage: Stage, *request_ids: str) -> UnitEnded:
         begun = time.monotonic()
