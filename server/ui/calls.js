@@ -25,8 +25,8 @@ export async function call(route, key, options = {}) {
   }
   if (response.ok) return response;
   const body = await response.json().catch(() => null);
-  const told = body?.error ?? { message: `the server answered ${response.status} without saying why` };
-  throw new Refusal(told, response.status, response.headers.get("Retry-After"));
+  const failure = body?.error ?? { message: `the server answered ${response.status} without saying why` };
+  throw new Refusal(failure, response.status, response.headers.get("Retry-After"));
 }
 
 /** The events of a POST, as [name, data], up to `done`; EventSource can only GET. */
@@ -50,6 +50,6 @@ export async function* events(response) {
       }
     }
   } finally {
-    reader.cancel().catch(() => {}); // it may have failed already, which was told
+    reader.cancel().catch(() => {}); // it may have failed already, which was reported
   }
 }

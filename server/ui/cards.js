@@ -122,7 +122,7 @@ export function showSchedule(card, evaluations) {
     const one = cell(kindOf(step));
     Object.assign(one.dataset, { kind: kindOf(step), backbone, head, skipped });
     one.title = `step ${index + 1}: backbone ${backbone.replace("_", " ")}${skipped ? `, ${count(skipped, "layer")} skipped` : ""}, head ${head}`;
-    // Shorter where layers are left out.
+    // Shorter where layers are skipped.
     if (skipped) one.firstElementChild.style.height = `${Math.max(45, 100 - 12 * skipped)}%`;
     return one;
   });
