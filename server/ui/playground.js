@@ -61,7 +61,7 @@ async function draw(card, frames, body, signal) {
 async function ask(card, question, signal) {
   const answer = card.part(".answer");
   answer.hidden = false;
-  answer.ariaBusy = "true"; // told as a whole by a screen reader, when it is there
+  answer.ariaBusy = "true"; // read as a whole by a screen reader, when it is there
   card.state = "running";
   card.say("reading the picture");
   try {
