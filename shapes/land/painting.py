@@ -1,0 +1,137 @@
+"""Paints scenes of the land at any size: parts are drawn on a canvas of four times the size, which is then reduced, so
+that edges are smooth. No random choices: the same scene is always the same picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from shapes.land.figures import FIGURES, WHITE, Ellipse, Paint, Part, Polygon, Rgb
+
+MIN_PIXELS = 16
+SUPERSAMPLING = 4
+COLOURS: Mapping[str, Rgb] = MappingProxyType(
+    {
+        "red": (214, 48, 49),
+        "orange": (240, 140, 40),
+        "yellow": (245, 212, 60),
+        "green": (60, 160, 80),
+        "blue": (45, 95, 200),
+        "purple": (130, 65, 165),
+        "pink": (245, 150, 185),
+        "brown": (130, 90, 60),
+        "black": (40, 40, 45),
+        "white": (248, 248, 248),
+    }
+)
+_SKY, _NIGHT = (168, 212, 240), (28, 34, 72)
+# Parts in a square from -1 to 1 that is the whole picture; the first covers it.
+BACKGROUNDS: Mapping[str, tuple[Part, ...]] = MappingProxyType(
+    {
+        "plain": (Polygon(((-1, -1), (1, -1), (1, 1), (-1, 1)), (228, 226, 220)),),
+        "day": (Polygon(((-1, -1), (1, -1), (1, 1), (-1, 1)), _SKY),),
+        "night": (
+            Polygon(((-1, -1), (1, -1), (1, 1), (-1, 1)), _NIGHT),
+            *(
+                Ellipse(x, y, 0.012, 0.012, WHITE)
+                for x, y in ((-0.8, -0.85), (-0.35, -0.6), (0.05, -0.9), (0.5, -0.7), (0.85, -0.9), (0.75, -0.35))
+            ),
+        ),
+        "sea": (
+            Polygon(((-1, -1), (1, -1), (1, 1), (-1, 1)), _SKY),
+            Polygon(((-1, 0.1), (1, 0.1), (1, 1), (-1, 1)), (70, 135, 185)),
+            Polygon(((-1, 0.1), (1, 0.1), (1, 0.14), (-1, 0.14)), (120, 175, 210)),
+        ),
+        "meadow": (
+            Polygon(((-1, -1), (1, -1), (1, 1), (-1, 1)), _SKY),
+            Polygon(((-1, 0.25), (-0.3, 0.12), (0.4, 0.22), (1, 0.1), (1, 1), (-1, 1)), (140, 195, 110)),
+        ),
+        "snow": (
+            Polygon(((-1, -1), (1, -1), (1, 1), (-1, 1)), (186, 200, 214)),
+            Polygon(((-1, 0.2), (-0.2, 0.1), (0.5, 0.24), (1, 0.14), (1, 1), (-1, 1)), (240, 243, 247)),
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A figure in a picture.
+
+    Attributes:
+        figure, colour: names in `FIGURES` and `COLOURS`.
+        x, y: its centre as a share of the picture, from the left and from the top.
+        extent: half its width, as a share of the picture.
+
+    Raises:
+        ValueError: a name is unknown, or nothing of it would be inside the picture.
+    """
+
+    figure: str
+    colour: str
+    x: float
+    y: float
+    extent: float
+
+    def __post_init__(self) -> None:
+        if self.figure not in FIGURES:
+            raise ValueError(f"there is no figure {self.figure!r}; use one of: {', '.join(FIGURES)}")
+        if self.colour not in COLOURS:
+            raise ValueError(f"there is no colour {self.colour!r}; use one of: {', '.join(COLOURS)}")
+        if not (0.0 <= self.x <= 1.0 and 0.0 <= self.y <= 1.0 and 0.0 < self.extent <= 0.5):
+            raise ValueError(
+                f"a figure at ({self.x:g}, {self.y:g}) of extent {self.extent:g} is not in the picture; its centre "
+                "must be from 0 to 1, its extent above 0 and at most 0.5"
+            )
+
+
+def paint(things: Sequence[Placed], *, background: str = "plain", pixels: int = 128) -> NDArray[np.uint8]:
+    """The picture, uint8 (pixels, pixels, 3); later things cover earlier ones.
+
+    Raises:
+        ValueError: the background is unknown, or the picture is too small.
+    """
+    if background not in BACKGROUNDS:
+        raise ValueError(f"there is no background {background!r}; use one of: {', '.join(BACKGROUNDS)}")
+    if pixels < MIN_PIXELS:
+        raise ValueError(f"a picture needs at least {MIN_PIXELS} pixels a side, not {pixels}")
+    side = pixels * SUPERSAMPLING
+    canvas = Image.new("RGB", (side, side))
+    draw_on = ImageDraw.Draw(canvas)
+    for part in BACKGROUNDS[background]:
+        _add(draw_on, part, WHITE, x=side / 2, y=side / 2, scale=side / 2)
+    for thing in things:
+        for part in FIGURES[thing.figure]:
+            _add(draw_on, part, COLOURS[thing.colour], x=thing.x * side, y=thing.y * side, scale=thing.extent * side)
+    return np.asarray(canvas.reduce(SUPERSAMPLING))
+
+
+def shade(colour: Rgb, paint: Paint) -> Rgb:
+    """What a part is painted with, on a figure of that colour."""
+    if paint == "own":
+        return colour
+    if paint == "dark":
+        return _mixed(colour, (0, 0, 0), 0.28)
+    if paint == "light":
+        return _mixed(colour, (255, 255, 255), 0.4)
+    return paint
+
+
+def _mixed(colour: Rgb, other: Rgb, share: float) -> Rgb:
+    red, green, blue = (round(own + (theirs - own) * share) for own, theirs in zip(colour, other, strict=True))
+    return red, green, blue
+
+
+def _add(canvas: ImageDraw.ImageDraw, part: Part, colour: Rgb, *, x: float, y: float, scale: float) -> None:
+    fill = shade(colour, part.paint)
+    if isinstance(part, Polygon):
+        canvas.polygon([(x + scale * across, y + scale * down) for across, down in part.points], fill=fill)
+        return
+    left, right = (x + scale * (part.x + sign * part.width) for sign in (-1, 1))
+    top, bottom = (y + scale * (part.y + sign * part.height) for sign in (-1, 1))
+    canvas.ellipse((left, top, right, bottom), fill=fill)
