@@ -150,18 +150,23 @@ def vae_decode_cost(config: ModelConfig, images: int = 1) -> int:
     return count(lambda: vae.decode(latents))
 
 
+def vae_encode_cost(config: ModelConfig) -> int:
+    """Pixels to latents, with Wan 2.1's autoencoder."""
+    _, _, height, width = latent_shape(config, 1)
+    pixels = torch.empty(1, 3, height * WAN_VAE.compression, width * WAN_VAE.compression, device="meta")
+    vae = _meta_vae()
+    return count(lambda: vae.encode(pixels))
+
+
 def _meta_vae() -> Vae:
     return on_meta(lambda: Vae(WAN_VAE), torch.bfloat16)
 
 
 def answer_cost(config: ModelConfig, policy: UnderstandingPolicy, *, question_tokens: int) -> dict[str, int]:
-    """FLOPs by part, as of `benchmarks.flops.answer_cost`, and `reference_token`."""
-    model, vae = meta_model(config), _meta_vae()
+    """FLOPs by part, as of `benchmarks.flops.answer_cost` without the autoencoder, and `reference_token`."""
+    model = meta_model(config)
     _, channels, height, width = latent_shape(config, 1)
-    pixels = torch.empty(1, 3, height * WAN_VAE.compression, width * WAN_VAE.compression, device="meta")
     with counting() as spans:
-        with spans.span("vae_encode"):
-            vae.encode(pixels)
         with spans.span("system"):
             system = understand.System([0] * SYSTEM_TOKENS)
             pruned = pruned_path(config, policy.ffn_ratio)
