@@ -185,8 +185,8 @@ def test_every_metric_has_its_name_type_and_labels(serving: Any) -> None:
         assert value("head_passes_total", kind="reused") > 0
         assert value("build_info", version=__version__, model="shapes-64") == 1
         assert value("images_total") == len(generated) + 1
-        generated = sum(answer["usage"]["completion_tokens"] for answer in requested)
-        assert 0 < generated < value("tokens_total", kind="generated") <= generated + 4  # OpenAI's route
+        tokens = sum(answer["usage"]["completion_tokens"] for answer in requested)
+        assert 0 < tokens < value("tokens_total", kind="generated") <= tokens + 4  # OpenAI's route
         assert value("tokens_total", kind="prompt") > sum(answer["usage"]["prompt_tokens"] for answer in requested)
         assert value("layers_skipped_total", task="generate") > 0
         assert value("visual_tokens_total", kind="kept") == 16 * len(requested)
