@@ -9,6 +9,7 @@ import sys
 import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +55,7 @@ def rules(table: str) -> list[Rule]:
     return found
 
 
+@cache
 def _in_name(rule: Rule, name: str) -> bool:
     words = [word.lower() for word in WORDS.findall(name)]
     for banned in rule.names:
