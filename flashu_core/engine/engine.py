@@ -255,7 +255,9 @@ class Engine:
             InvalidRequestError: this model cannot do it, or its id is taken.
         """
         if request_id in self._active:
-            raise InvalidRequestError(f"a request with the id {request_id!r} is active; use another", parameter="id")
+            raise InvalidRequestError(
+                f"request_id is {request_id!r}, which an active request has; use another", parameter="request_id"
+            )
         if request.deadline is not None and self._clock() >= request.deadline:
             raise DeadlineExceededError("the request's time ran out before it was begun")
         seed = int(torch.randint(0, 2**31, ())) if request.seed is None else request.seed

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from flashu_core import (
+    Begun,
     Engine,
     EngineConfig,
     Event,
+    Failed,
+    Finished,
     GenerateRequest,
     InvalidRequestError,
     Progress,
@@ -19,6 +22,7 @@ from flashu_core import (
     Text,
     UnderstandRequest,
     UnderstandResult,
+    UnitEnded,
 )
 from flashu_core.checkpoint.load import Checkpoint
 
@@ -110,6 +114,52 @@ def test_what_the_model_cannot_do_is_refused_at_once(tiny_engine: Engine, reques
         tiny_engine.submit(request_, request_id="a")
     assert caught.value.parameter == parameter
     assert tiny_engine.idle
+
+
+def test_an_id_is_of_one_active_request(tiny_engine: Engine) -> None:
+    request = GenerateRequest(prompt="a", num_inference_steps=3, acceleration="exact")
+    tiny_engine.submit(request, request_id="a")
+    with pytest.raises(InvalidRequestError, match="request_id is 'a'") as caught:
+        tiny_engine.submit(request, request_id="a")
+    assert caught.value.parameter == "request_id"
+    events: list[Event] = []
+    while not tiny_engine.idle:
+        events += tiny_engine.step()
+    assert sum(isinstance(event, Finished) for event in events) == 1
+    tiny_engine.submit(request, request_id="a")  # once it has ended, the id is free
+    tiny_engine.cancel("a")
+    assert [type(event) for event in tiny_engine.step()] == [Failed]
+
+
+def test_a_request_that_is_cancelled_after_it_began_never_runs(tiny_engine: Engine) -> None:
+    request = GenerateRequest(prompt="a", num_inference_steps=3, acceleration="exact")
+    tiny_engine.submit(request, request_id="a")
+    tiny_engine.submit(request, request_id="b")
+    assert tiny_engine.step() == [Begun("a")]
+    tiny_engine.cancel("a")
+    failed, begun = tiny_engine.step()
+    assert isinstance(failed, Failed) and failed.request_id == "a"
+    assert begun == Begun("b")
+    events: list[Event] = []
+    while not tiny_engine.idle:
+        events += tiny_engine.step()
+    assert all(event.request_ids == ("b",) for event in events if isinstance(event, UnitEnded))
+
+
+@pytest.mark.parametrize("task", ["generate", "vqa"])
+def test_a_checkpoint_without_a_calibration_is_calibrated_where_the_policy_prunes(tiny: Checkpoint, task: str) -> None:
+    engine = Engine(replace(tiny, model=copy.deepcopy(tiny.model)), EngineConfig(calibrated=False))
+
+    def run(policy: str) -> None:
+        if task == "generate":
+            engine.generate(GenerateRequest(prompt="a", num_inference_steps=3, acceleration=policy))
+        else:
+            engine.understand(UnderstandRequest(question="what?", max_new_tokens=2, acceleration=policy))
+
+    run("exact")
+    assert not engine.calibrated
+    run("flashu")
+    assert engine.calibrated
 
 
 def test_sampled_answers_follow_their_seed(tiny_engine: Engine) -> None:
