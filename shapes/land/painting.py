@@ -15,17 +15,18 @@ from shapes.land.figures import FIGURES, WHITE, Ellipse, Paint, Part, Polygon, R
 
 MIN_PIXELS = 16
 SUPERSAMPLING = 4
+OUTLINE = 0.01  # of a figure, as a share of the picture
 COLOURS: Mapping[str, Rgb] = MappingProxyType(
     {
         "red": (214, 48, 49),
         "orange": (240, 140, 40),
         "yellow": (245, 212, 60),
-        "green": (60, 160, 80),
-        "blue": (45, 95, 200),
-        "purple": (130, 65, 165),
+        "green": (50, 150, 70),
+        "cyan": (50, 205, 210),
+        "blue": (40, 80, 205),
+        "purple": (140, 60, 170),
         "pink": (245, 150, 185),
-        "brown": (130, 90, 60),
-        "black": (40, 40, 45),
+        "black": (35, 35, 40),
         "white": (248, 248, 248),
     }
 )
@@ -104,11 +105,20 @@ def paint(things: Sequence[Placed], *, background: str = "plain", pixels: int = 
     canvas = Image.new("RGB", (side, side))
     draw_on = ImageDraw.Draw(canvas)
     for part in BACKGROUNDS[background]:
-        _add(draw_on, part, WHITE, x=side / 2, y=side / 2, scale=side / 2)
+        _add(draw_on, part, shade(WHITE, part.paint), x=side / 2, y=side / 2, scale=side / 2)
     for thing in things:
+        colour = COLOURS[thing.colour]
+        x, y, scale = thing.x * side, thing.y * side, thing.extent * side
         for part in FIGURES[thing.figure]:
-            _add(draw_on, part, COLOURS[thing.colour], x=thing.x * side, y=thing.y * side, scale=thing.extent * side)
+            _add(draw_on, part, outline(colour), x=x, y=y, scale=scale, wider=OUTLINE * side)
+        for part in FIGURES[thing.figure]:
+            _add(draw_on, part, shade(colour, part.paint), x=x, y=y, scale=scale)
     return np.asarray(canvas.reduce(SUPERSAMPLING))
+
+
+def outline(colour: Rgb) -> Rgb:
+    """What a figure of that colour is edged with, so that it shows on every background: a dark one is edged lightly."""
+    return _mixed(colour, (255, 255, 255), 0.5) if sum(colour) < 150 else _mixed(colour, (0, 0, 0), 0.6)
 
 
 def shade(colour: Rgb, paint: Paint) -> Rgb:
@@ -127,11 +137,15 @@ def _mixed(colour: Rgb, other: Rgb, share: float) -> Rgb:
     return red, green, blue
 
 
-def _add(canvas: ImageDraw.ImageDraw, part: Part, colour: Rgb, *, x: float, y: float, scale: float) -> None:
-    fill = shade(colour, part.paint)
+def _add(
+    canvas: ImageDraw.ImageDraw, part: Part, fill: Rgb, *, x: float, y: float, scale: float, wider: float = 0.0
+) -> None:
     if isinstance(part, Polygon):
-        canvas.polygon([(x + scale * across, y + scale * down) for across, down in part.points], fill=fill)
+        points = [(x + scale * across, y + scale * down) for across, down in part.points]
+        canvas.polygon(points, fill=fill)
+        if wider:
+            canvas.line([*points, *points[:2]], fill=fill, width=round(2 * wider), joint="curve")
         return
-    left, right = (x + scale * (part.x + sign * part.width) for sign in (-1, 1))
-    top, bottom = (y + scale * (part.y + sign * part.height) for sign in (-1, 1))
+    left, right = (x + scale * part.x + sign * (scale * part.width + wider) for sign in (-1, 1))
+    top, bottom = (y + scale * part.y + sign * (scale * part.height + wider) for sign in (-1, 1))
     canvas.ellipse((left, top, right, bottom), fill=fill)
