@@ -9,7 +9,8 @@ from hashlib import blake2b
 from random import Random
 
 
-def _source(purpose: str, number: int) -> Random:
+def source(purpose: str, number: int) -> Random:
+    """The random source of a purpose's item; no two of different purposes are the same."""
     # A hash, because neighbouring integers as seeds would let training item N be grading item N + offset.
     digest = blake2b(f"flashu/shapes/{purpose}/{number}".encode(), digest_size=16).digest()
     return Random(int.from_bytes(digest, "big"))
@@ -17,9 +18,9 @@ def _source(purpose: str, number: int) -> Random:
 
 def training_rng(index: int) -> Random:
     """The random source of training item `index`."""
-    return _source("training", index)
+    return source("training", index)
 
 
 def grading_rng(seed: int) -> Random:
     """The random source of the grading set `seed`."""
-    return _source("grading", seed)
+    return source("grading", seed)

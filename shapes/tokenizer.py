@@ -6,8 +6,8 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
 from flashu_core.text.tokenizer import Tokenizer
+from shapes.land.vocabulary import corpus, words
 from shapes.seeds import training_rng
-from shapes.vocabulary import corpus, words
 
 _SPECIAL = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>"),

@@ -14,13 +14,13 @@ from flashu_core.threads import configure_threads
 
 def main(
     folder: Annotated[Path, typer.Option(help="States, curves and sheets go here; run again to resume.")] = Path(
-        "runs/shapes-64"
+        "runs/land-96"
     ),
     *,
-    size: Annotated[int, typer.Option(help="Side of the pictures in pixels, a multiple of 16.")] = 64,
+    size: Annotated[int, typer.Option(help="Side of the pictures in pixels, a multiple of 16.")] = 96,
     vae_minutes: Annotated[float, typer.Option(help="Wall time of the autoencoder's training.")] = 20.0,
     minutes: Annotated[float, typer.Option(help="Wall time of the unified model's training, in all.")] = 240.0,
-    scenes: Annotated[int, typer.Option(help="Scenes whose latents are kept, to draw and to ask about.")] = 60_000,
+    scenes: Annotated[int, typer.Option(help="Scenes whose latents are kept.")] = 60_000,
     pictures: Annotated[int, typer.Option(help="Captions in a step.")] = 96,
     draws: Annotated[int, typer.Option(help="Noises that each caption is learned from in a step.")] = 2,
     asked: Annotated[int, typer.Option(help="Pictures asked about in a step, or described.")] = 16,

@@ -1,5 +1,5 @@
-"""Describing a scene of the land in words: lower-case English of one to three clauses that leaves out only what is usual
-and says nothing untrue. Prompts that are graded are worded alike."""
+"""Describing a scene of the land in words: lower-case English of one to three clauses that leaves out only what is
+usual and says nothing untrue. Prompts that are graded are worded alike."""
 
 from __future__ import annotations
 

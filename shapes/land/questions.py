@@ -1,4 +1,4 @@
-"""Questions about a scene of the land: answered by one word, or by a whole sentence that can be checked by the scene."""
+"""Questions about a scene of the land: answered by one word, or by a sentence that can be checked by the scene."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from shapes.land.captions import (
     RELATION_PHRASES,
     article,
     counted,
-    described,
     grouped,
     listing,
     plural,
@@ -161,7 +160,10 @@ def placed(thing: Thing, scene: Scene) -> str | None:
     """A sentence that says where a thing is; None where none is clearly right."""
     others = sorted(
         (other for other in _alone(scene) if other is not thing and relation(thing, other) is not None),
-        key=lambda other: (relation(thing, other) not in ("on", "under"), abs(other.x - thing.x) + abs(other.y - thing.y)),
+        key=lambda other: (
+            relation(thing, other) not in ("on", "under"),
+            abs(other.x - thing.x) + abs(other.y - thing.y),
+        ),
     )
     if others:
         return f"the {thing.figure} is {relation(thing, others[0])} the {others[0].figure}"

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shapes.land.figures import FIGURES
-from shapes.land.held_out import held_out_count, held_out_kind, is_held_out
+from shapes.land.held_out import is_held_out
 from shapes.land.painting import BACKGROUNDS, COLOURS, paint
 from shapes.land.things import (
     EXTENTS,
-    GAP,
     MARGIN,
     MAX_THINGS,
     RELATIONS,
@@ -44,11 +43,11 @@ class Look:
 
 
 def look(rng: Random, figure: str | None = None, *, size: Size | None = None, usual: float = 0.6) -> Look:
-    """A thing at random, of a usual colour with this probability where its figure has one; never a held-out pairing."""
+    """A thing at random, of a usual colour with this probability where its figure has one."""
     figure = figure or rng.choice(NAMES)
     colours = USUAL_COLOURS.get(figure, ())
     if not colours or rng.random() >= usual:
-        colours = tuple(colour for colour in PALETTE if not held_out_kind(colour, figure))
+        colours = PALETTE
     return Look(figure=figure, colour=rng.choice(colours), size=size or _size(rng))
 
 
@@ -62,17 +61,22 @@ def painted(scene: Scene, pixels: int) -> NDArray[np.uint8]:
 
 
 def sample_scene(rng: Random) -> Scene:
-    """A scene of the training mix."""
+    """A scene of the training mix, which shows nothing that is held out."""
+    while is_held_out(scene := any_scene(rng)):
+        pass
+    return scene
+
+
+def any_scene(rng: Random) -> Scene:
+    """A scene of the mix that may show what training never does."""
     while True:
         try:
-            scene = rng.choices(_MAKERS, _SHARES)[0](rng)
-        except Unplaced:
+            return rng.choices(_MAKERS, _SHARES)[0](rng)
+        except UnplacedError:
             continue
-        if not is_held_out(scene):
-            return scene
 
 
-class Unplaced(Exception):
+class UnplacedError(Exception):
     """No place was found for some thing."""
 
 
@@ -122,7 +126,7 @@ def related(rng: Random, pair: Sequence[Look] | None = None, related: Relation |
         one, other = (things[0], things[1]) if things[0].figure == first.figure else (things[1], things[0])
         if apart(one, other) and relation(one, other) == related:
             return Scene(things=(one, other), background=_background(rng))
-    raise Unplaced
+    raise UnplacedError
 
 
 def in_between(rng: Random, looks: Sequence[Look] | None = None) -> Scene:
@@ -141,12 +145,11 @@ def counted(rng: Random, groups: Sequence[tuple[Look, int]] | None = None) -> Sc
     if groups is None:
         first = look(rng)
         if rng.random() < 0.5:
-            groups = [(first, _count(rng, first.figure, 2, MAX_THINGS))]
+            groups = [(first, rng.randint(2, MAX_THINGS))]
         else:
             second = look(rng, rng.choice([name for name in NAMES if name != first.figure]))
-            count = _count(rng, first.figure, 1, 4)
-            low = 2 if count == 1 else 1
-            groups = [(first, count), (second, _count(rng, second.figure, low, min(4, MAX_THINGS - count)))]
+            count = rng.randint(1, 4)
+            groups = [(first, count), (second, rng.randint(2 if count == 1 else 1, min(4, MAX_THINGS - count)))]
     # All of one size, which fits the number; a size that was given stays.
     total = sum(count for _, count in groups)
     size: Size = "small" if rng.random() < 0.25 * (total - 2) else "medium"
@@ -160,26 +163,20 @@ def counted(rng: Random, groups: Sequence[tuple[Look, int]] | None = None) -> Sc
             placed = Look(figure=what.figure, colour=what.colour, size=what.size if what.size == "small" else size)
             x = (column + 0.5) / columns if columns > 1 else rng.uniform(0.35, 0.65)
             y = top + row * rng.uniform(0.4, 0.44)
-            things.append(
-                _put(rng, placed, things, x=x + rng.uniform(-0.025, 0.025), y=y + rng.uniform(-0.02, 0.02))
-            )
+            things.append(_put(rng, placed, things, x=x + rng.uniform(-0.025, 0.025), y=y + rng.uniform(-0.02, 0.02)))
     return Scene(things=tuple(things), background=_background(rng))
 
 
 def scattered(rng: Random) -> Scene:
     """Two to six things anywhere."""
     count = rng.randint(2, MAX_THINGS)
-    small = ["small", "medium"] if count > 3 else list(SIZES)
+    sizes: tuple[Size, ...] = ("small", "medium") if count > 3 else SIZES
     things: list[Thing] = []
     for _ in range(count):
         figure = rng.choice([thing.figure for thing in things]) if things and rng.random() < 0.3 else None
-        size: Size = rng.choice(small)  # type: ignore[assignment]
+        size = rng.choice(sizes)
         things.append(_put(rng, look(rng, figure, size=size), things))
     return Scene(things=tuple(things), background=_background(rng))
-
-
-def _count(rng: Random, figure: str, low: int, high: int) -> int:
-    return rng.choice([count for count in range(low, high + 1) if not held_out_count(count, figure)] or [low])
 
 
 def _background(rng: Random) -> str:
@@ -194,10 +191,8 @@ def _height(rng: Random, what: Look, background: str) -> float:
     return rng.uniform(0.45, 0.57)
 
 
-def _put(
-    rng: Random, what: Look, others: Sequence[Thing], *, x: float | None = None, y: float | None = None
-) -> Thing:
-    """A thing at that place, moved inwards where it would leave the picture, or at a random one apart from the others."""
+def _put(rng: Random, what: Look, others: Sequence[Thing], *, x: float | None = None, y: float | None = None) -> Thing:
+    """A thing at that place, moved inwards where it would leave the picture, or anywhere apart from the others."""
     own, extent = box_of(what.figure), EXTENTS[what.size]
     edge = MARGIN + 1e-6
     left, right = edge - extent * own.left, 1 - edge - extent * own.right
@@ -210,7 +205,7 @@ def _put(
             return thing
         if x is not None and y is not None:
             break
-    raise Unplaced
+    raise UnplacedError
 
 
 _MAKERS: tuple[Callable[[Random], Scene], ...] = (single, listed, related, in_between, counted, scattered)

@@ -6,12 +6,10 @@ From training scenes, never graded ones.
 from __future__ import annotations
 
 from flashu_core.acceleration.calibration import Sample
-from shapes.captions import caption
-from shapes.questions import questions
-from shapes.render import render
-from shapes.scene import sample_scene
+from shapes.land.captions import caption
+from shapes.land.questions import questions
+from shapes.land.scenes import painted, sample_scene
 from shapes.seeds import training_rng
-from shapes.usual import drawn_scene
 
 FIRST = 1_000_000  # far from the scenes whose latents are trained on
 PROMPTS, SAMPLES = 8, 20
@@ -22,10 +20,10 @@ def calibration_data(*, pixels: int, first: int = FIRST) -> tuple[list[str], lis
     prompts = []
     for index in range(first, first + PROMPTS):
         rng = training_rng(index)
-        prompts.append(caption(drawn_scene(rng), rng))
+        prompts.append(caption(sample_scene(rng), rng))
     samples = []
     for index in range(first + PROMPTS, first + PROMPTS + SAMPLES):
         rng = training_rng(index)
         scene = sample_scene(rng)
-        samples.append(Sample(render(scene, pixels), questions(scene, rng, 1)[0].text))
+        samples.append(Sample(painted(scene, pixels), questions(scene, rng, 1)[0].text))
     return prompts, samples

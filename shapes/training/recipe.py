@@ -17,14 +17,12 @@ from flashu_core.checkpoint.layouts import list_calibration
 from flashu_core.checkpoint.load import load_checkpoint
 from flashu_core.model.vae import Vae
 from flashu_core.text.tokenizer import Tokenizer
-from shapes.scene import sample_scene
 from shapes.tokenizer import build_tokenizer
 from shapes.training.calibration import calibration_data
-from shapes.training.data import encode_scenes
+from shapes.training.data import encoded_scenes
 from shapes.training.files import read_json
-from shapes.training.train_model import GUIDANCE, OWN_POLICIES, START, Trainer
+from shapes.training.train_model import GUIDANCE, START, Trainer
 from shapes.training.train_vae import VaeTrainer
-from shapes.usual import drawn_scene
 
 
 def load_vae(folder: Path) -> Vae:
@@ -48,9 +46,7 @@ def export(folder: Path, destination: Path, *, name: str) -> None:
     save_checkpoint(
         destination,
         name=name,
-        model_config=replace(
-            model_config_from_json(read_json(folder / "config.json")), guidance_scale=GUIDANCE, policies=OWN_POLICIES
-        ),
+        model_config=replace(model_config_from_json(read_json(folder / "config.json")), guidance_scale=GUIDANCE),
         model_weights=torch.load(folder / "average.pt", weights_only=True, map_location="cpu"),
         vae_config=vae_config_from_json(read_json(vae_folder / "vae.json")),
         vae_weights=torch.load(vae_folder / "vae.pt", weights_only=True),
@@ -96,14 +92,11 @@ def train(
     if not (folder / "vae" / "vae.pt").exists():
         VaeTrainer(folder / "vae", width=16, pixels=size, device=device).run(vae_minutes)
     vae = load_vae(folder / "vae").to(device)
-    drawn = encode_scenes(vae, folder / "drawn.pt", drawn_scene, count=scenes, pixels=size)
-    asked_about = encode_scenes(vae, folder / "asked.pt", sample_scene, count=scenes, pixels=size)
     trainer = Trainer(
         folder,
         load_tokenizer(folder),
         vae,
-        drawn,
-        asked_about,
+        encoded_scenes(vae, folder / "latents.pt", count=scenes, pixels=size),
         pixels=size,
         pictures=pictures,
         draws=draws,
@@ -113,4 +106,4 @@ def train(
     )
     trainer.run(minutes)
     if destination is not None:
-        export(folder, destination, name=f"shapes-{size}")
+        export(folder, destination, name=f"land-{size}")

@@ -19,10 +19,11 @@ from flashu_core.timing import Spans
 from shapes.training.report import sheet
 
 PROMPTS = (
-    *("a red circle", "a small blue square", "a large green triangle", "a yellow circle on a black background"),
-    *("a red circle and a blue square", "a green triangle and a purple circle", "a cyan square and a red triangle"),
-    *("a red circle left of a blue square", "a large red circle left of a small blue square"),
-    *("a yellow triangle above a green square", "two red circles", "three green triangles"),
+    *("a red circle", "a cat", "a large blue house in the snow", "a sun at the top", "a yellow boat at sea"),
+    *("a red circle and a blue square", "a cat and a tree in a meadow", "a moon above a house at night"),
+    *("a bird on a house", "a black cat under a red umbrella", "a green car left of a pink flower"),
+    *("three red apples", "two yellow triangles and a blue square", "five stars at night"),
+    *("a ball between a cup and a mushroom", "a purple fish below a white cloud"),
 )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -25,14 +24,19 @@ from flashu_core.model.showo2 import Showo2
 from flashu_core.model.vae import Vae
 from flashu_core.text.tokenizer import Tokenizer
 from shapes.training.data import (
+    ONE_WORD,
+    SEGMENT_LENGTH,
+    SENTENCE_LENGTH,
+    WHOLE_SENTENCE,
     Captions,
     CaptionSource,
     QuestionBatch,
     QuestionSource,
-    descriptions_of,
+    Scenes,
     questions_of,
     system_ids,
 )
+from shapes.training.labels import Probe, token_labels
 from shapes.training.optimiser import MovingAverage, Optimiser, warm_flat_fall
 from shapes.training.packing import packed_states
 from shapes.training.precision import mixed
@@ -42,10 +46,13 @@ from shapes.training.train_vae import LATENT_CHANNELS
 
 # The answers' gradient is a few times the flow's: at this weight neither drowns the other.
 ANSWER_WEIGHT = 0.5
+LABEL_WEIGHT = 0.15
+# The layer whose incoming stream the labels are read off, and the share of the run after which they no longer count.
+LABEL_LAYER, LABELS_END = 4, 0.8
+# The share of the run after which crowded scenes come as often as they are in the mix.
+CROWDED_FROM = 0.15
 # What the checkpoint's requests are drawn with; chosen on prompts that are not those of the reported grades.
 GUIDANCE = 2.5
-# A picture is 16 tokens here: dropping half of them halves the right answers, all else costs none.
-OWN_POLICIES: Mapping[str, Mapping[str, Mapping[str, float]]] = {"flashu": {"vqa": {"token_ratio": 0.0}}}
 # Weights a run starts from, where it has no state of its own yet.
 START = "start.pt"
 
@@ -55,7 +62,7 @@ def embedded_config(vocabulary: int, pixels: int) -> ModelConfig:
     grid = pixels // 16
     return ModelConfig(
         backbone=BackboneConfig(
-            hidden_size=128, layers=10, heads=4, key_value_heads=2, ffn_size=512, vocabulary=vocabulary, rope_theta=1e4
+            hidden_size=192, layers=8, heads=6, key_value_heads=2, ffn_size=512, vocabulary=vocabulary, rope_theta=1e4
         ),
         vision=VisionConfig(hidden_size=96, layers=2, heads=4, ffn_size=384, position_grid=grid),
         head=HeadConfig(
@@ -105,15 +112,18 @@ def initialise(model: Showo2) -> None:
 
 
 class Losses(nn.Module):
-    """Both losses of a step, on fixed shapes."""
+    """The losses of a step, on fixed shapes."""
 
-    def __init__(self, model: Showo2, system: list[int]) -> None:
+    def __init__(self, model: Showo2, system: list[int], probe: Probe) -> None:
         super().__init__()
         self.model = model
+        self.probe = probe
         self.register_buffer("system", torch.tensor(system))
 
-    def flow(self, captions: Tensor, lengths: Tensor, latents: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """Mean squared error of the velocity (data less noise).
+    def flow(
+        self, captions: Tensor, lengths: Tensor, latents: Tensor, noise: Tensor, times: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mean squared error of the velocity (data less noise), and the labels' cross-entropy.
 
         Args:
             captions: (B, T) prefixes, padded on the left.
@@ -121,6 +131,7 @@ class Losses(nn.Module):
             latents: (B, C, h, w) of the captions' scenes.
             noise: (B, D, C, h, w): every caption is learned from D mixtures at once, which share its text.
             times: (B, D).
+            labels: (B, N, 2), of the captions' scenes.
         """
         model = self.model
         config = model.config
@@ -133,10 +144,12 @@ class Losses(nn.Module):
         state = packed_states(model, text, lengths, blocks, time)
         tokens = model.head.final(state[:, config.block_extra :], time).float()
         velocity = velocity_to_latents(tokens, *config.grids[0], config.patch_size, config.velocity_layout)
-        return (velocity - (data - noise)).square().mean()
+        stream = self.probe.stream()[0, captions.numel() :].unflatten(0, blocks.shape[:2])[:, config.block_extra :]
+        read = self.probe.loss(stream, labels.repeat_interleave(times.shape[0] // len(labels), dim=0))
+        return (velocity - (data - noise)).square().mean(), read
 
-    def answers(self, ids: Tensor, targets: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of the answers' tokens, and the share of them that are right."""
+    def answers(self, ids: Tensor, targets: Tensor, latents: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cross-entropies of the answers' tokens and of the labels, and the share of the former that are right."""
         model = self.model
         batch, _, length = ids.shape
         _, token = model.time_tokens(torch.ones(batch, device=ids.device))
@@ -158,7 +171,9 @@ class Losses(nn.Module):
         loss = functional.cross_entropy(logits, wanted, ignore_index=-100)
         counted = wanted != -100
         right = ((logits.argmax(-1) == wanted) & counted).sum() / counted.sum()
-        return loss, right
+        extra = picture.shape[1] - labels.shape[1]
+        read = self.probe.loss(self.probe.stream()[:, start + extra : start + size], labels)
+        return loss, read, right
 
 
 def draw_times(count: int, draws: int, shift: float, generator: torch.Generator) -> Tensor:
@@ -182,7 +197,7 @@ class Trainer:
     Args:
         folder: of the run.
         tokenizer, vae: the run's own; they do not change.
-        drawn, asked_about: (scenes, C, h, w) of training seeds 0 and up, what is drawn and what is asked about.
+        scenes: what is drawn and asked about.
         pixels: side of the pictures.
         pictures, draws: captions in a step, and noises each is learned from.
         asked: pictures asked about in a step.
@@ -195,8 +210,7 @@ class Trainer:
         folder: Path,
         tokenizer: Tokenizer,
         vae: Vae,
-        drawn: Tensor,
-        asked_about: Tensor,
+        scenes: Scenes,
         *,
         pixels: int,
         pictures: int,
@@ -210,25 +224,34 @@ class Trainer:
         self.draws, self.rate = draws, rate
         self.device = torch.device(device)
         self.vae = vae.to(self.device)
-        self.drawn, self.asked_about = drawn.to(self.device), asked_about.to(self.device)
         config = embedded_config(len(tokenizer), pixels)
+        self.latents = scenes.latents.to(self.device)
+        self.labels = token_labels(scenes.scenes, config.grids[0][0]).to(self.device)
         self.model = Showo2(config)
         initialise(self.model)
-        self.model.to(self.device)
-        self.losses = Losses(self.model, system_ids(tokenizer)).to(self.device)
-        self.average = MovingAverage(self.model, 0.998)
+        self.average = MovingAverage(self.model.to(self.device), 0.998)
+        # After the copy for the average, for it hooks into the model.
+        self.losses = Losses(self.model, system_ids(tokenizer), Probe(self.model, LABEL_LAYER)).to(self.device)
         self.optimiser = Optimiser(
-            self.model,
+            self.losses,
             matrix_rate=0.02,
             rate=1.5e-3,
-            plain=("embed", "position", "adaLN", "final.linear", "time_embed", "fusion_proj.0", "norm"),
+            plain=("embed", "position", "adaLN", "final.linear", "time_embed", "fusion_proj.0", "norm", "probe"),
         )
         self.step, self.spent = 0, 0.0
         self._load()
-        self.captions = iter(CaptionSource(tokenizer, scenes=len(drawn), batch=pictures, seed=self.step))
-        self.questions, self.descriptions = (
-            iter(QuestionSource(ask, scenes=len(asked_about), batch=asked, seed=self.step + index))
-            for index, ask in enumerate((questions_of(tokenizer, each=6), descriptions_of(tokenizer, each=2)), 1)
+        everything = scenes.scenes
+        self.captions = CaptionSource(tokenizer, everything, batch=pictures, seed=self.step)
+        self.questions, self.sentences = (
+            QuestionSource(
+                questions_of(tokenizer, each=each, kinds=kinds, length=length),
+                everything,
+                batch=asked,
+                seed=self.step + index,
+            )
+            for index, (each, kinds, length) in enumerate(
+                ((6, ONE_WORD, SEGMENT_LENGTH), (2, WHOLE_SENTENCE, SENTENCE_LENGTH)), 1
+            )
         )
         self.generator = torch.Generator().manual_seed(self.step)
         self.history = History(folder / "losses.jsonl")
@@ -243,6 +266,7 @@ class Trainer:
             return
         state = torch.load(path, weights_only=True, map_location=self.device)
         self.model.load_state_dict(state["model"])
+        self.losses.probe.load_state_dict(state["probe"])
         self.average.model.load_state_dict(state["average"])
         self.average.updates = state["step"]
         self.optimiser.load_state_dict(state["optimiser"])
@@ -252,6 +276,7 @@ class Trainer:
         """Writes the state (whole or not at all), the shipped average and the loss curve."""
         state = {
             "model": self.model.state_dict(),
+            "probe": self.losses.probe.state_dict(),
             "average": self.average.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
@@ -276,14 +301,19 @@ class Trainer:
         last = saved = time.monotonic()
         values: dict[str, float] = {}
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        captions, sources = iter(self.captions), (iter(self.questions), iter(self.sentences))
         with Progress(*columns) as progress:
             task = progress.add_task("model", total=total, completed=int(self.spent))
             while self.spent < total:
-                # Pictures are asked about and described in turn.
-                source, name = (self.descriptions, "description") if self.step % 2 else (self.questions, "answer")
-                scale = self.rate * warm_flat_fall(self.spent / total)
-                found = self._update(next(self.captions), next(source), scale)
-                values |= {"flow": found["flow"], name: found["answer"], f"{name}_right": found["right"]}
+                done = self.spent / total
+                for source in (self.captions, self.questions, self.sentences):
+                    source.choose.crowded = min(done / CROWDED_FROM, 1.0)
+                # One-word questions and whole sentences in turn.
+                turn = self.step % 2
+                found = self._update(next(captions), next(sources[turn]), done)
+                name = ("answer", "sentence")[turn]
+                values |= {key: found[key] for key in ("flow", "labels", "seen")}
+                values |= {name: found["answer"], f"{name}_right": found["right"]}
                 now = time.monotonic()
                 self.spent, last = self.spent + now - last, now
                 text = " ".join(f"{name} {value:.3f}" for name, value in values.items())
@@ -295,21 +325,36 @@ class Trainer:
                     saved = now
         self.save()
 
-    def _update(self, captions: Captions, questions: QuestionBatch, scale: float) -> dict[str, float]:
+    def _update(self, captions: Captions, questions: QuestionBatch, done: float) -> dict[str, float]:
         device = self.device
-        data = self.drawn[captions.scenes.to(device)].float()
+        weight = LABEL_WEIGHT if done < LABELS_END else 0.0
+        chosen = captions.scenes.to(device)
+        data = self.latents[chosen].float()
         shape = (len(data), self.draws, *data.shape[1:])
         noise = torch.randn(shape, generator=self.generator).to(device)
         times = draw_times(len(data), self.draws, self.model.config.time_shift, self.generator).to(device)
         with mixed(device):
-            flow = self.losses.flow(captions.ids.to(device), captions.lengths.to(device), data, noise, times)
-        flow.backward()
-        asked = self.asked_about[questions.scenes.to(device)].float()
+            flow, labels = self.losses.flow(
+                captions.ids.to(device), captions.lengths.to(device), data, noise, times, self.labels[chosen]
+            )
+        (flow + weight * labels).backward()
+        chosen = questions.scenes.to(device)
         with mixed(device):
-            answer, right = self.losses.answers(questions.ids.to(device), questions.targets.to(device), asked)
-        (ANSWER_WEIGHT * answer).backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step(scale)
+            answer, seen, right = self.losses.answers(
+                questions.ids.to(device),
+                questions.targets.to(device),
+                self.latents[chosen].float(),
+                self.labels[chosen],
+            )
+        (ANSWER_WEIGHT * answer + weight * seen).backward()
+        nn.utils.clip_grad_norm_(self.losses.parameters(), 1.0)
+        self.optimiser.step(self.rate * warm_flat_fall(done))
         self.average.update(self.model)
         self.step += 1
-        return {"flow": flow.item(), "answer": answer.item(), "right": right.item()}
+        return {
+            "flow": flow.item(),
+            "labels": labels.item(),
+            "answer": answer.item(),
+            "seen": seen.item(),
+            "right": right.item(),
+        }
