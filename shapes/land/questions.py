@@ -99,7 +99,7 @@ def _what_colour(scene: Scene, rng: Random) -> _Pairs:
 
 
 def _what(scene: Scene, rng: Random) -> _Pairs:
-    """A figure told by its colour, its size, its place or what it lies to."""
+    """A figure by its colour, its size, its place or what it lies to."""
     pairs: _Pairs = []
     for word, of in (("colour", {t.colour for t in scene.things}), ("size", set(SIZES))):
         for value in sorted(of):

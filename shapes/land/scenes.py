@@ -134,7 +134,7 @@ def in_between(rng: Random, looks: Sequence[Look] | None = None) -> Scene:
     middle, left, right = looks or [look(rng, figure) for figure in rng.sample(NAMES, 3)]
     level = rng.uniform(0.4, 0.6)
     things: list[Thing] = []
-    for what, x in ((middle, 0.5), (left, 0.18), (right, 0.82)):
+    for what, x in ((middle, 0.5), (left, 0.16), (right, 0.84)):
         what = Look(figure=what.figure, colour=what.colour, size="medium" if what.size == "large" else what.size)
         things.append(_put(rng, what, things, x=x + rng.uniform(-0.02, 0.02), y=level + rng.uniform(-0.03, 0.03)))
     return Scene(things=tuple(things), background=_background(rng))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from itertools import chain
 
 from shapes.land.captions import NUMBERS, PLACE_PHRASES, REGION_PHRASES, RELATION_PHRASES, plural
 from shapes.land.painting import COLOURS
@@ -23,21 +22,18 @@ def _either(words: Mapping[str, object] | tuple[str, ...]) -> str:
     return "|".join(sorted(words, key=len, reverse=True))
 
 
-_ITEM = re.compile(
-    rf"({_either(_COUNTS)}) (?:({_either(SIZES)}) )?(?:({_either(tuple(COLOURS))}) )?({_either(_SINGULAR)})"
-)
-_PLACED = re.compile(
-    rf"(?:the )?({_either(_SINGULAR)}) is (?:({_either(_REGION_OF)})|({_either(_RELATION_OF)}) the ({_either(_SINGULAR)}))"
-)
+_NAME, _SIZE, _COLOUR = _either(_SINGULAR), _either(SIZES), _either(tuple(COLOURS))
+_ITEM = re.compile(rf"({_either(_COUNTS)}) (?:({_SIZE}) )?(?:({_COLOUR}) )?({_NAME})")
+_PLACED = re.compile(rf"(?:the )?({_NAME}) is (?:({_either(_REGION_OF)})|({_either(_RELATION_OF)}) the ({_NAME}))")
 
 
 def plain(text: str) -> str:
     """Without letter case, outer spaces, a final full stop and doubled spaces."""
-    return " ".join(text.lower().removesuffix(".").split())
+    return " ".join(text.lower().split()).removesuffix(".")
 
 
 def says_what_is_there(text: str, scene: Scene) -> bool:
-    """Whether a description names every thing of a scene with its number and colour, and its background, and no other."""
+    """Whether a description names all of a scene, each kind with its number and colour and the background, no more."""
     said = plain(text)
     for opening in ("a picture of ", "a drawing of ", "there is ", "there are ", "i can see "):
         said = said.removeprefix(opening)
@@ -55,7 +51,7 @@ def says_what_is_there(text: str, scene: Scene) -> bool:
 
 
 def says_where(text: str, figure: str, scene: Scene) -> bool:
-    """Whether a sentence says truly where the only thing of a figure is, by another thing or by a part of the picture."""
+    """Whether a sentence says truly where a thing of a figure is, by another thing or by a part of the picture."""
     found = _PLACED.fullmatch(plain(text))
     if found is None:
         return False
@@ -66,7 +62,4 @@ def says_where(text: str, figure: str, scene: Scene) -> bool:
     if place is not None:
         return any(region(thing) == _REGION_OF[place] for thing in things)
     others = [thing for thing in scene.things if thing.figure == _SINGULAR[other]]
-    return any(
-        relation(a, b) == _RELATION_OF[related]
-        for a, b in chain.from_iterable([(t, o) for o in others] for t in things)
-    )
+    return any(relation(a, b) == _RELATION_OF[related] for a in things for b in others)

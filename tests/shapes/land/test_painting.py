@@ -33,7 +33,7 @@ def test_no_two_figures_look_alike() -> None:
 def test_a_figure_shows_its_colour_and_fills_its_extent(figure: str) -> None:
     empty = paint([], pixels=64)
     reach = np.argwhere((alone(figure, "purple") != empty).any(axis=2))
-    low, high = 0.1 * 64 - 1, 0.9 * 64 + 1
+    low, high = 0.1 * 64 - 2, 0.9 * 64 + 2  # with the outline
     assert reach.min() >= low and reach.max() <= high
     assert (reach.max(axis=0) - reach.min(axis=0)).max() > 0.7 * 0.8 * 64
     painted = alone(figure, "purple").reshape(-1, 3)
