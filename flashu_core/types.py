@@ -27,6 +27,8 @@ Task = Literal["generate", "vqa"]
 Stage = Literal["prefix", "evaluate", "vae_decode", "prefill", "decode"]
 FinishReason = Literal["stop", "length"]
 Pixels = NDArray[np.uint8]
+# Metadata of a field that is not sent to another process.
+LOCAL = "local"
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
@@ -67,6 +69,7 @@ class GenerateRequest:
         acceleration: name of the acceleration policy.
         overrides: single parameters of that policy, by name.
         previews: number of `Preview` events; for one picture only, and at most one per denoising step.
+        output_latents: whether the result has the latents too.
         priority: lower runs first.
         deadline: `time.monotonic` seconds at which the request fails if it is not finished.
 
@@ -86,6 +89,7 @@ class GenerateRequest:
     acceleration: str = "flashu"
     overrides: Mapping[str, float] = field(default_factory=dict)
     previews: int = 0
+    output_latents: bool = False
     priority: int = 0
     deadline: float | None = None
 
@@ -188,6 +192,7 @@ class GenerateResult:
         timings: milliseconds per component: `tokenize`, `prefix`, `features`, `backbone`, `head`, `guidance`,
             `vae_decode`, and `preview` where there were any; `queue` (until the first unit of work), and `total` (from
             the first unit to the last).
+        latents: float32 (num_images, channels, height, width) where the request asks for them; never sent by a server.
     """
 
     images: tuple[Pixels, ...]
@@ -199,6 +204,7 @@ class GenerateResult:
     steps: tuple[DenoisingStep, ...]
     prompt_tokens: int
     timings: Mapping[str, float]
+    latents: NDArray[np.float32] | None = field(default=None, metadata={LOCAL: True})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -272,4 +272,5 @@ def _result(
         steps=tuple(state.ran),
         prompt_tokens=len(sequence.cond.ids) + (len(sequence.uncond.ids) if sequence.request.negative_prompt else 0),
         timings=timings,
+        latents=state.latents.float().cpu().numpy() if sequence.request.output_latents else None,
     )

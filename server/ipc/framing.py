@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import numpy as np
 
 from flashu_core import FlashUError, InvalidRequestError
+from flashu_core.types import LOCAL
 from server.ipc.protocol import ERRORS, TAGS
 
 PREFIX = struct.Struct(">II")
@@ -372,7 +373,8 @@ def _tagged(kinds: tuple[type, ...]) -> _Form:
 @cache
 def _fields(kind: Any) -> Mapping[str, _Form]:
     hints = get_type_hints(kind)
-    return {field.name: _form(hints[field.name]) for field in fields(kind)}
+    # What a type keeps to its process has a default, and the other side reads that.
+    return {field.name: _form(hints[field.name]) for field in fields(kind) if LOCAL not in field.metadata}
 
 
 def _members(value: Any, names: tuple[str, ...]) -> dict[str, Any]:

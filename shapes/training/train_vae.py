@@ -29,7 +29,7 @@ from shapes.training.report import History, sheet
 # Of plain forms the prior left four of sixteen in use; what it leaves is noise that the flow model must learn to copy.
 LATENT_CHANNELS = 8
 # The larger, the fewer nats a latent carries and the easier its flow: of plain forms 1.3 at 0.06, 0.3 at 0.2.
-PIXEL_NOISE = 0.15
+PIXEL_NOISE = 0.1
 PRIOR_RAMP = 0.3  # share of the run over which the prior's weight rises
 
 

@@ -19,6 +19,7 @@ from flashu_core import (
     UnitEnded,
 )
 from flashu_core.engine.generation import preview_steps
+from flashu_core.images.tensors import to_pixels
 
 
 def events_of(engine: Engine, request: GenerateRequest) -> list[Event]:
@@ -135,3 +136,14 @@ def test_the_schedule_sums_up_the_steps(embedded: Engine, policy: str) -> None:
     assert all(one.layers_skipped == 0 for one in ran if one.backbone == "not_needed")
     kinds = {(one.backbone, one.head) for one in ran}
     assert kinds == {("full", "computed")} if policy == "exact" else len(kinds) > 2
+
+
+def test_latents_come_with_the_result_where_they_are_asked_for(embedded: Engine) -> None:
+    without, with_latents = (
+        embedded.generate(GenerateRequest(prompt="a", seed=1, num_inference_steps=4, output_latents=wanted))
+        for wanted in (False, True)
+    )
+    assert without.latents is None and with_latents.latents is not None
+    decoded = to_pixels(embedded._parts.vae.decode(torch.from_numpy(with_latents.latents)))
+    assert np.array_equal(decoded[0], with_latents.images[0])
+    assert np.array_equal(without.images[0], with_latents.images[0])

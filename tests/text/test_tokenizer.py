@@ -10,7 +10,7 @@ from tokenizers import models
 
 from flashu_core.errors import CheckpointError
 from flashu_core.text.tokenizer import ADDED_TOKENS, Tokenizer
-from shapes.vocabulary import words
+from shapes.land.vocabulary import words
 
 
 def test_special_tokens_are_added_in_order(tokenizer: Tokenizer) -> None:

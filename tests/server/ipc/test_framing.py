@@ -319,3 +319,22 @@ async def test_a_stream_is_read_message_by_message() -> None:
     ended = asyncio.StreamReader()
     ended.feed_eof()
     assert await wire.receive(ended, TO_WORKER) is None
+
+
+def test_latents_stay_in_their_process() -> None:
+    result = GenerateResult(
+        images=(),
+        seeds=(),
+        num_inference_steps=2,
+        guidance_scale=1.0,
+        acceleration="exact",
+        schedule={},
+        steps=(),
+        prompt_tokens=2,
+        timings={},
+        latents=np.ones((1, 4, 2, 2), np.float32),
+    )
+    frame = encode(Finished("a", result))
+    assert b"latents" not in b"".join(frame)
+    found = decode_frame(b"".join(frame), FROM_WORKER)
+    assert isinstance(found, Finished) and isinstance(found.result, GenerateResult) and found.result.latents is None

@@ -54,7 +54,7 @@ def test_a_caption_names_only_what_is_there() -> None:
         assert set(said) & set(COLOURS) <= {thing.colour for thing in scene.things}, said
 
 
-def test_a_colour_is_left_out_only_where_it_is_usual_or_any_would_do() -> None:
+def test_a_colour_is_omitted_only_where_it_is_usual_or_any_would_do() -> None:
     for scene, rng in SCENES:
         if len(scene.things) == 1:
             (thing,) = scene.things

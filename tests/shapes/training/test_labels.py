@@ -13,7 +13,7 @@ from shapes.training.labels import CONTENTS, TINTS, Probe, token_labels
 from shapes.training.train_model import embedded_config, initialise
 
 
-def test_a_token_is_labelled_by_what_covers_it_most() -> None:
+def test_the_label_of_a_token_has_the_largest_share_of_its_area() -> None:
     scene = Scene(
         things=(
             Thing(figure="square", colour="blue", x=0.25, y=0.25, size="large"),
