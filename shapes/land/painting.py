@@ -30,6 +30,8 @@ COLOURS: Mapping[str, Rgb] = MappingProxyType(
         "white": (248, 248, 248),
     }
 )
+_ALIKE = 60  # sum of the differences of red, green and blue up to which two colours look the same
+_NO_COLOUR: Rgb = (0, 0, 0)  # backgrounds have their own
 _SKY, _NIGHT = (168, 212, 240), (28, 34, 72)
 # Parts in a square from -1 to 1 that is the whole picture; the first covers it.
 BACKGROUNDS: Mapping[str, tuple[Part, ...]] = MappingProxyType(
@@ -105,7 +107,7 @@ def paint(things: Sequence[Placed], *, background: str = "plain", pixels: int = 
     canvas = Image.new("RGB", (side, side))
     draw_on = ImageDraw.Draw(canvas)
     for part in BACKGROUNDS[background]:
-        _add(draw_on, part, shade(WHITE, part.paint), x=side / 2, y=side / 2, scale=side / 2)
+        _add(draw_on, part, shade(_NO_COLOUR, part.paint), x=side / 2, y=side / 2, scale=side / 2)
     for thing in things:
         colour = COLOURS[thing.colour]
         x, y, scale = thing.x * side, thing.y * side, thing.extent * side
@@ -129,7 +131,9 @@ def shade(colour: Rgb, paint: Paint) -> Rgb:
         return _mixed(colour, (0, 0, 0), 0.28)
     if paint == "light":
         return _mixed(colour, (255, 255, 255), 0.4)
-    return paint
+    # A white ball's stripe would not show if it were white too.
+    alike = sum(abs(own - other) for own, other in zip(colour, paint, strict=True)) < _ALIKE
+    return _mixed(paint, (0, 0, 0), 0.28) if alike and sum(paint) > _ALIKE else paint
 
 
 def _mixed(colour: Rgb, other: Rgb, share: float) -> Rgb:

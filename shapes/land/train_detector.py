@@ -1,37 +1,30 @@
-"""Trains the detector on rendered scenes and measures how often it is right: `python -m shapes.land.train_detector`.
+"""Trains the detector on rendered scenes: `python -m shapes.land.train_detector`.
 
-Scenes have every pairing, held-out ones too: the judge must know what the model was never shown. Its test scenes are of
-seeds that neither it nor the model trains on.
+Scenes have every pairing, held-out ones too: the judge must know what the model was never shown.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from random import Random
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
-from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 from rich.progress import track
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
 from flashu_core.threads import configure_threads
-from shapes.land.detector import PIXELS, STRIDE, WEIGHTS, Detector, Found, find, tensor_of
+from shapes.land.accuracy import ALTERED, measure
+from shapes.land.detector import PIXELS, STRIDE, WEIGHTS, Detector, tensor_of
 from shapes.land.painting import COLOURS
 from shapes.land.scenes import NAMES, any_scene, painted
 from shapes.land.things import EXTENTS, Scene
 from shapes.seeds import source
 from shapes.training.optimiser import warm_cosine
 
-Picture = NDArray[np.uint8]
 _PALETTE = list(COLOURS)
 
 
@@ -75,96 +68,6 @@ def loss(maps: Tensor, wanted: Tensor) -> Tensor:
     return focal + colour + 0.5 * functional.l1_loss(at[:, -3:], of[:, -3:])
 
 
-def clean(image: Picture, rng: Random) -> Picture:  # noqa: ARG001
-    """As it is."""
-    return image
-
-
-def blurred(image: Picture, rng: Random) -> Picture:
-    """As a model that is not sure of an edge would draw it."""
-    soft = Image.fromarray(image).filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 1.0) * len(image) / 96))
-    return np.asarray(soft)
-
-
-def noisy(image: Picture, rng: Random) -> Picture:
-    """With noise of up to a twentieth of the range."""
-    noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(3, 13), image.shape)
-    altered: Picture = np.clip(image + noise, 0, 255).astype(np.uint8)
-    return altered
-
-
-def recoloured(image: Picture, rng: Random) -> Picture:
-    """Brighter or darker, with each channel a little off."""
-    scale = [rng.uniform(0.93, 1.07) * rng.uniform(0.97, 1.03) for _ in range(3)]
-    altered: Picture = np.clip(image * np.array(scale), 0, 255).astype(np.uint8)
-    return altered
-
-
-ALTERED: Mapping[str, Callable[[Picture, Random], Picture]] = {
-    "clean": clean,
-    "blurred": blurred,
-    "noisy": noisy,
-    "recoloured": recoloured,
-}
-
-
-def agrees(found: list[Found], scene: Scene) -> bool:
-    """Whether exactly the scene's things were found, each near its place."""
-    left = list(found)
-    for thing in scene.things:
-        match = next(
-            (
-                each
-                for each in left
-                if (each.colour, each.figure) == thing.kind
-                and math.hypot(each.x - thing.x, each.y - thing.y) < 0.6 * EXTENTS[thing.size]
-            ),
-            None,
-        )
-        if match is None:
-            return False
-        left.remove(match)
-    return not left
-
-
-def changed(scene: Scene, rng: Random) -> Scene | None:
-    """The scene with one thing of another colour or figure, or without it; None where that would not fit."""
-    index = rng.randrange(len(scene.things))
-    thing = scene.things[index]
-    how = rng.choice(("colour", "figure", "gone")) if len(scene.things) > 1 else rng.choice(("colour", "figure"))
-    things = list(scene.things)
-    if how == "gone":
-        del things[index]
-    else:
-        names = [name for name in (COLOURS if how == "colour" else NAMES) if name != getattr(thing, how)]
-        values = {"figure": thing.figure, "colour": thing.colour, how: rng.choice(names)}
-        try:
-            things[index] = type(thing)(**values, size=thing.size, x=thing.x, y=thing.y)
-            return Scene(things=tuple(things), background=scene.background)
-        except ValueError:
-            return None
-    return Scene(things=tuple(things), background=scene.background)
-
-
-def measure(detector: Detector, count: int, *, batch: int = 100) -> dict[str, float]:
-    """Shares of whole scenes found exactly, by how they were altered, and of changed scenes taken for the unchanged."""
-    right: Counter[str] = Counter()
-    total: Counter[str] = Counter()
-    for first in range(0, count, batch):
-        rngs = [source("detector-test", first + offset) for offset in range(batch)]
-        scenes = [any_scene(rng) for rng in rngs]
-        pictures = [painted(scene, PIXELS) for scene in scenes]
-        for name, alter in ALTERED.items():
-            results = find([alter(image, rng) for image, rng in zip(pictures, rngs, strict=True)], detector)
-            right[name] += sum(agrees(found, scene) for found, scene in zip(results, scenes, strict=True))
-            total[name] += batch
-        pairs = [(scene, other) for scene, rng in zip(scenes, rngs, strict=True) if (other := changed(scene, rng))]
-        results = find([painted(other, PIXELS) for _, other in pairs], detector)
-        right["false accept"] += sum(agrees(found, scene) for found, (scene, _) in zip(results, pairs, strict=True))
-        total["false accept"] += len(pairs)
-    return {name: right[name] / total[name] for name in total}
-
-
 def batch_of(step: int, size: int) -> tuple[Tensor, Tensor]:
     """Pictures of new scenes, most of them altered, and their maps."""
     rngs = [source("detector", step * size + offset) for offset in range(size)]
@@ -185,14 +88,18 @@ def main(
     steps: Annotated[int, typer.Option(help="Updates.")] = 4000,
     size: Annotated[int, typer.Option(help="Pictures in an update.")] = 32,
     tested: Annotated[int, typer.Option(help="Scenes it is measured on, a multiple of 100.")] = 2000,
+    start: Annotated[Path | None, typer.Option(help="Weights to go on from.")] = None,
+    rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 2e-3,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads that compute.")] = None,
 ) -> None:
     """Train the detector and print how often it is right."""
     configure_threads(threads)
     torch.manual_seed(0)
     detector = Detector()
+    if start is not None:
+        detector.load_state_dict(load_file(start))
     detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(detector.parameters(), lr=2e-3, weight_decay=1e-3)
+    optimiser = torch.optim.AdamW(detector.parameters(), lr=rate, weight_decay=1e-3)
     for step in track(range(steps), description="detector"):
         images, wanted = batch_of(step, size)
         value = loss(detector(images.contiguous(memory_format=torch.channels_last)), wanted)
@@ -200,7 +107,7 @@ def main(
         value.backward()
         torch.nn.utils.clip_grad_norm_(detector.parameters(), 5.0)
         for group in optimiser.param_groups:
-            group["lr"] = 2e-3 * warm_cosine((step + 1) / steps)
+            group["lr"] = rate * warm_cosine((step + 1) / steps)
         optimiser.step()
         if step % 100 == 99:
             print(step + 1, round(value.item(), 4), flush=True)
