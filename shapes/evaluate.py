@@ -7,57 +7,35 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from flashu_core import (
     Engine,
     EngineConfig,
-    Failed,
-    Finished,
     GenerateRequest,
     GenerateResult,
-    Request,
-    Result,
     UnderstandResult,
 )
 from flashu_core.cli.console import print_table
 from flashu_core.machine import describe_machine
 from flashu_core.threads import configure_threads
-from shapes.grading import Proportion, Score, judge, score, wilson
-from shapes.latency import alone
+from shapes.grading import judge
+from shapes.latency import ANSWERS, PICTURES, alone
 from shapes.prompts import Category, Prompt, grading_prompts, grading_questions
 from shapes.questions import exact_match
 from shapes.requests import askings, drawings
+from shapes.running import run_all
+from shapes.scores import Proportion, Score, score, share
 from shapes.studies import Study, Variant, variants
 from shapes.training.report import sheet
 
 GRADING_SEED = 1
-
-
-def run_all(engine: Engine, requests: Sequence[Request], description: str) -> Iterator[tuple[int, Result]]:
-    """Runs many requests in the engine's batches; gives (index, result) as they end."""
-    waiting = list(enumerate(requests))[::-1]
-    running: dict[str, int] = {}
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(description, total=len(requests))
-        while waiting or running:
-            while waiting and len(running) < engine.config.max_batch:
-                index, request = waiting.pop()
-                engine.submit(request, request_id=str(index))
-                running[str(index)] = index
-            for event in engine.step():
-                if isinstance(event, Failed):
-                    raise event.error
-                if isinstance(event, Finished):
-                    bar.advance(task)
-                    yield running.pop(event.request_id), event.result
 
 
 def grade_pictures(
@@ -88,14 +66,8 @@ def grade_answers(
         question = asked[index][1]
         if isinstance(result, UnderstandResult):
             right.setdefault(question.kind, []).append(exact_match(result.answer, question.answer))
-    kinds = {kind: _share(values) for kind, values in sorted(right.items())}
-    return _share([value for values in right.values() for value in values]), kinds
-
-
-def _share(values: Sequence[bool]) -> Proportion:
-    mean = sum(values) / len(values)
-    low, high = wilson(mean, len(values))
-    return Proportion(mean=mean, low=low, high=high, count=len(values))
+    kinds = {kind: share(values) for kind, values in sorted(right.items())}
+    return share([value for values in right.values() for value in values]), kinds
 
 
 def _plain(value: Proportion) -> dict[str, float]:
@@ -179,7 +151,7 @@ def evaluate(
             shown = judged[:: max(len(judged) // 36, 1)][:36]
             labels = [("+ " if good else "- ") + prompt.text for prompt, _, good in shown]
             sheet([result.images[0] for _, result, _ in shown], labels, pictures)
-    for name, times in alone(engine, chosen, seed=seed, num_inference_steps=num_inference_steps).items():
+    for name, times in _alone(engine, chosen, seed=seed, num_inference_steps=num_inference_steps).items():
         record["policies"][name]["alone"] = times
     print_table(Console(stderr=True), table)
     if output is not None:
@@ -198,7 +170,7 @@ def _retime(engine: Engine, chosen: Sequence[Variant], output: Path) -> None:
     names = [variant.name for variant in chosen]
     if record["digest"] != engine.info.details["digest"] or list(record["policies"]) != names:
         raise typer.BadParameter(f"{output} is not of this checkpoint and of the variants {', '.join(names)}")
-    times = alone(
+    times = _alone(
         engine,
         chosen,
         seed=record["seed"],
@@ -208,6 +180,18 @@ def _retime(engine: Engine, chosen: Sequence[Variant], output: Path) -> None:
         record["policies"][name]["alone"] = own
     record["timed_on"] = describe_machine()
     output.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _alone(
+    engine: Engine, chosen: Sequence[Variant], *, seed: int, num_inference_steps: int | None
+) -> dict[str, dict[str, float]]:
+    prompts, asked = grading_prompts(PICTURES + 1, seed), grading_questions(ANSWERS + 1, seed)
+    pixels = engine.info.sizes[0][0]
+    return alone(
+        engine,
+        {each.name: drawings(prompts, each, num_inference_steps=num_inference_steps) for each in chosen},
+        {each.name: askings(asked, each, pixels=pixels) for each in chosen},
+    )
 
 
 def _given(num_inference_steps: int, default: int) -> int | None:

@@ -1,24 +1,19 @@
-"""Judging whether a picture shows what a prompt asks for, and adding judgements up to a score.
+"""Judging whether a picture shows what a prompt asks for.
 
-It follows GenEval: objects are found in the picture and compared with the prompt's wishes, and the score is
-the mean of the six categories' means.  It does not know which model made a picture or why.
+It follows GenEval: objects are found in the picture and compared with the prompt's wishes. It does not know which model
+made a picture or why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import sqrt
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shapes.finding import Found, find_objects
-from shapes.prompts import CATEGORIES, Category, Prompt, Wanted
+from shapes.prompts import Prompt, Wanted
 from shapes.things import EXTENTS, Relation
-
-__all__ = ["Found", "Proportion", "Score", "find_objects", "judge", "meets", "score", "wilson"]
 
 # A relation holds within 60 degrees of its direction and beyond a tenth of the picture, much as in GenEval.
 _LEAST_OFFSET = 0.1
@@ -26,7 +21,6 @@ _LEAST_SLOPE = 0.577
 _LEAST_SIZE_RATIO = 1.2
 # Half the area of a small triangle: a formless patch of this size is a failed object, not a speck.
 _BLOB_AREA = EXTENTS["small"] ** 2
-_NORMAL_95 = 1.959964
 
 
 def judge(prompt: Prompt, image: NDArray[np.uint8]) -> bool:
@@ -87,63 +81,3 @@ def _lies(a: Found, related: Relation, b: Found) -> bool:
     if related in ("right of", "below"):
         along = -along
     return along >= _LEAST_OFFSET and along >= _LEAST_SLOPE * abs(aside)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Proportion:
-    """A share of successes among `count` trials, with the bounds of its 95 % confidence interval."""
-
-    mean: float
-    low: float
-    high: float
-    count: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Score:
-    """The shares of prompts met, by category and overall; overall is the plain mean of the categories."""
-
-    categories: Mapping[Category, Proportion]
-    overall: Proportion
-
-
-def wilson(mean: float, count: float) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share `mean` of `count` trials; raises ValueError outside these."""
-    if not 0.0 <= mean <= 1.0 or count <= 0:
-        raise ValueError(f"not a share of trials: {mean} of {count}")
-    square = _NORMAL_95**2 / count
-    middle = (mean + square / 2.0) / (1.0 + square)
-    reach = _NORMAL_95 * sqrt(mean * (1.0 - mean) / count + square / (4.0 * count)) / (1.0 + square)
-    return max(0.0, middle - reach), min(1.0, middle + reach)
-
-
-def score(results: Iterable[tuple[Category, bool]]) -> Score:
-    """The score of judged prompts, given as (category, met); raises ValueError where there are none.
-
-    Categories without a prompt are excluded from the overall mean.
-    """
-    judged: dict[Category, list[bool]] = {}
-    for category, met in results:
-        judged.setdefault(category, []).append(met)
-    if not judged:
-        raise ValueError("there is nothing to score")
-    categories = {
-        category: _proportion(sum(judged[category]) / len(judged[category]), len(judged[category]))
-        for category in CATEGORIES
-        if category in judged
-    }
-    shares = list(categories.values())
-    overall = sum(share.mean for share in shares) / len(shares)
-    # A mean of unevenly filled categories is less certain than its number of prompts says: count as many
-    # trials as equal categories would need for the same variance.
-    effective = len(shares) ** 2 / sum(1.0 / share.count for share in shares)
-    low, high = wilson(overall, effective)
-    return Score(
-        categories=MappingProxyType(categories),
-        overall=Proportion(mean=overall, low=low, high=high, count=sum(share.count for share in shares)),
-    )
-
-
-def _proportion(mean: float, count: int) -> Proportion:
-    low, high = wilson(mean, count)
-    return Proportion(mean=mean, low=low, high=high, count=count)

@@ -4,45 +4,39 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from flashu_core import Engine
-from shapes.prompts import grading_prompts, grading_questions
-from shapes.requests import askings, drawings
-from shapes.studies import Variant
+from flashu_core import Engine, GenerateRequest, UnderstandRequest
 
-PICTURES, ANSWERS = 7, 15
+PICTURES, ANSWERS = 7, 15  # that are timed; one more of each comes first and meets first-time costs
 
 R = TypeVar("R")
 
 
 def alone(
-    engine: Engine, variants: Sequence[Variant], *, seed: int, num_inference_steps: int | None = None
+    engine: Engine,
+    pictures: Mapping[str, Sequence[GenerateRequest]],
+    answers: Mapping[str, Sequence[UnderstandRequest]],
 ) -> dict[str, dict[str, float]]:
     """Draws and asks one at a time, the variants taking turns so that whatever else the machine does meets them all.
+
+    Args:
+        pictures, answers: the requests of each variant, by its name: `PICTURES + 1` and `ANSWERS + 1`.
 
     Returns:
         `picture_ms` and `answer_ms` by the variants' names.
     """
-    prompts, questions = grading_prompts(PICTURES + 1, seed), grading_questions(ANSWERS + 1, seed)
-    pixels = engine.info.sizes[0][0]
-    drawn = _medians(
-        engine.generate, [drawings(prompts, variant, num_inference_steps=num_inference_steps) for variant in variants]
-    )
-    asked = _medians(engine.understand, [askings(questions, variant, pixels=pixels) for variant in variants])
-    return {
-        variant.name: {"picture_ms": picture, "answer_ms": answer}
-        for variant, picture, answer in zip(variants, drawn, asked, strict=True)
-    }
+    drawn, asked = _medians(engine.generate, pictures), _medians(engine.understand, answers)
+    return {name: {"picture_ms": drawn[name], "answer_ms": asked[name]} for name in pictures}
 
 
-def _medians(call: Callable[[R], object], requests: Sequence[Sequence[R]]) -> list[float]:
-    """For each of several lists of requests, the median of all but the first, which meets first-time costs."""
-    times: list[list[float]] = [[] for _ in requests]
-    for turn in zip(*requests, strict=True):
-        for own, request in zip(times, turn, strict=True):
+def _medians(call: Callable[[R], object], requests: Mapping[str, Sequence[R]]) -> dict[str, float]:
+    """The median of all of a variant's requests but the first."""
+    times: dict[str, list[float]] = {name: [] for name in requests}
+    for turn in zip(*requests.values(), strict=True):
+        for name, request in zip(requests, turn, strict=True):
             begun = time.perf_counter()
             call(request)
-            own.append((time.perf_counter() - begun) * 1000)
-    return [round(statistics.median(own[1:]), 2) for own in times]
+            times[name].append((time.perf_counter() - begun) * 1000)
+    return {name: round(statistics.median(own[1:]), 2) for name, own in times.items()}

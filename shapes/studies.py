@@ -16,11 +16,15 @@ Study = Literal["none", "ablation", "sensitivity", "tradeoff"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """A policy with single parameters changed, for each task; a task that is not named keeps the policy as it is."""
+    """A policy with single parameters changed, for each task; a task that is not named keeps the policy as it is.
+
+    `num_inference_steps` are the points of its pictures; the model's own where it is None.
+    """
 
     name: str
     policy: str
     overrides: Mapping[Task, Mapping[str, float]] = field(default_factory=dict)
+    num_inference_steps: int | None = None
 
     def of(self, task: Task) -> Mapping[str, float]:
         """The overrides of one task."""
@@ -31,6 +35,12 @@ def _both(name: str, **values: float) -> Variant:
     return Variant(name=name, policy="flashu", overrides={"generate": values, "vqa": values})
 
 
+EXACT = Variant(name="exact", policy="exact")
+# The cheapest thing that saves as much as a technique does: the same model with fewer points.
+CONTROLS: tuple[Variant, ...] = tuple(
+    Variant(name=f"exact, {points} points", policy="exact", num_inference_steps=points)
+    for points in (35, 20, 14, 10, 7)
+)
 ABLATION: tuple[Variant, ...] = (
     Variant(name="all techniques", policy="flashu"),
     _both("without layer skipping", skip_ratio=0.0),

@@ -172,7 +172,7 @@ _WRITERS: Mapping[Category, Callable[[Random], _Wish]] = MappingProxyType(
 )
 
 
-def grading_questions(count: int, seed: int) -> list[tuple[Scene, Question]]:
+def grading_questions(count: int, seed: int, *, kinds: Sequence[Kind] = KINDS) -> list[tuple[Scene, Question]]:
     """`count` questions, each on a scene of its own, the kinds of question taking turns; the same each time.
 
     Raises:
@@ -183,7 +183,7 @@ def grading_questions(count: int, seed: int) -> list[tuple[Scene, Question]]:
     rng = source("land-questions", seed)
     asked: list[tuple[Scene, Question]] = []
     while len(asked) < count:
-        kind: Kind = KINDS[len(asked) % len(KINDS)]
+        kind = kinds[len(asked) % len(kinds)]
         scene = any_scene(rng)
         found = candidates(scene, rng, kind)
         if found:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from shapes.finding import components
-from shapes.grading import Found, find_objects, judge, score, wilson
-from shapes.prompts import CATEGORIES, Category, Prompt, Wanted, grading_prompts
+from shapes.grading import Found, find_objects, judge
+from shapes.prompts import Prompt, Wanted, grading_prompts
 from shapes.render import render
 from shapes.scene import (
     COLOURS,
@@ -258,26 +258,6 @@ def test_unrelated_pictures_seldom_pass() -> None:
     prompts = [p for p in grading_prompts(600, 7) if p.category in ("position", "colour_attribution")]
     passed = sum(judge(prompt, render(sample_scene(rng))) for prompt in prompts)
     assert passed < 0.05 * len(prompts)
-
-
-def test_overall_score_is_the_mean_of_category_means() -> None:
-    results: list[tuple[Category, bool]] = [(CATEGORIES[0], True)] * 10 + [(CATEGORIES[1], False)] * 90
-    scored = score(results)
-    assert scored.overall.mean == pytest.approx(0.5)
-    assert scored.overall.count == 100
-    assert scored.categories[CATEGORIES[0]].mean == 1.0
-    assert scored.overall.low < 0.5 < scored.overall.high
-    # Ten of the trials decide half of the score, so it is less sure than a hundred even ones.
-    assert scored.overall.high - scored.overall.low > wilson(0.5, 100)[1] - wilson(0.5, 100)[0]
-    with pytest.raises(ValueError):
-        score([])
-
-
-def test_wilson_interval_against_published_values() -> None:
-    assert wilson(0.5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    assert wilson(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    with pytest.raises(ValueError):
-        wilson(1.1, 10)
 
 
 def test_found_is_plain_data() -> None:
