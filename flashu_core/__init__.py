@@ -21,6 +21,7 @@ from flashu_core.errors import (
 from flashu_core.images.decode import PictureLimits, decode_picture, picture_formats
 from flashu_core.images.resize import cover
 from flashu_core.types import (
+    LOCAL,
     Begun,
     DenoisingStep,
     Event,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from flashu_core.engine.engine import Engine
 
 __all__ = [
+    "LOCAL",
     "Begun",
     "CalibrationError",
     "CancelledError",

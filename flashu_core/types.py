@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -27,8 +28,9 @@ Task = Literal["generate", "vqa"]
 Stage = Literal["prefix", "evaluate", "vae_decode", "prefill", "decode"]
 FinishReason = Literal["stop", "length"]
 Pixels = NDArray[np.uint8]
-# Metadata of a field that is not sent to another process.
 LOCAL = "local"
+"""Metadata key of dataclass fields that are not sent to another process."""
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
@@ -332,6 +334,7 @@ class ModelInfo:
     Attributes:
         sizes: supported picture sizes as (width, height) in pixels, the default first.
         num_inference_steps, guidance_scale: the defaults of requests.
+        known_words: every word of its training, in lower case; empty for models that know any.
     """
 
     name: str
@@ -343,4 +346,12 @@ class ModelInfo:
     guidance_scale: float
     policies: tuple[str, ...]
     max_prompt_tokens: int
+    known_words: tuple[str, ...] = ()
     details: Mapping[str, str] = field(default_factory=dict)
+
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """The words of a text that its training never had, in lower case, each once; none where it lists no words."""
+        if not self.known_words:
+            return ()
+        known = frozenset(self.known_words)
+        return tuple(dict.fromkeys(word for word in _WORD.findall(text.casefold()) if word not in known))

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from flashu_core import GenerateRequest, InvalidRequestError, UnderstandRequest
+from flashu_core import GenerateRequest, InvalidRequestError, ModelInfo, UnderstandRequest
 
 PICTURE = np.zeros((4, 4, 3), np.uint8)
 
@@ -57,3 +58,21 @@ def test_limits_themselves_are_allowed() -> None:
     )
     understanding = UnderstandRequest(question="", image=PICTURE, max_new_tokens=1, temperature=0.0, top_p=1.0, seed=0)
     assert (generation.num_images, generation.seed, understanding.top_p) == (8, 2**63 - 1, 1.0)
+
+
+def test_unknown_words_are_found_whatever_their_case_and_once() -> None:
+    info = ModelInfo(
+        name="any",
+        parameters=1,
+        dtype="float32",
+        device="cpu",
+        sizes=((64, 64),),
+        num_inference_steps=5,
+        guidance_scale=1.0,
+        policies=("exact",),
+        max_prompt_tokens=9,
+        known_words=("a", "cat", "s"),
+    )
+    assert info.unknown_words("A cat, 3 DOGS; dogs and a cat's straße") == ("dogs", "and", "strasse")
+    assert info.unknown_words("") == ()
+    assert replace(info, known_words=()).unknown_words("dogs") == ()

@@ -7,7 +7,7 @@ the tokenizer, and a manifest with the hash of each. `load` reads it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -47,6 +47,7 @@ def save_checkpoint(
     vae_weights: Mapping[str, Tensor],
     tokenizer: Tokenizer,
     dtype: torch.dtype,
+    known_words: Sequence[str] = (),
 ) -> None:
     """Writes a checkpoint in the project's own layout; existing files are replaced.
 
@@ -57,6 +58,7 @@ def save_checkpoint(
         model_weights: `Showo2.state_dict()`, in this project's names; tied embeddings are stored once.
         vae_weights: `Vae.state_dict()`.
         dtype: the type on disk.
+        known_words: every word of the training, in lower case, so that requests in others can be warned about.
 
     Raises:
         CheckpointError: the weights or the tokenizer do not fit the configurations (nothing is written then), or the
@@ -68,7 +70,13 @@ def save_checkpoint(
         model, vae = Showo2(model_config), Vae(vae_config)
     _check(model, model_weights, "model_weights")
     _check(vae, vae_weights, "vae_weights")
-    config = {"name": name, **model_config_to_json(model_config), "vae": vae_config_to_json(vae_config)}
+    config: dict[str, object] = {
+        "name": name,
+        **model_config_to_json(model_config),
+        "vae": vae_config_to_json(vae_config),
+    }
+    if known_words:
+        config["known_words"] = list(known_words)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _write_json(folder / CONFIG, config)
@@ -118,6 +126,7 @@ def convert(
         vae_weights=loaded.vae.state_dict(),
         tokenizer=loaded.tokenizer,
         dtype=dtype,
+        known_words=loaded.known_words,
     )
 
 

@@ -24,6 +24,7 @@ from flashu_core.text.tokenizer import Tokenizer
 
 FORMAT = 1
 _MAX_NAME = 200
+MAX_KNOWN_WORDS = 20_000
 CONFIG, MANIFEST = "config.json", "manifest.json"
 CALIBRATION = "calibration.safetensors"
 MODEL_WEIGHTS, VAE_WEIGHTS = "model.safetensors", "vae.safetensors"
@@ -51,6 +52,7 @@ class Parts:
     vae_file: Path
     tokenizer: Tokenizer
     digest: str
+    known_words: tuple[str, ...] = ()
 
 
 def own_parts(folder: Path, name: str) -> Parts:
@@ -69,6 +71,7 @@ def own_parts(folder: Path, name: str) -> Parts:
     with blaming(path):
         model_config = model_config_from_json(raw)
         vae_config = vae_config_from_json(raw["vae"])
+        known_words = _known_words(raw.get("known_words", []))
     return Parts(
         name=_name(path, raw.get("name")) or name,
         model_config=model_config,
@@ -77,6 +80,7 @@ def own_parts(folder: Path, name: str) -> Parts:
         vae_file=folder / VAE_WEIGHTS,
         tokenizer=_read_tokenizer(folder),
         digest=digest,
+        known_words=known_words,
     )
 
 
@@ -87,6 +91,16 @@ def _name(path: Path, name: object) -> str:
     if not isinstance(name, str) or not name.isprintable() or len(name) > _MAX_NAME:
         raise CheckpointError(f"{path} has a name that is not at most {_MAX_NAME} printable characters; change it")
     return name
+
+
+def _known_words(listed: object) -> tuple[str, ...]:
+    """The words that a model was trained on, checked: every server process keeps them."""
+    if not isinstance(listed, list) or len(listed) > MAX_KNOWN_WORDS:
+        raise ValueError(f"known_words is not a list of at most {MAX_KNOWN_WORDS} words")
+    for word in listed:
+        if not isinstance(word, str) or not word.isalpha() or word != word.casefold() or len(word) > _MAX_NAME:
+            raise ValueError(f"known_words has {word!r:.80}; it must be a word in lower case, of letters alone")
+    return tuple(listed)
 
 
 def _verify(folder: Path) -> str:

@@ -40,6 +40,7 @@ class Checkpoint:
             manifest, which holds the hash of every file. In the published layout it covers both configurations and
             `weights.fingerprint` of each file (size, first and last MiB): it identifies files but does not verify them.
         folder: its folder, where it was read from files.
+        known_words: every word of its training, in lower case, where it lists them; empty for models of any words.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Checkpoint:
     tokenizer: Tokenizer
     digest: str
     folder: Path | None = None
+    known_words: tuple[str, ...] = ()
 
 
 def choose_dtype(name: DtypeName, device: str | torch.device) -> torch.dtype:
@@ -132,7 +134,13 @@ def load_checkpoint(
     place = parts.model_files[0] if len(parts.model_files) == 1 else folder
     assign(model, stored, place, naming=published_name, dtype=dtype, device=device)
     return Checkpoint(
-        name=name, model=model, vae=autoencoder, tokenizer=parts.tokenizer, digest=parts.digest, folder=folder
+        name=name,
+        model=model,
+        vae=autoencoder,
+        tokenizer=parts.tokenizer,
+        digest=parts.digest,
+        folder=folder,
+        known_words=parts.known_words,
     )
 
 

@@ -71,5 +71,6 @@ def model_info(checkpoint: Checkpoint, config: EngineConfig) -> ModelInfo:
         guidance_scale=model.config.guidance_scale,
         policies=tuple(POLICIES),
         max_prompt_tokens=config.max_prompt_tokens,
+        known_words=checkpoint.known_words,
         details={"attention": config.attention, "digest": checkpoint.digest},
     )

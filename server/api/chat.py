@@ -124,7 +124,7 @@ def chat_routes(services: Services) -> APIRouter:
 
 async def _generate(services: Services, request: Request, body: ChatBody, completion: _Completion) -> Response:
     record = record_of(request.scope)
-    generation = turns.generation(services, record, body)
+    generation = turns.generation(services, record, body, completion.warnings)
     if body.stream:
         return completion.stream(_generation_chunks(services, record, generation, completion))
     generated = await unless_gone(request, work.generate(services, record, generation, _ENCODING))

@@ -116,7 +116,8 @@ def completion_routes(services: Services) -> APIRouter:
         record.names = _NAMES
         ends, default = work.deadline(services, body.timeout_s), services.settings.acceleration
         questions = body.understand_requests(ends, default)
-        work.admit(services, record, questions[0])
+        for question in questions:
+            work.admit(services, record, question, warnings)
         check_model(services, body.model)
         # A stream sends one answer after another, so they share its timeout.
         timeout_s = services.settings.request_timeout_s if body.timeout_s is None else body.timeout_s

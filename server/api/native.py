@@ -51,11 +51,11 @@ _ANY_EVENTS: Mapping[str | None, type[BaseModel]] = {**_GENERATION_EVENTS, **_AN
 
 
 @dataclass(frozen=True, slots=True)
-class _Routed:
-    """How a task was chosen, and warnings about fields without effect."""
+class _Notes:
+    """What a response says beside its result: how the task was chosen, where the route leaves it open, and warnings."""
 
-    routing: Routing
     warnings: Warnings
+    routing: Routing | None = None
 
     @property
     def listed(self) -> list[WarningOut] | None:
@@ -75,7 +75,7 @@ def native_routes(services: Services) -> APIRouter:
     async def generate(request: Request) -> Response:
         """Generates pictures from a prompt."""
         media_type(request, JSON)
-        return await _generate(services, request, await read_json(request, GenerateBody), None)
+        return await _generate(services, request, await read_json(request, GenerateBody), _Notes(Warnings()))
 
     @router.post(
         "/vqa",
@@ -88,9 +88,9 @@ def native_routes(services: Services) -> APIRouter:
         """Answers a question about a picture."""
         if media_type(request, JSON, FORM) == FORM:
             fields, picture = await read_form(request, VqaFields, file="image")
-            return await _vqa(services, request, fields, picture, None)
+            return await _vqa(services, request, fields, picture, _Notes(Warnings()))
         body = await read_json(request, VqaBody)
-        return await _vqa(services, request, body, body.image, None)
+        return await _vqa(services, request, body, body.image, _Notes(Warnings()))
 
     @router.post(
         "/infer",
@@ -119,35 +119,33 @@ def native_routes(services: Services) -> APIRouter:
         unrouted = Unrouted(text=body.text, image=picture is not None, task=body.task)
         route = work.route(unrouted, warnings, text=text, image=None if picture is None else "image")
         request.state.task = route.task
-        routed = _Routed(Routing(task=route.task, reason=route.reason), warnings)
+        notes = _Notes(warnings, Routing(task=route.task, reason=route.reason))
         if route.task == "generate":
-            return await _generate(services, request, body, routed)
-        return await _vqa(services, request, body, picture, routed)
+            return await _generate(services, request, body, notes)
+        return await _vqa(services, request, body, picture, notes)
 
     return router
 
 
-async def _generate(
-    services: Services, request: Request, body: GenerateBody | InferFields, routed: _Routed | None
-) -> Response:
+async def _generate(services: Services, request: Request, body: GenerateBody | InferFields, notes: _Notes) -> Response:
     generation = body.generate_request(work.deadline(services, body.timeout_s), services.settings.acceleration)
     record = record_of(request.scope)
-    work.admit(services, record, generation)
+    work.admit(services, record, generation, notes.warnings)
     identity = f"gen-{uuid.uuid4().hex}"
     encoding = work.Encoding(body.output_format, body.output_compression)
     if body.stream:
-        events = _generation_events(services, record, generation, encoding, identity, routed)
-        return EventStream(events, headers=_headers(routed))
+        events = _generation_events(services, record, generation, encoding, identity, notes)
+        return EventStream(events, headers=notes.warnings.headers())
     generated = await unless_gone(request, work.generate(services, record, generation, encoding))
     if body.response_format == "binary":
-        headers = {"X-Flashu-Id": identity, "X-Flashu-Seed": str(generated.result.seeds[0]), **_headers(routed)}
+        headers = {"X-Flashu-Id": identity, "X-Flashu-Seed": str(generated.result.seeds[0]), **notes.warnings.headers()}
         return Response(generated.files[0], media_type=f"image/{body.output_format}", headers=headers)
-    done = _generation_done(generation, generated, encoding, identity, routed)
+    done = _generation_done(generation, generated, encoding, identity, notes)
     images = [
         PictureOut(b64_json=file, seed=seed)
         for file, seed in zip(generated.base64(), generated.result.seeds, strict=True)
     ]
-    return _json(GenerateAnswer(**dict(done), images=images), routed)
+    return _json(GenerateAnswer(**dict(done), images=images), notes)
 
 
 async def _generation_events(
@@ -156,7 +154,7 @@ async def _generation_events(
     generation: GenerateRequest,
     encoding: work.Encoding,
     identity: str,
-    routed: _Routed | None,
+    notes: _Notes,
 ) -> AsyncGenerator[bytes, None]:
     first: tuple[float, int] | None = None  # when the first observed step ended, and its number
     async with contextlib.aclosing(work.generation_events(services, record, generation, encoding)) as events:
@@ -178,7 +176,7 @@ async def _generation_events(
                 case work.Generated():
                     for index, (file, seed) in enumerate(zip(event.base64(), event.result.seeds, strict=True)):
                         yield _event("image", ImageEvent(index=index, b64_json=file, seed=seed))
-                    yield _event("done", _generation_done(generation, event, encoding, identity, routed))
+                    yield _event("done", _generation_done(generation, event, encoding, identity, notes))
 
 
 def _generation_done(
@@ -186,7 +184,7 @@ def _generation_done(
     generated: work.Generated,
     encoding: work.Encoding,
     identity: str,
-    routed: _Routed | None,
+    notes: _Notes,
 ) -> GenerateDone:
     return GenerateDone(
         id=identity,
@@ -196,8 +194,8 @@ def _generation_done(
         evaluations=[DenoisingStepOut(**asdict(step)) for step in generated.result.steps],  # a public field
         size=generated.size,
         output_format=encoding.output_format,
-        routing=None if routed is None else routed.routing,
-        warnings=None if routed is None else routed.listed,
+        routing=notes.routing,
+        warnings=notes.listed,
     )
 
 
@@ -206,21 +204,21 @@ async def _vqa(
     request: Request,
     body: VqaFields | InferFields,
     picture: str | bytes | None,
-    routed: _Routed | None,
+    notes: _Notes,
 ) -> Response:
     ends = work.deadline(services, body.timeout_s)
     record = record_of(request.scope)
     question, decoded_ms = body.understand_request(ends, services.settings.acceleration), None
-    work.admit(services, record, question)
+    work.admit(services, record, question, notes.warnings)
     if picture is not None:
         image, decoded_ms = await unless_gone(request, work.decode(services, record, picture, ends))
         question = replace(question, image=image)
     identity = f"vqa-{uuid.uuid4().hex}"
     if body.stream:
-        events = _answer_events(services, record, question, decoded_ms, identity, routed)
-        return EventStream(events, headers=_headers(routed))
+        events = _answer_events(services, record, question, decoded_ms, identity, notes)
+        return EventStream(events, headers=notes.warnings.headers())
     answered = await unless_gone(request, work.answer(services, record, question, decoded_ms))
-    return _json(_answer(question, answered, identity, routed), routed)
+    return _json(_answer(question, answered, identity, notes), notes)
 
 
 async def _answer_events(
@@ -229,17 +227,17 @@ async def _answer_events(
     question: UnderstandRequest,
     decoded_ms: float | None,
     identity: str,
-    routed: _Routed | None,
+    notes: _Notes,
 ) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(work.answer_events(services, record, question, decoded_ms)) as events:
         async for event in events:
             if isinstance(event, Text):
                 yield _event("text", TextEvent(text=event.text))
             else:
-                yield _event("done", _answer(question, event, identity, routed))
+                yield _event("done", _answer(question, event, identity, notes))
 
 
-def _answer(question: UnderstandRequest, answered: work.Answered, identity: str, routed: _Routed | None) -> VqaAnswer:
+def _answer(question: UnderstandRequest, answered: work.Answered, identity: str, notes: _Notes) -> VqaAnswer:
     result = answered.result
     return VqaAnswer(
         id=identity,
@@ -253,17 +251,13 @@ def _answer(question: UnderstandRequest, answered: work.Answered, identity: str,
             completion_tokens=result.completion_tokens,
             total_tokens=result.prompt_tokens + result.completion_tokens,
         ),
-        routing=None if routed is None else routed.routing,
-        warnings=None if routed is None else routed.listed,
+        routing=notes.routing,
+        warnings=notes.listed,
     )
 
 
-def _headers(routed: _Routed | None) -> dict[str, str]:
-    return {} if routed is None else routed.warnings.headers()
-
-
-def _json(answer: GenerateAnswer | VqaAnswer, routed: _Routed | None) -> Response:
-    return Response(answer.model_dump_json(exclude_none=True), media_type=JSON, headers=_headers(routed))
+def _json(answer: GenerateAnswer | VqaAnswer, notes: _Notes) -> Response:
+    return Response(answer.model_dump_json(exclude_none=True), media_type=JSON, headers=notes.warnings.headers())
 
 
 def _event(name: str, event: BaseModel) -> bytes:

@@ -50,7 +50,7 @@ def openai_routes(services: Services) -> APIRouter:
         sent, warnings = await read_open_json(request, ImagesBody)
         generation = sent.generate_request(work.deadline(services, sent.timeout_s), services.settings.acceleration)
         record = record_of(request.scope)
-        work.admit(services, record, generation)
+        work.admit(services, record, generation, warnings)
         check_model(services, sent.model)
         encoding = work.Encoding.of(sent.output_format, sent.output_compression)
         if sent.response_format == "url":

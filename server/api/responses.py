@@ -175,7 +175,7 @@ def responses_routes(services: Services) -> APIRouter:
 
 async def _generate(services: Services, request: Request, response: _Response) -> Response:
     record = record_of(request.scope)
-    generation = turns.generation(services, record, response.body)
+    generation = turns.generation(services, record, response.body, response.warnings)
     tool = response.body.image_tool
     file_format, quality = (None, None) if tool is None else (tool.output_format, tool.output_compression)
     encoding = work.Encoding.of(file_format, quality)

@@ -58,14 +58,14 @@ def routed(turn: Turn, warnings: Warnings, *, text: str) -> Route:
     return route
 
 
-def generation(services: Services, record: Record, turn: Turn) -> GenerateRequest:
+def generation(services: Services, record: Record, turn: Turn, warnings: Warnings) -> GenerateRequest:
     """The engine's request for a picture.
 
     Raises:
         UnavailableError, OverloadedError, InvalidRequestError, UnknownModelError
     """
     request = turn.generate_request(work.deadline(services, turn.timeout_s), services.settings.acceleration)
-    work.admit(services, record, request)
+    work.admit(services, record, request, warnings)
     check_model(services, turn.model)
     return request
 
@@ -83,7 +83,7 @@ async def question(
     # Made without the picture first: it may be refused before the picture is decoded.
     question = turn.understand_request(ends, services.settings.acceleration)
     record = record_of(request.scope)
-    work.admit(services, record, question)
+    work.admit(services, record, question, warnings)
     check_model(services, turn.model)
     question = work.fit_answer(services, record, question, warnings, turn.timeout_s)
     picture = turn.picture

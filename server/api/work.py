@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from flashu_core import (
@@ -30,10 +30,12 @@ from server.api.services import Services
 from server.errors import UnsupportedValueError
 from server.images.data_urls import is_address
 from server.intent.classify import Route, Unrouted, classify
+from server.limits import MAX_WARNING_NAME_CHARACTERS
 from server.request_record import Record
 from server.worker.active_request import uncounted
 
 _IN_TIME = 0.9  # of an answer's timeout; the rest is for decoding the picture and waiting in the queue
+_LISTED_WORDS = 8  # in a warning
 _ALL_IN_WORDS = "describe the whole picture without sending one, or ask for text about the picture"
 
 
@@ -110,8 +112,8 @@ def deadline(services: Services, timeout_s: float | None) -> float:
     return time.monotonic() + (services.settings.request_timeout_s if timeout_s is None else timeout_s)
 
 
-def admit(services: Services, record: Record, request: Request) -> None:
-    """Refuses what can be refused before a picture is decoded.
+def admit(services: Services, record: Record, request: Request, warnings: Warnings) -> None:
+    """Refuses what can be refused before a picture is decoded, and warns of words that the model does not know.
 
     Raises:
         UnavailableError, OverloadedError
@@ -132,6 +134,15 @@ def admit(services: Services, record: Record, request: Request) -> None:
         raise InvalidRequestError(
             f"size {size[0]}x{size[1]} is not supported by this model; use one of {known}", parameter="size"
         )
+    name, text = ("prompt", request.prompt) if isinstance(request, GenerateRequest) else ("question", request.question)
+    if unknown := info.unknown_words(text):
+        warnings.add(record.names.get(name, name), _unknown(unknown))
+
+
+def _unknown(words: Sequence[str]) -> str:
+    listed = ", ".join(f'"{word[:MAX_WARNING_NAME_CHARACTERS]}"' for word in words[:_LISTED_WORDS])
+    more = f" and {len(words) - _LISTED_WORDS} more" if len(words) > _LISTED_WORDS else ""
+    return f"the model was never trained on {listed}{more}; its result is a guess"
 
 
 def fit_answer(

@@ -22,8 +22,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import numpy as np
 
-from flashu_core import FlashUError, InvalidRequestError
-from flashu_core.types import LOCAL
+from flashu_core import LOCAL, FlashUError, InvalidRequestError
 from server.ipc.protocol import ERRORS, TAGS
 
 PREFIX = struct.Struct(">II")

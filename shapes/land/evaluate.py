@@ -109,7 +109,7 @@ def evaluate(
     chosen = [EXACT, *(variant for variant in variants(policies.split(","), study) if variant != EXACT)]
     if retime:
         if output is None:
-            raise typer.BadParameter("--retime needs the --output of an earlier evaluation")
+            raise typer.BadParameter("--retime needs the --output of an earlier run")
         retimed(engine, chosen, output)
         return
     measured: dict[str, dict[str, Any]] = {}
@@ -168,7 +168,7 @@ def times_alone(engine: Engine, chosen: Sequence[Variant], seed: int) -> dict[st
 
 
 def retimed(engine: Engine, chosen: Sequence[Variant], output: Path) -> None:
-    """Measures the times of an earlier evaluation anew; all else stays.
+    """Measures the times in an earlier record anew; all else stays.
 
     Raises:
         typer.BadParameter: it is of another checkpoint, or has none of a variant.

@@ -17,6 +17,7 @@ from flashu_core.checkpoint.layouts import list_calibration
 from flashu_core.checkpoint.load import load_checkpoint
 from flashu_core.model.vae import Vae
 from flashu_core.text.tokenizer import Tokenizer
+from shapes.land.vocabulary import words
 from shapes.tokenizer import build_tokenizer
 from shapes.training.calibration import calibration_data
 from shapes.training.data import encoded_scenes
@@ -52,6 +53,7 @@ def export(folder: Path, destination: Path, *, name: str) -> None:
         vae_weights=torch.load(vae_folder / "vae.pt", weights_only=True),
         tokenizer=load_tokenizer(folder),
         dtype=torch.bfloat16,
+        known_words=words(),
     )
     engine = Engine.load(destination, EngineConfig(device="cpu", dtype="float32", calibrated=False))
     prompts, samples = calibration_data(pixels=engine.info.sizes[0][0])

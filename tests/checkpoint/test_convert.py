@@ -98,9 +98,22 @@ def test_saved_checkpoint_comes_back(saved: Path, model: Showo2, vae: Vae, token
         assert torch.equal(loaded.model.vision(latents), model.vision(latents))
 
 
+def test_known_words_come_back_and_are_kept(tmp_path: Path, parts: dict[str, Any], saved: Path) -> None:
+    assert load_checkpoint(saved).known_words == ()
+    save_checkpoint(tmp_path / "with", **parts, known_words=("boat", "red"))
+    assert load_checkpoint(tmp_path / "with").known_words == ("boat", "red")
+    convert(tmp_path / "with", tmp_path / "copy")
+    assert load_checkpoint(tmp_path / "copy").known_words == ("boat", "red")
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
+        ({"known_words": "red"}, "known_words is not a list"),
+        ({"known_words": ["red"] * 20_001}, "known_words is not a list of at most 20000"),
+        ({"known_words": ["Red"]}, "known_words has 'Red'"),
+        ({"known_words": [1]}, "known_words has 1"),
+        ({"known_words": ["a" * 201]}, "known_words has"),
         ({"default_points": 10**9}, "model.num_inference_steps is 1000000000"),
         ({"llm_config": None}, "llm_config"),
         ({"name": "a\nforged line"}, "printable"),

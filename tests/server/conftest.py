@@ -40,8 +40,9 @@ TIMEOUT_S = 60.0
 class Toy:
     """The small engine's process as a test sees it, through files."""
 
-    def __init__(self, folder: Path, *, step_s: float = 0.001) -> None:
+    def __init__(self, folder: Path, *, step_s: float = 0.001, known_words: str = "") -> None:
         self.folder = folder
+        (folder / "known-words").write_text(known_words)
         self.program = (sys.executable, str(Path(__file__).with_name("toy_process.py")), str(folder), str(step_s))
 
     def hold(self, name: str = "hold") -> None:

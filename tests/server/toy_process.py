@@ -60,6 +60,7 @@ class ToyEngine:
             guidance_scale=5.0,
             policies=("exact", "flashu"),
             max_prompt_tokens=256,
+            known_words=tuple((folder / "known-words").read_text().split()),
         )
         cost = UnitCost(step_s, 0.0)
         self.costs = UnitCosts(

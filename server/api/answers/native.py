@@ -37,12 +37,12 @@ class Routing(Out):
 
 
 class WarningOut(Out):
-    """A field that had no effect."""
+    """A field that had no effect, or words that the model does not know."""
 
     param: str | None
     """Name of the field; null in the last entry if more fields were ignored than are listed."""
     message: str
-    """Why it had no effect."""
+    """What it lacks, and why."""
 
 
 class WorkDone(Out):
@@ -55,7 +55,8 @@ class WorkDone(Out):
     schedule: dict[str, int]
     """How many steps, layers and tokens were computed, skipped or reused."""
     warnings: list[WarningOut] | None = None
-    """Fields that had no effect; absent if there are none. The header `X-Flashu-Warnings` lists their names too."""
+    """Fields that had no effect, or whose words the model was never trained on; absent if there are none. The header
+    `X-Flashu-Warnings` lists their names too."""
 
 
 class _Identified(Out):

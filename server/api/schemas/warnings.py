@@ -1,5 +1,5 @@
-"""Warnings about fields without effect: a list in the response, and their names in a header. Names come from the
-client, so they are cut and cleaned."""
+"""Warnings about fields that had no effect or not the whole one: a list in the response, and their names in a header.
+Names come from the client, so they are cut and cleaned."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Warnings:
 
         Args:
             param: path of the parameter, as `messages.0.content`; may contain a client's text.
-            message: the server's own text.
+            message: the server's own text, which may quote words of the client's.
         """
         name = _UNSAFE.sub("?", param[:MAX_WARNING_NAME_CHARACTERS]) or "?"
         if name in self._messages:

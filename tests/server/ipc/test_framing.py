@@ -156,6 +156,7 @@ INFO = st.builds(
     guidance_scale=NUMBER,
     policies=st.lists(TEXT, max_size=3).map(tuple),
     max_prompt_tokens=COUNT,
+    known_words=st.lists(TEXT, max_size=3).map(tuple),
     details=st.dictionaries(TEXT, TEXT, max_size=2),
 )
 COST = st.builds(UnitCost, reals(0, 1e6), reals(0, 1e6))

@@ -23,7 +23,7 @@ def prompt(category: str, *wanted: Wanted, relation: Relation | None = None) -> 
 CAT, BLUE_CAR = Wanted(figure="cat"), Wanted(figure="car", colour="blue")
 
 
-def test_a_single_object_may_have_company() -> None:
+def test_a_single_object_may_have_others_beside_it() -> None:
     assert meets(prompt("single_object", CAT), [found("cat"), found("car")])
     assert not meets(prompt("single_object", CAT), [found("car")])
 
@@ -34,7 +34,7 @@ def test_colours_belong_to_their_things() -> None:
     assert not meets(wanted, [found("cat", "blue"), found("car", "red")])
 
 
-def test_sizes_are_told_apart() -> None:
+def test_another_size_does_not_do() -> None:
     large = prompt("single_object", Wanted(figure="cat", size="large"))
     assert meets(large, [found("cat", size="large")])
     assert not meets(large, [found("cat", size="small")])

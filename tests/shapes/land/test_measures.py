@@ -25,7 +25,7 @@ def test_true_answers_have_every_grade_and_none_have_none() -> None:
     assert empty["words"]["mean"] == empty["sentences"]["mean"] == 0.0  # type: ignore[index]
 
 
-def test_blind_answers_are_told_apart_from_true_ones() -> None:
+def test_blind_answers_grade_low() -> None:
     asked = grading_questions(160, 3)
     blind = answer_grades(asked, [asked[index - 8][1].answer for index in range(160)])
     assert blind["words"]["mean"] < 0.55  # type: ignore[operator,index]
