@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import BrowserContext, FloatRect, Page, ViewportSize, expect, sync_playwright
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -27,7 +29,7 @@ TIMEOUT_MS = 60_000
 MAX_BYTES = 200_000
 _MARGIN = 16
 _WIDE = ViewportSize(width=1180, height=800)
-_SERVE = "import sys; sys.argv = ['flashu', 'serve', '--port', '0']; from flashu_core.cli import main; main()"
+_SERVE = "import sys; sys.argv = ['flashu', 'serve', '--port', '0']; from flashu_core.cli.main import main; main()"
 _READY = re.compile(r"ready on (http://127\.0\.0\.1:\d+)")
 
 
@@ -90,7 +92,8 @@ def take(page: Page, name: str, folder: Path, selector: str = "body") -> None:
     left, top = max(0.0, box["x"] - _MARGIN), max(0.0, box["y"] - _MARGIN)
     right, bottom = box["x"] + box["width"] + _MARGIN, box["y"] + box["height"] + _MARGIN
     clip = FloatRect(x=left, y=top, width=right - left, height=bottom - top)
-    page.screenshot(path=path, full_page=True, clip=clip, animations="disabled")
+    taken = Image.open(io.BytesIO(page.screenshot(full_page=True, clip=clip, animations="disabled")))
+    taken.convert("RGB").quantize(256).save(path, optimize=True)
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise RuntimeError(f"{path.name} has {size} bytes, over the limit of {MAX_BYTES}; show less of the page")
@@ -117,14 +120,14 @@ def main() -> None:
         )
         page = open_page(context, address)
         generate(page, "flashu", 1)
-        take(page, "draw", options.folder)
+        take(page, "draw", options.folder, "section:has(#draw)")
         send(page)
         page.set_viewport_size({"width": 640, "height": 800})
         take(page, "ask", options.folder, "section:has(#ask)")
         page.set_viewport_size(_WIDE)
         page.emulate_media(color_scheme="dark")
         generate(page, "compare", 2)
-        take(page, "compare", options.folder)
+        take(page, "compare", options.folder, "section:has(#draw)")
         context.close()
 
 

@@ -12,9 +12,11 @@ from server.api.assets import POLICY, Asset
 FILES: Mapping[str, tuple[str, str]] = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/playground.css": ("playground.css", "text/css; charset=utf-8"),
-    "/playground.js": ("playground.js", "text/javascript; charset=utf-8"),
-    "/calls.js": ("calls.js", "text/javascript; charset=utf-8"),
-    "/cards.js": ("cards.js", "text/javascript; charset=utf-8"),
+    "/showcase.json": ("showcase.json", "application/json"),
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
+        for name in ("calls", "cards", "connection", "examples", "gallery", "playground", "showcase")
+    },
 }
 # No string that a script turns into markup.
 _POLICY = (*POLICY, "require-trusted-types-for 'script'")

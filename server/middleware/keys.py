@@ -24,7 +24,8 @@ _log = logging.getLogger("flashu.keys")
 # Routes that need no key: they show no prompts or pictures and do no work.
 PROBES = frozenset({"/livez", "/readyz", "/health"})
 METRICS = frozenset({"/metrics"})
-PAGE = frozenset({"/", "/playground.css", "/playground.js", "/calls.js", "/cards.js"})
+_SCRIPTS = ("calls", "cards", "connection", "examples", "gallery", "playground", "showcase")
+PAGE = frozenset({"/", "/playground.css", "/showcase.json", *(f"/{name}.js" for name in _SCRIPTS)})
 _KEY = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # a Bearer token of RFC 6750
 _NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_KEY_NAME_CHARACTERS}}}", re.ASCII)
 _RELOAD_INTERVAL_S = 1.0

@@ -14,16 +14,22 @@ export class Refusal extends Error {
   }
 }
 
-/** The response to a request with that key, if any; throws a `Refusal` where the server has said no. */
+/**
+ * The response to a request with that key, if any; throws a `Refusal` where the server has said no. The window hears of a
+ * server that cannot be reached, and of one that wants a key.
+ */
 export async function call(route, key, options = {}) {
   const headers = key ? { ...options.headers, Authorization: `Bearer ${key}` } : options.headers;
   let response;
   try {
     response = await fetch(route, { ...options, headers });
   } catch (error) {
-    throw error.name === "AbortError" ? error : new Error("the server cannot be reached");
+    if (error.name === "AbortError") throw error;
+    dispatchEvent(new Event("server-lost"));
+    throw new Error("the server cannot be reached");
   }
   if (response.ok) return response;
+  if (response.status === 401) dispatchEvent(new CustomEvent("key-wanted", { detail: { refused: Boolean(key) } }));
   const body = await response.json().catch(() => null);
   const failure = body?.error ?? { message: `the server answered ${response.status} without saying why` };
   throw new Refusal(failure, response.status, response.headers.get("Retry-After"));
@@ -35,7 +41,7 @@ export async function* events(response) {
   let text = "";
   try {
     while (true) {
-      const { value, done } = await reader.read();
+      const { value, done } = await read(reader);
       if (done) throw new Error("the connection ended before the work was done");
       text += value;
       for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
@@ -51,5 +57,15 @@ export async function* events(response) {
     }
   } finally {
     reader.cancel().catch(() => {}); // it may have failed already, which was reported
+  }
+}
+
+async function read(reader) {
+  try {
+    return await reader.read();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    dispatchEvent(new Event("server-lost"));
+    throw new Error("the server went away before the work was done");
   }
 }

@@ -71,6 +71,22 @@ export class Card {
     announce(`${this.policy}: done after ${milliseconds(timings.total)}`);
   }
 
+  /** As finished at another time, by another server. */
+  record(timings) {
+    this.timings = timings;
+    this.state = "recorded";
+    this.say("");
+    this.part(".mark-recorded").hidden = false;
+    this.part(".total").textContent = milliseconds(timings.total);
+  }
+
+  /** What the server says beside the result. */
+  warn(warnings) {
+    const lines = (warnings ?? []).map(({ param, message }) => make("li", { textContent: param ? `${param}: ${message}` : message }));
+    this.part(".warnings").replaceChildren(...lines);
+    this.part(".warnings").hidden = !lines.length;
+  }
+
   /** A bar for each component; `most` is what fills the width, in milliseconds. */
   drawBars(most) {
     const rows = components(this.timings).map(([name, value]) => {
@@ -141,12 +157,11 @@ export function showSchedule(card, evaluations) {
 
 export function show(image, blob) {
   if (image.src) URL.revokeObjectURL(image.src);
-  image.onload = () => image.classList.toggle("small", image.naturalWidth <= 128);
   image.src = URL.createObjectURL(blob);
   image.hidden = false;
 }
 
-function blobOf(base64) {
+export function blobOf(base64) {
   return new Blob([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))], { type: "image/png" });
 }
 

@@ -2,11 +2,14 @@
 // the pictures are gone with the page.
 
 import { call, events } from "./calls.js";
-import { addFrames, announce, Card, components, count, make, milliseconds, show, showPartial, showPicture, showProgress, showSchedule } from "./cards.js";
+import { addFrames, announce, blobOf, Card, components, count, make, milliseconds, show, showPartial, showPicture, showProgress, showSchedule } from "./cards.js";
+import { connect, key } from "./connection.js";
+import { examplesOf, wordsOf } from "./examples.js";
+import { add, chips } from "./gallery.js";
+import * as showcase from "./showcase.js";
 
 const COMPARED = ["exact", "flashu"];
 const find = (id) => document.getElementById(id);
-const key = () => find("key").value.trim();
 const forms = { draw: find("draw"), ask: find("ask") };
 const running = { draw: null, ask: null };
 let picture = null; // the Blob that is asked about
@@ -33,7 +36,9 @@ async function draw(card, frames, body, signal) {
   bar.setAttribute("aria-label", `progress of ${card.policy}`);
   card.say("queued");
   try {
-    const asked = JSON.stringify({ ...body, acceleration: card.policy, stream: true });
+    const request = { ...body, acceleration: card.policy };
+    const asked = JSON.stringify({ ...request, stream: true });
+    const made = [];
     const headers = { "Content-Type": "application/json" };
     for await (const [name, data] of events(await call("v1/generate", key(), { method: "POST", headers, body: asked, signal }))) {
       if (name === "progress") {
@@ -44,18 +49,56 @@ async function draw(card, frames, body, signal) {
         showProgress(card, data.evaluation, data.of);
         if (data.evaluation === Math.ceil(data.of / 2)) announce(`${card.policy}: half way`);
       } else if (name === "partial_image") showPartial(frames[0], data, body.prompt);
-      else if (name === "image") showPicture(frames[data.index], data, body.prompt, askAbout);
-      else if (name === "done") {
-        showSchedule(card, data.evaluations);
-        const { evaluations, backbone_passes: backbone, head_passes: head } = data.schedule;
-        const words = [count(evaluations, "step"), count(backbone, "backbone pass"), count(head, "head pass")];
-        card.finish(data.timings_ms, words.join(", "));
+      else if (name === "image") {
+        showPicture(frames[data.index], data, body.prompt, askAbout);
+        made.push(data);
+      } else if (name === "done") {
+        finishPictures(card, data);
+        for (const one of made) keep(request, one, data);
       }
     }
   } catch (error) {
     card.fail(error, at);
     mark(forms.draw, error.param);
   }
+}
+
+function finishPictures(card, data) {
+  showSchedule(card, data.evaluations);
+  card.warn(data.warnings);
+  const { evaluations, backbone_passes: backbone, head_passes: head } = data.schedule;
+  const words = [count(evaluations, "step"), count(backbone, "backbone pass"), count(head, "head pass")];
+  card.finish(data.timings_ms, words.join(", "));
+}
+
+/** Puts a picture into the gallery; what one opens there again is the picture alone, with the form as it was. */
+function keep(request, picture, data) {
+  const { partial_images: _, n: __, ...one } = request;
+  const own = JSON.parse(JSON.stringify({ ...one, negative_prompt: one.negative_prompt || undefined, seed: picture.seed }));
+  const open = () => {
+    running.draw?.abort();
+    fill({ ...request, seed: picture.seed, n: 1 });
+    find("pictures").replaceChildren();
+    find("draw-comparison").textContent = "";
+    const card = new Card(request.acceleration, find("pictures"));
+    showPicture(addFrames(card, 1)[0], picture, request.prompt, askAbout);
+    finishPictures(card, data);
+    card.drawBars(Math.max(...components(card.timings).map(([, value]) => value)));
+    forms.draw.scrollIntoView({ block: "nearest" });
+  };
+  add(blobOf(picture.b64_json), own, milliseconds(data.timings_ms.total), open, () => key() !== "");
+}
+
+/** The draw form with the fields of a request. */
+function fill(request) {
+  const fields = forms.draw.elements;
+  for (const name of ["prompt", "negative_prompt", "seed", "n", "num_inference_steps", "guidance_scale", "size"]) {
+    fields[name].value = request[name] ?? "";
+  }
+  fields.partial_images.disabled = false;
+  const policy = [...forms.draw.querySelectorAll(".policies input")].find((box) => box.value === request.acceleration);
+  if (policy) policy.checked = true;
+  explain("draw");
 }
 
 async function ask(card, question, signal) {
@@ -77,6 +120,7 @@ async function ask(card, question, signal) {
         const { visual_tokens_kept: kept, visual_tokens_pruned: pruned } = data.schedule;
         const words = [count(data.usage.completion_tokens, "token"), `the first after ${milliseconds(data.timings_ms.time_to_first_token)}`];
         if (pruned) words.push(`${kept} of ${kept + pruned} image tokens kept`);
+        card.warn(data.warnings);
         card.finish(data.timings_ms, words.join(", "));
       }
     }
@@ -100,6 +144,7 @@ async function run(task, results, prepare) {
   form.querySelector(".cancel").disabled = false;
   const cards = (choice === "compare" ? COMPARED : [choice]).map((policy) => new Card(policy, results));
   const works = cards.map(prepare); // all cards have their places before the first one begins
+  results.scrollIntoView({ block: "nearest" }); // where the form is long, progress must be seen
   for (const [index, card] of cards.entries()) {
     if (control.signal.aborted) card.fail(control.signal.reason);
     else await works[index](control.signal);
@@ -164,7 +209,13 @@ forms.ask.addEventListener("submit", (event) => {
     return;
   }
   const question = forms.ask.elements.question.value;
-  run("ask", find("answers"), (card) => (signal) => ask(card, question, signal));
+  run("ask", find("answers"), (card) => {
+    const [frame] = addFrames(card, 1);
+    show(frame.querySelector("img"), picture);
+    frame.querySelector("img").alt = "the picture that the question is about";
+    frame.querySelector("figcaption").hidden = true;
+    return (signal) => ask(card, question, signal);
+  });
 });
 
 forms.draw.elements.prompt.addEventListener("keydown", (event) => {
@@ -204,44 +255,49 @@ function offerPolicies(names) {
     const chosen = form.elements[`${task}-policy`]?.value ?? "flashu";
     const labels = choices.map((value) => {
       const box = make("input", { type: "radio", name: `${task}-policy`, value, checked: value === chosen, required: true });
-      return make("label", {}, box, value === "compare" ? "compare exact and flashu" : value);
+      return make("label", {}, box, value === "compare" ? "compare" : value);
     });
     form.querySelector(".policies div").replaceChildren(...labels);
+    explain(task);
   }
 }
+
+function explain(task) {
+  find(`${task}-policy-words`).textContent = wordsOf(forms[task].elements[`${task}-policy`].value);
+}
+
+for (const task of Object.keys(forms)) forms[task].querySelector(".policies").addEventListener("change", () => explain(task));
 
 function offer(model) {
   const fields = forms.draw.elements;
   offerPolicies(model.policies);
+  offerExamples(examplesOf(model.id));
   const sizes = model.sizes.map((size, index) => new Option(size.replace("x", " × "), index ? size : ""));
   fields.size.replaceChildren(...sizes);
   fields.num_inference_steps.placeholder = model.num_inference_steps;
   fields.guidance_scale.placeholder = model.guidance_scale;
 }
 
-let meeting = 0; // the timer of the next try
-
-async function meet() {
-  clearTimeout(meeting);
-  const line = find("model");
-  try {
-    const { data } = await (await call("v1/models", key())).json();
-    const [model] = data;
-    const size = model.parameters < 1e9 ? `${(model.parameters / 1e6).toFixed(1)} M` : `${(model.parameters / 1e9).toFixed(1)} B`;
-    line.textContent = `${model.id}, ${size} parameters, ${model.dtype} on ${model.device}`;
-    line.dataset.state = "ready";
-    offer(model);
-  } catch (error) {
-    line.textContent = error.message;
-    line.dataset.state = "failed";
-    if (error.status !== 401) meeting = setTimeout(meet, 2000); // a key is waited for, not asked about again and again
+/** Chips that are sent with one click, and what the fields begin with. */
+function offerExamples(examples) {
+  const { prompt } = forms.draw.elements;
+  const { question } = forms.ask.elements;
+  for (const [field, first] of [[prompt, examples.draw[0]], [question, examples.ask[0]]]) {
+    // What a user wrote stays.
+    if (field.value === field.defaultValue) field.value = first;
+    field.defaultValue = first;
   }
+  chips(forms.draw, examples.draw, (text) => {
+    prompt.value = text;
+    forms.draw.requestSubmit();
+  });
+  chips(forms.ask, examples.ask, (text) => {
+    question.value = text;
+    forms.ask.requestSubmit();
+  });
 }
 
-find("access").addEventListener("submit", (event) => {
-  event.preventDefault();
-  meet();
-});
-find("key").addEventListener("change", meet);
 offerPolicies(COMPARED);
-meet();
+offerExamples(examplesOf(null));
+connect(offer);
+showcase.show(find("pictures"), find("draw-comparison"), askAbout);

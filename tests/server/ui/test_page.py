@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from accessibility import check_accessible
 from playwright.sync_api import expect
 
 from server.middleware.keys import PAGE
@@ -64,10 +65,17 @@ def test_a_key_is_asked_for_and_kept_nowhere(toy: Any, serving: Any, opened: Any
             assert live.client.get(path).status_code == 200
         page, seen = opened(live, ready=False)
         expect(page.locator("#model")).to_have_text(re.compile("needs a valid API key"))
+        expect(page.locator("#access-words")).to_contain_text("wants an API key")
+        expect(page.get_by_label("API key")).to_be_focused()
+        check_accessible(page)
+        page.get_by_label("API key").fill("sk-mistyped")
+        page.get_by_role("button", name="Use it").click()
+        expect(page.locator("#access-words")).to_contain_text("does not know this key")
         seen.forget("401 (Unauthorized)")
         page.get_by_label("API key").fill(KEY)
         page.keyboard.press("Enter")
         expect(page.locator("#model[data-state=ready]")).to_have_text(re.compile("^toy"))
+        expect(page.locator("#access")).to_be_hidden()
         page.get_by_role("button", name="Draw").click()
         expect(card(page, "flashu", "done")).to_be_visible()
         kept = "[localStorage.length, sessionStorage.length, document.cookie, location.href]"
