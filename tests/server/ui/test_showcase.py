@@ -114,7 +114,7 @@ def test_the_gallery_keeps_downloads_and_opens_again(shared: Any, opened: Any) -
     check_accessible(page)
 
 
-def test_pictures_that_are_not_kept_make_room(shared: Any, opened: Any) -> None:
+def test_pictures_that_are_not_kept_go_when_there_are_many(shared: Any, opened: Any) -> None:
     page, _ = opened(shared)
     draw(page, "kept")
     page.get_by_role("button", name="Keep").click()
