@@ -26,6 +26,7 @@ from flashu_core.cli.console import print_table
 from flashu_core.machine import describe_machine
 from flashu_core.threads import configure_threads
 from shapes.grading import judge
+from shapes.land import evaluate as land
 from shapes.latency import ANSWERS, PICTURES, alone
 from shapes.prompts import Category, Prompt, grading_prompts, grading_questions
 from shapes.questions import exact_match
@@ -86,6 +87,16 @@ def evaluate(
     study: Annotated[
         Study, typer.Option(help="Also grade the variants of an ablation or of parameter sweeps.")
     ] = "none",
+    fidelity_only: Annotated[
+        bool,
+        typer.Option(
+            "--fidelity",
+            help="Only compare pictures with those of exact, beside exact with fewer points: of any checkpoint.",
+        ),
+    ] = False,
+    prompt_file: Annotated[
+        Path | None, typer.Option(help="For --fidelity: prompts to draw instead, one on each line.")
+    ] = None,
     prompts: Annotated[int, typer.Option(help="Prompts to draw.")] = 300,
     questions: Annotated[int, typer.Option(help="Questions to ask.")] = 1000,
     guidance_scale: Annotated[float | None, typer.Option(help="Guidance scale; the model's own by default.")] = None,
@@ -102,7 +113,21 @@ def evaluate(
         bool, typer.Option(help="Only measure the times in --output anew: of the same variants, on an idle machine.")
     ] = False,
 ) -> None:
-    """Grade a model on the world of scenes."""
+    """Grade a model on the world of scenes, or measure its fidelity."""
+    if fidelity_only:
+        land.evaluate(
+            model,
+            policies=policies,
+            study=study,
+            fidelity_only=True,
+            prompts=prompts,
+            prompt_file=prompt_file,
+            seed=seed,
+            batch=batch,
+            output=output,
+            pictures=pictures,
+        )
+        return
     configure_threads()
     engine = Engine.load(model, EngineConfig(max_batch=batch))
     engine.prepare()

@@ -52,6 +52,15 @@ def test_the_command_writes_figures_and_pictures(tmp_path: Path, capsys: pytest.
     assert json.loads(capsys.readouterr().out) == record["policies"]
 
 
+def test_fidelity_is_measured_of_any_prompts(tmp_path: Path) -> None:
+    prompts, output = tmp_path / "prompts.txt", tmp_path / "fidelity.json"
+    prompts.write_text("a red circle\n")
+    evaluate(None, policies="flashu", fidelity_only=True, prompt_file=prompts, output=output)
+    measured = json.loads(output.read_text())["policies"]
+    assert {"exact", "flashu", "exact, 7 points"} <= set(measured)
+    assert measured["flashu"]["fidelity"]["psnr"]["count"] == 1
+
+
 def test_times_are_measured_anew_without_the_grades(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "eval.json"
     evaluate(None, prompts=6, questions=5, num_inference_steps=4, output=output)
