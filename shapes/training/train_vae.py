@@ -1,7 +1,8 @@
 """Trains the embedded model's autoencoder on rendered scenes.
 
-Reconstruction in squared error, of pixels and of edges, with a Gaussian prior on the latents, weighed as a likelihood with `PIXEL_NOISE`: enough
-prior to keep the latents smooth, so that the flow model has little to learn beyond where things are.
+Reconstruction in squared error, of pixels and of edges, with a Gaussian prior on the latents, weighed as a likelihood
+with `PIXEL_NOISE`: enough prior to keep the latents smooth, so that the flow model has little to learn beyond where
+things are.
 """
 
 from __future__ import annotations
