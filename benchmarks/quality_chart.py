@@ -1,4 +1,4 @@
-"""Draws what a picture costs against what it is worth, by `flashu eval`: `python -m benchmarks.quality_chart`.
+"""Plots what a picture costs against what it is worth, by `flashu eval`: `python -m benchmarks.quality_chart`.
 
 The exact model with fewer points is the line that a technique must beat: it is the cheapest way to the same cost.
 """
@@ -36,13 +36,13 @@ class Point:
 
 
 def points(records: Sequence[Mapping[str, Any]], path: Sequence[str]) -> list[Point]:
-    """A measure of every variant of several records, the cheapest first; those that lack it are left out.
+    """A measure of every variant of several records, the cheapest first; without those that lack it.
 
     Raises:
         ValueError: the records are of different checkpoints.
     """
     if len({record["digest"] for record in records}) > 1:
-        raise ValueError("the results are of different checkpoints; draw one at a time")
+        raise ValueError("the results are of different checkpoints; plot one at a time")
     found: dict[str, Point] = {}
     for record in records:
         for name, measured in record["policies"].items():
@@ -55,7 +55,7 @@ def points(records: Sequence[Mapping[str, Any]], path: Sequence[str]) -> list[Po
     return sorted(found.values(), key=lambda point: point.gigaflops)
 
 
-def draw(records: Sequence[Mapping[str, Any]], path: Path) -> None:
+def plot(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Writes the chart as SVG; the same bytes for the same figures and version of matplotlib."""
     import matplotlib as mpl
 
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("results", type=Path, nargs="+", help="JSON files that flashu eval wrote, of one checkpoint")
     parser.add_argument("--output", type=Path, required=True, help="the SVG file")
     options = parser.parse_args(arguments)
-    draw([json.loads(path.read_text()) for path in options.results], options.output)
+    plot([json.loads(path.read_text()) for path in options.results], options.output)
     return 0
 
 

@@ -18,7 +18,7 @@ from server.images.process_pool import JobTimeoutError, PoolLimits, ProcessLostE
 from server.ipc.framing import Frame, encode
 from server.ipc.protocol import FROM_IMAGE_PROCESS, DecodeImage, FromImageProcess, ImageEncoded
 
-LONG_S = 20.0
+LONG_S = 60.0
 
 
 def frame(text: str) -> Frame:
@@ -57,7 +57,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @contextlib.asynccontextmanager
 async def pool_of(folder: Path, size: int = 1, **limits: float) -> AsyncIterator[Pool]:
-    pool = Pool(folder, size, PoolLimits(**limits))  # type: ignore[arg-type]
+    pool = Pool(folder, size, PoolLimits(**{"max_wait_s": LONG_S, **limits}))  # type: ignore[arg-type]
     try:
         yield pool
     finally:
