@@ -81,7 +81,7 @@ def resident() -> int:
 
 
 @pytest.mark.parametrize("make", [generation, question])
-def test_a_thousand_distinct_values_of_every_parameter(engine: Engine, make: Callable[[random.Random], Any]) -> None:
+def test_hundreds_of_distinct_values_of_every_parameter(engine: Engine, make: Callable[[random.Random], Any]) -> None:
     source = random.Random(1)
 
     def run(count: int) -> tuple[dict[str, int], int]:
@@ -94,7 +94,7 @@ def test_a_thousand_distinct_values_of_every_parameter(engine: Engine, make: Cal
                 engine.step()
         return engine.memory, resident()
 
-    (_, before), (held, after) = run(300), run(700)
+    (_, before), (held, after) = run(200), run(300)
     (minimum, _) = run(1)
     assert held["caches"] == 0
     # What bounded caches hold when full: 64 readings of the empty prompt, 8 of what precedes a question, with and
@@ -103,7 +103,7 @@ def test_a_thousand_distinct_values_of_every_parameter(engine: Engine, make: Cal
     position = model.backbone_position_size + model.head_position_size
     bound = UNCOND_WAYS * 2 * position + 2 * PATHS * 64 * position + 8 * 8 * model.config.backbone.layers * 256
     assert minimum["shared"] <= bound < MIB * 64
-    assert after - before < 24 * MIB, f"it grew by {(after - before) / MIB:.1f} MiB"
+    assert after - before < 12 * MIB, f"it grew by {(after - before) / MIB:.1f} MiB"
 
 
 def test_what_was_used_last_is_kept() -> None:

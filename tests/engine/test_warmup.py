@@ -39,7 +39,8 @@ def test_a_price_is_near_what_a_request_takes(tiny: Checkpoint) -> None:
     engine.warm_up()
     assert engine.costs is not None
     price = engine.costs.price(GenerateRequest(prompt="a", num_inference_steps=21, acceleration="exact"))
-    assert price == pytest.approx(20 + 2 + 2, abs=0.5)
+    # The clock of a unit's parts is real: a pause of the machine moves what they add up to.
+    assert price == pytest.approx(20 + 2 + 2, abs=1.5)
     picture = np.zeros((8, 8, 3), np.uint8)
     assert (
         engine.costs.price(UnderstandRequest(question="a", image=picture, max_new_tokens=1, acceleration="exact"))

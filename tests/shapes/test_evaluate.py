@@ -52,7 +52,9 @@ def test_the_command_writes_figures_and_pictures(tmp_path: Path, capsys: pytest.
     assert json.loads(capsys.readouterr().out) == record["policies"]
 
 
-def test_fidelity_is_measured_of_any_prompts(tmp_path: Path) -> None:
+def test_fidelity_is_measured_of_any_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PICTURES", "ANSWERS"):
+        monkeypatch.setattr(f"shapes.land.evaluate.{name}", 1)
     prompts, output = tmp_path / "prompts.txt", tmp_path / "fidelity.json"
     prompts.write_text("a red circle\n")
     evaluate(None, policies="flashu", fidelity_only=True, prompt_file=prompts, output=output)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 DONE = {"id", "task", "acceleration", "timings_ms", "schedule"}
-LONG = {"prompt": "a red circle", "n": 8, "num_inference_steps": 1000, "stream": True}
+LONG = {"prompt": "a red circle", "n": 8, "num_inference_steps": 400, "stream": True}
 
 
 def events(response: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
