@@ -32,7 +32,7 @@ from shapes.prompts import Category, Prompt, grading_prompts, grading_questions
 from shapes.questions import exact_match
 from shapes.requests import askings, drawings
 from shapes.running import run_all
-from shapes.scores import Proportion, Score, score, share
+from shapes.scores import Mean, Score, score, share
 from shapes.studies import Study, Variant, variants
 from shapes.training.report import sheet
 
@@ -58,7 +58,7 @@ def grade_pictures(
 
 def grade_answers(
     engine: Engine, count: int, variant: Variant, *, seed: int = GRADING_SEED
-) -> tuple[Proportion, dict[str, Proportion]]:
+) -> tuple[Mean, dict[str, Mean]]:
     """Asks `count` questions about rendered scenes; the share answered exactly, in all and by kind of question."""
     asked = grading_questions(count, seed)
     requests = askings(asked, variant, pixels=engine.info.sizes[0][0])
@@ -71,7 +71,7 @@ def grade_answers(
     return share([value for values in right.values() for value in values]), kinds
 
 
-def _plain(value: Proportion) -> dict[str, float]:
+def _plain(value: Mean) -> dict[str, float]:
     return {
         "mean": round(value.mean, 4),
         "low": round(value.low, 4),

@@ -14,20 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashu_core import GenerateResult
+from shapes.scores import NORMAL_95, Mean
 
-_NORMAL_95 = 1.959964
 # PSNR of equal pictures is infinite; beyond this one does not see a difference, and a mean stays finite.
 MAX_PSNR = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mean:
-    """A mean over pictures with its 95 % confidence interval."""
-
-    mean: float
-    low: float
-    high: float
-    count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,5 +83,5 @@ def mean_of(values: Sequence[float]) -> Mean:
     """The mean, with the interval of a normal distribution."""
     array = np.asarray(values, dtype=np.float64)
     mean = float(array.mean())
-    reach = _NORMAL_95 * float(array.std(ddof=1)) / math.sqrt(len(array)) if len(array) > 1 else 0.0
+    reach = NORMAL_95 * float(array.std(ddof=1)) / math.sqrt(len(array)) if len(array) > 1 else 0.0
     return Mean(mean=mean, low=mean - reach, high=mean + reach, count=len(array))

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from math import sqrt
 from types import MappingProxyType
 
-_NORMAL_95 = 1.959964
+NORMAL_95 = 1.959964
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Proportion:
-    """A share of successes among `count` trials, with the bounds of its 95 % confidence interval."""
+class Mean:
+    """A mean over `count` trials, or a share of them, with the bounds of its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -24,17 +24,17 @@ class Proportion:
 class Score:
     """The shares of prompts met, by category and overall; overall is the plain mean of the categories."""
 
-    categories: Mapping[str, Proportion]
-    overall: Proportion
+    categories: Mapping[str, Mean]
+    overall: Mean
 
 
 def wilson(mean: float, count: float) -> tuple[float, float]:
     """The 95 % Wilson score interval of a share `mean` of `count` trials; raises ValueError outside these."""
     if not 0.0 <= mean <= 1.0 or count <= 0:
         raise ValueError(f"not a share of trials: {mean} of {count}")
-    square = _NORMAL_95**2 / count
+    square = NORMAL_95**2 / count
     middle = (mean + square / 2.0) / (1.0 + square)
-    reach = _NORMAL_95 * sqrt(mean * (1.0 - mean) / count + square / (4.0 * count)) / (1.0 + square)
+    reach = NORMAL_95 * sqrt(mean * (1.0 - mean) / count + square / (4.0 * count)) / (1.0 + square)
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
@@ -57,12 +57,12 @@ def score(results: Iterable[tuple[str, bool]]) -> Score:
     low, high = wilson(overall, effective)
     return Score(
         categories=MappingProxyType(categories),
-        overall=Proportion(mean=overall, low=low, high=high, count=sum(each.count for each in shares)),
+        overall=Mean(mean=overall, low=low, high=high, count=sum(each.count for each in shares)),
     )
 
 
-def share(met: Sequence[bool]) -> Proportion:
+def share(met: Sequence[bool]) -> Mean:
     """The share of successes; raises ValueError where there are no trials."""
     mean = sum(met) / max(len(met), 1)
     low, high = wilson(mean, len(met))
-    return Proportion(mean=mean, low=low, high=high, count=len(met))
+    return Mean(mean=mean, low=low, high=high, count=len(met))

@@ -24,7 +24,7 @@ from flashu_core.text.tokenizer import Tokenizer
 
 FORMAT = 1
 _MAX_NAME = 200
-MAX_KNOWN_WORDS = 20_000
+MAX_KNOWN_WORDS = 2000  # a request looks its words up in them
 CONFIG, MANIFEST = "config.json", "manifest.json"
 CALIBRATION = "calibration.safetensors"
 MODEL_WEIGHTS, VAE_WEIGHTS = "model.safetensors", "vae.safetensors"

@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from fastapi import APIRouter
 
 from server.api.assets import POLICY, Asset
+from server.middleware.keys import PAGE
 
+_MEDIA_TYPES: Mapping[str, str] = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "json": "application/json",
+}
+_NAMES: Mapping[str, str] = {path: path[1:] or "index.html" for path in sorted(PAGE)}
+# By path: the name of the file and its media type.
 FILES: Mapping[str, tuple[str, str]] = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/playground.css": ("playground.css", "text/css; charset=utf-8"),
-    "/showcase.json": ("showcase.json", "application/json"),
-    **{
-        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
-        for name in ("calls", "cards", "connection", "examples", "gallery", "playground", "showcase")
-    },
+    path: (name, _MEDIA_TYPES[name.rpartition(".")[2]]) for path, name in _NAMES.items()
 }
 # No string that a script turns into markup.
 _POLICY = (*POLICY, "require-trusted-types-for 'script'")

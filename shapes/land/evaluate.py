@@ -21,6 +21,7 @@ from flashu_core import Engine, EngineConfig, GenerateResult, Request, Understan
 from flashu_core.cli.console import print_table
 from flashu_core.machine import describe_machine
 from flashu_core.threads import configure_threads
+from shapes.distances import Features
 from shapes.fidelity import fidelity
 from shapes.land.captions import caption
 from shapes.land.measures import answer_grades, distances, features, picture_grades, plain_fidelity
@@ -48,13 +49,15 @@ class Sets:
         texts: what is drawn to compare with the exact model.
         prompts: the same, with what a picture of each must show.
         asked: questions, each on a scene.
-        captioned: scenes and their captions, whose pictures are compared as a whole.
+        captions: what is drawn to compare as a whole.
+        true: features of the pictures that these captions are of.
     """
 
     texts: Sequence[str]
     prompts: Sequence[Prompt] = ()
     asked: Sequence[tuple[Scene, Question]] = ()
-    captioned: Sequence[tuple[Scene, str]] = ()
+    captions: Sequence[str] = ()
+    true: Features | None = None
 
 
 def evaluate(
@@ -99,12 +102,14 @@ def evaluate(
         )
         sets = Sets(texts=texts)
     else:
-        wanted = grading_prompts(prompts, seed)
+        wanted, described = grading_prompts(prompts, seed), captioned(distance_pictures, seed)
+        pixels = engine.info.sizes[0][0]
         sets = Sets(
             texts=[each.text for each in wanted],
             prompts=wanted,
             asked=grading_questions(questions, seed),
-            captioned=captioned(distance_pictures, seed),
+            captions=[text for _, text in described],
+            true=features([painted(scene, pixels) for scene, _ in described]) if described else None,
         )
     chosen = [EXACT, *(variant for variant in variants(policies.split(","), study) if variant != EXACT)]
     if retime:
@@ -147,11 +152,9 @@ def measure(engine: Engine, variant: Variant, sets: Sets, images: Sequence[NDArr
     if sets.asked and variant not in CONTROLS:  # points do not change an answer
         answers = run(engine, answers_about(sets.asked, variant, pixels=pixels), UnderstandResult, variant.name)
         own["answers"] = answer_grades(sets.asked, [each.answer for each in answers])
-    if sets.captioned:
-        captions = [text for _, text in sets.captioned]
-        drawn = run(engine, pictures_of(captions, variant), GenerateResult, variant.name)
-        true = features([painted(scene, pixels) for scene, _ in sets.captioned])
-        own["distances"] = distances([each.images[0] for each in drawn], true)
+    if sets.true is not None:
+        drawn = run(engine, pictures_of(sets.captions, variant), GenerateResult, variant.name)
+        own["distances"] = distances([each.images[0] for each in drawn], sets.true)
     return own
 
 

@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from shapes.distances import Features, frechet, kernel_distance
-from shapes.fidelity import Fidelity, Mean
+from shapes.fidelity import Fidelity
 from shapes.land.detector import tensor_of, trained
 from shapes.land.grading import judge, right
 from shapes.land.prompts import Prompt
 from shapes.land.questions import SENTENCES, Question
 from shapes.land.sentences import plain
 from shapes.land.things import Scene
-from shapes.scores import Proportion, score, share
+from shapes.scores import Mean, score, share
 
 Data: TypeAlias = Mapping[str, "float | int | Data"]
 _BATCH = 100
@@ -70,10 +70,10 @@ def plain_fidelity(found: Fidelity) -> dict[str, Data]:
     return {"psnr": rounded(found.psnr), "ssim": rounded(found.ssim), "latent_error": rounded(found.latent_error)}
 
 
-def rounded(value: Proportion | Mean) -> Data:
+def rounded(value: Mean) -> Data:
     """Mean, interval and count as plain data."""
     return {name: round(number, 4) for name, number in asdict(value).items()}
 
 
-def _by_name(shares: Mapping[str, Proportion]) -> dict[str, Data]:
+def _by_name(shares: Mapping[str, Mean]) -> dict[str, Data]:
     return {name: rounded(value) for name, value in shares.items()}
